@@ -1,0 +1,40 @@
+"""What can be asked for: methods, architectures and training options, with their JSON schemas. Imports no torch."""
+
+from fqt_core.config.architecture import (
+    ARCHITECTURES,
+    AnyArchitecture,
+    ArchitectureConfig,
+    Resnet18,
+    Vgg16,
+)
+from fqt_core.config.method import (
+    METHODS,
+    AnyMethod,
+    Fp32,
+    Fqt,
+    GradientQuantizer,
+    Method,
+    MethodConfig,
+    Psq,
+    Qat,
+)
+from fqt_core.config.training import AugmentConfig, TrainConfig
+
+__all__ = [
+    "ARCHITECTURES",
+    "METHODS",
+    "AnyArchitecture",
+    "AnyMethod",
+    "ArchitectureConfig",
+    "AugmentConfig",
+    "Fp32",
+    "Fqt",
+    "GradientQuantizer",
+    "Method",
+    "MethodConfig",
+    "Psq",
+    "Qat",
+    "Resnet18",
+    "TrainConfig",
+    "Vgg16",
+]

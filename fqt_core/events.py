@@ -1,0 +1,169 @@
+"""What a training run reports while it runs, as typed events that survive JSON. Imports no torch.
+
+The trainer yields them; a child process writes them as JSON lines; the supervisor reads them back with
+:func:`parse_event`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+
+class Event(BaseModel):
+    """Base of all events."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Started(Event):
+    """Training is about to take its first step (or its first one after a resume)."""
+
+    type: Literal["started"] = "started"
+    step: int = Field(description="Steps already taken: 0, or the checkpoint's.")
+    total_steps: int
+    steps_per_epoch: int
+    epochs: int
+    train_images: int
+    validation_images: int
+    classes: list[str]
+    parameters: int
+    binary_parameters: int
+    arithmetic: str = Field(description="float, simulated, integer or binary: what the products run in.")
+    isa: str = Field(description="The kernels in use: reference, portable, avx2, avx512 or amx.")
+    threads: int
+    device: str
+    report: list[dict[str, Any]] = Field(description="One row per layer of the conversion report.")
+
+
+class StepDone(Event):
+    """One optimiser step."""
+
+    type: Literal["step"] = "step"
+    step: int
+    epoch: float = Field(description="Epochs done so far, with the fraction of the current one.")
+    loss: float
+    learning_rate: float
+    images_per_second: float
+
+
+class EpochDone(Event):
+    """One pass over the training images, with validation."""
+
+    type: Literal["epoch"] = "epoch"
+    epoch: int = Field(description="Epochs done, from 1.")
+    step: int
+    train_loss: float
+    train_accuracy: float = Field(description="Share of training images classified right, 0 to 1.")
+    validation_loss: float | None
+    validation_accuracy: float | None
+    best: bool = Field(description="Whether this is the best epoch so far.")
+    learning_rate: float
+    images_per_second: float
+    seconds: float
+
+
+class QuantizationStatistics(Event):
+    """Per-layer statistics of the quantisers at one step."""
+
+    type: Literal["quantization"] = "quantization"
+    step: int
+    layers: dict[str, dict[str, float]] = Field(
+        description="Layer name to named figures, e.g. window_share, kept_samples, kept_channels, "
+        "gradient_range, flipped_share."
+    )
+
+
+class CheckpointWritten(Event):
+    """A checkpoint was written and synced."""
+
+    type: Literal["checkpoint"] = "checkpoint"
+    step: int
+    epoch: float
+    path: str
+    sha256: str
+    size: int
+
+
+class ArtifactWritten(Event):
+    """A result file was written and synced."""
+
+    type: Literal["artifact"] = "artifact"
+    kind: str = Field(description="`model` (packed), `weights` (full precision) or `report`.")
+    path: str
+    sha256: str
+    size: int
+    details: dict[str, Any] = Field(default_factory=dict)
+
+
+class LogLine(Event):
+    """A line for people."""
+
+    type: Literal["log"] = "log"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    message: str
+
+
+class WarningRaised(Event):
+    """Something that the user should know and can act on."""
+
+    type: Literal["warning"] = "warning"
+    code: str
+    message: str
+
+
+class Done(Event):
+    """Training ended by itself."""
+
+    type: Literal["done"] = "done"
+    reason: Literal["completed", "early_stopped"]
+    step: int
+    epochs: int
+    best_epoch: int | None
+    validation_accuracy: float | None = Field(description="Of the model that was kept: the best one.")
+    validation_loss: float | None
+    train_accuracy: float | None
+    seconds: float
+
+
+class Stopped(Event):
+    """Training was asked to stop and wrote a checkpoint first."""
+
+    type: Literal["stopped"] = "stopped"
+    step: int
+
+
+class Failed(Event):
+    """Training cannot go on. ``param`` is the JSON path of the offending field, if one is to blame."""
+
+    type: Literal["failed"] = "failed"
+    code: str
+    message: str
+    param: str | None = None
+
+
+AnyEvent = Annotated[
+    Started
+    | StepDone
+    | EpochDone
+    | QuantizationStatistics
+    | CheckpointWritten
+    | ArtifactWritten
+    | LogLine
+    | WarningRaised
+    | Done
+    | Stopped
+    | Failed,
+    Field(discriminator="type"),
+]
+_ADAPTER: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)
+
+
+def parse_event(line: str | bytes) -> AnyEvent:
+    """Read one JSON line back into its event.
+
+    Raises:
+        pydantic.ValidationError: the line is no event (a ``ValueError``).
+    """
+    return _ADAPTER.validate_json(line)

@@ -1,0 +1,47 @@
+"""The one description of a job: REST body, SQL column, the child's input, and the record inside the model file."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from fqt_core.config import AnyArchitecture, AnyMethod, Fqt, Resnet18, TrainConfig
+
+ClassName = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class JobSpec(BaseModel):
+    """What to train, on what, and how. Complete: same spec, same data, same seed, same result."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str | None = Field(default=None, min_length=1, max_length=200, description="A name for people.")
+    dataset: str = Field(
+        pattern=r"^(ds_[0-9A-Za-z]{26}|digits|fashion-mnist)$",
+        description="Id of an uploaded data set (`ds_…`), or a built-in one: `digits`, `fashion-mnist`.",
+    )
+    classes: list[ClassName] | None = Field(
+        default=None,
+        min_length=2,
+        max_length=10_000,
+        description="Train on these classes only, in this order; null: on all classes of the data set.",
+    )
+    architecture: AnyArchitecture = Field(default_factory=Resnet18, description="The network and its options.")
+    method: AnyMethod = Field(default_factory=Fqt, description="The training method and its options.")
+    training: TrainConfig = Field(default_factory=TrainConfig, description="Epochs, optimiser, seed and so on.")
+    initial_weights: str | None = Field(
+        default=None,
+        pattern=r"^job_[0-9A-Za-z]{26}$",
+        description="Start from the weights of this succeeded job (fine-tuning); a head of another size starts fresh. "
+        "null: start from a random initialisation.",
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="Where to train; `auto` is settled when a worker claims the job."
+    )
+
+    @model_validator(mode="after")
+    def _classes_are_distinct(self) -> JobSpec:
+        if self.classes is not None and len(set(self.classes)) != len(self.classes):
+            raise ValueError("classes: every class may be named once only")
+        return self
