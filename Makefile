@@ -1,0 +1,95 @@
+# `make help` lists the targets. Each one sets up what it needs, says what it does, and is quick the second time.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV ?= .venv
+# Arguments for pip when it installs torch, e.g. the index of PyTorch's CPU builds (a plain install on Linux brings CUDA).
+TORCH_PIP_ARGS ?=
+PYTEST_ARGS ?=
+
+bin := $(VENV)/bin
+stamps := $(VENV)/stamps
+pip := $(bin)/python -m pip --disable-pip-version-check
+sources := api worker jobs fqt_core service migrations client/fqt_client tests
+
+.PHONY: help
+help: ## List the targets
+	@echo "fqt: 1-bit fully quantised fine-tuning as a service"; echo
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+# --- what people run -------------------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: $(stamps)/project ## Pre-train and fine-tune a network at one bit through the real service, watch it, keep the model
+	@$(bin)/fqt demo
+
+.PHONY: up
+up: $(stamps)/project ## Start the service on this machine (SQLite, embedded broker, API, one worker); Ctrl-C stops it
+	@$(bin)/fqt up
+
+.PHONY: setup
+setup: $(stamps)/project ## Set up the virtual environment, with the native extension, and nothing else
+	@echo "Ready. Try: $(bin)/fqt --help"
+
+# --- what developers run ---------------------------------------------------------------------------------------------
+
+.PHONY: test
+test: $(stamps)/dev $(stamps)/browser ## Run all tests (real PostgreSQL, Valkey, browser and processes; no skips)
+	@$(bin)/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: check
+check: $(stamps)/dev ## Format, lint, types, import rules, compose file and Dockerfile
+	@echo "ruff"; $(bin)/ruff format --check .; $(bin)/ruff check .
+	@echo "mypy --strict"; $(bin)/mypy $(filter-out tests,$(sources))
+	@echo "import rules"; $(bin)/lint-imports --no-cache
+	@echo "compose file"; $(bin)/docker-compose --file docker-compose.yml config --quiet
+	@echo "Dockerfile"; $(bin)/hadolint Dockerfile
+	@echo "All checks passed."
+
+.PHONY: format
+format: $(stamps)/dev ## Format the sources and mend what the linter can mend
+	@$(bin)/ruff check --fix .; $(bin)/ruff format .
+
+.PHONY: openapi
+openapi: $(stamps)/project ## Write the OpenAPI document anew
+	@$(bin)/python -m api.openapi
+
+.PHONY: lock
+lock: $(stamps)/dev ## Resolve the dependencies anew and write requirements/*.txt
+	@$(pip) install --quiet uv && UV=$(bin)/uv requirements/lock.sh
+
+.PHONY: clean
+clean: ## Remove the virtual environment and all that was built
+	@rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis fqt_core/_native*.so
+
+# --- set-up, a stamp each --------------------------------------------------------------------------------------------
+
+$(stamps)/venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 …" >&2; exit 1; }
+	@echo "Creating the virtual environment $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@mkdir -p $(stamps) && touch $@
+
+$(stamps)/torch: requirements/torch.txt requirements/service.txt $(stamps)/venv
+	@echo "Installing the locked dependencies"
+	@$(pip) install --quiet --require-hashes -r requirements/service.txt
+	@echo "Installing PyTorch"
+	@$(pip) install --quiet $(TORCH_PIP_ARGS) -r requirements/torch.txt
+	@touch $@
+
+$(stamps)/project: pyproject.toml client/pyproject.toml CMakeLists.txt $(shell find csrc -type f) $(stamps)/torch
+	@echo "Building the native extension and installing the project"
+	@PATH="$(abspath $(bin)):$$PATH" $(pip) install --quiet --no-deps --no-build-isolation -e client -e .
+	@touch $@
+
+$(stamps)/dev: requirements/dev.txt $(stamps)/project
+	@echo "Installing what tests and checks use"
+	@$(pip) install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(stamps)/browser: tests/install_browser.sh $(stamps)/venv
+	@tests/install_browser.sh
+	@touch $@

@@ -1,0 +1,21 @@
+#!/bin/sh
+# Writes requirements/dev.txt and requirements/service.txt from the dependency ranges of both distributions.
+set -eu
+cd "$(dirname "$0")/.."
+uv=${UV:-.venv/bin/uv}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# torch has a file of its own, and the client is installed from this tree: neither belongs in a hashed file.
+printf 'torch ; sys_platform == "never"\nfqt-client ; sys_platform == "never"\n' > "$work/overrides.txt"
+
+compile() {
+    output=$1
+    shift
+    "$uv" pip compile --quiet --generate-hashes --no-annotate --no-header --no-emit-index-url --python-version 3.11 \
+        --universal --no-build --overrides "$work/overrides.txt" "$@" pyproject.toml client/pyproject.toml --output-file "$work/out.txt"
+    { printf '# Written by requirements/lock.sh (make lock).\n'; cat "$work/out.txt"; } > "$output"
+}
+
+compile requirements/dev.txt --group build --group torch --group test --group check
+compile requirements/service.txt --group build --group torch --constraint requirements/dev.txt
