@@ -1,0 +1,62 @@
+"""Python client of the fqt service (1-bit fully quantised training), and the `fqt` command. Needs no torch."""
+
+from fqt_client.client import Client
+from fqt_client.config import ClientConfig, find_config
+from fqt_client.errors import (
+    ApiError,
+    AuthenticationError,
+    BadRequestError,
+    CannotConnectError,
+    ChecksumError,
+    ConflictError,
+    FieldFault,
+    FqtClientError,
+    InvalidRequestError,
+    JobFailedError,
+    LocalFileError,
+    NotConfiguredError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitedError,
+    ServerFaultError,
+    TooLargeError,
+    UnexpectedAnswerError,
+    WaitTimeoutError,
+)
+from fqt_client.models import Artifact, Choice, Dataset, Event, Job, JobFault, JobState, Page, Plan, Progress
+
+__version__ = "0.1.0"
+__all__ = [
+    "ApiError",
+    "Artifact",
+    "AuthenticationError",
+    "BadRequestError",
+    "CannotConnectError",
+    "ChecksumError",
+    "Choice",
+    "Client",
+    "ClientConfig",
+    "ConflictError",
+    "Dataset",
+    "Event",
+    "FieldFault",
+    "FqtClientError",
+    "InvalidRequestError",
+    "Job",
+    "JobFailedError",
+    "JobFault",
+    "JobState",
+    "LocalFileError",
+    "NotConfiguredError",
+    "NotFoundError",
+    "Page",
+    "PermissionDeniedError",
+    "Plan",
+    "Progress",
+    "RateLimitedError",
+    "ServerFaultError",
+    "TooLargeError",
+    "UnexpectedAnswerError",
+    "WaitTimeoutError",
+    "find_config",
+]

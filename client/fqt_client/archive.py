@@ -1,0 +1,98 @@
+"""Make one uploadable file of what the user has: a file stays as it is, a folder of class folders becomes a zip."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from fqt_client.errors import LocalFileError
+
+ProgressCallback = Callable[[int, int], None]
+"""Called with the bytes sent so far and their total."""
+
+_EARLIEST = (1980, 1, 1, 0, 0, 0)
+
+
+@contextmanager
+def uploadable(path: Path) -> Iterator[tuple[Path, str]]:
+    """Give the file to upload and the name to upload it under. A folder is zipped to a temporary file.
+
+    Raises:
+        LocalFileError: there is nothing at ``path``, or nothing in it.
+    """
+    if path.is_file():
+        yield path, path.name
+    elif path.is_dir():
+        with tempfile.TemporaryDirectory(prefix="fqt-upload-") as folder:
+            name = f"{path.resolve().name}.zip"
+            target = Path(folder) / "upload.zip"
+            try:
+                zip_folder(path, target)
+            except OSError as error:
+                raise LocalFileError(f"cannot read {error.filename or path}: {error.strerror}") from error
+            yield target, name
+    else:
+        raise LocalFileError(f"there is no file or folder {path}")
+
+
+def zip_folder(source: Path, target: Path) -> int:
+    """Write every file below ``source`` to the zip ``target`` and return their number.
+
+    The same files give the same bytes, so that the service recognises a data set that it has already. Hidden files are
+    left out. Images are compressed in themselves, so nothing is compressed again.
+
+    Raises:
+        LocalFileError: there is no file in it.
+        OSError: a file cannot be read, or the disk is full.
+    """
+    count = 0
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        for folder, subfolders, names in os.walk(source):
+            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+            here = Path(folder)
+            visible = sorted(name for name in names if not name.startswith(".") and (here / name).is_file())
+            if here != source and not visible and not subfolders:
+                # An empty class is the service's to report, so it must not vanish here.
+                archive.writestr(zipfile.ZipInfo(f"{here.relative_to(source).as_posix()}/", _EARLIEST), b"")
+            for name in visible:
+                member = zipfile.ZipInfo((here / name).relative_to(source).as_posix(), _EARLIEST)
+                member.external_attr = 0o644 << 16
+                member.file_size = (here / name).stat().st_size
+                with (here / name).open("rb") as reader, archive.open(member, "w") as writer:
+                    while piece := reader.read(1 << 20):
+                        writer.write(piece)
+                count += 1
+    if count == 0:
+        raise LocalFileError(
+            f"there are no files in {source}", remedy="make one folder per class in it, with that class's images"
+        )
+    return count
+
+
+class ReportingReader:
+    """A binary file that tells a callback how much of it has been read."""
+
+    def __init__(self, stream: BinaryIO, total: int, callback: ProgressCallback | None) -> None:
+        self._stream = stream
+        self._total = total
+        self._callback = callback
+
+    def read(self, size: int = -1) -> bytes:
+        """Read up to ``size`` bytes and report the new position."""
+        piece = self._stream.read(size)
+        if self._callback is not None:
+            self._callback(self._stream.tell(), self._total)
+        return piece
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move to another position."""
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        """The present position."""
+        return self._stream.tell()

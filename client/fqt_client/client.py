@@ -1,0 +1,82 @@
+"""The client of one service."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from fqt_client.config import ClientConfig, find_config
+from fqt_client.datasets import Datasets
+from fqt_client.jobs import Jobs
+from fqt_client.models import Choice, Page
+from fqt_client.transport import Transport
+
+
+class Client:
+    """Talks to one fqt service over HTTP.
+
+    >>> client = Client()                                                    # doctest: +SKIP
+    >>> data = client.datasets.upload("photos/")                             # doctest: +SKIP
+    >>> job = client.jobs.submit(data.id, method={"name": "fqt", "bits": 4})   # doctest: +SKIP
+    >>> for event in client.jobs.events(job.id): ...                         # doctest: +SKIP
+    >>> client.jobs.download(job.id, "model", "model.safetensors")           # doctest: +SKIP
+
+    Args:
+        base_url: where the service is; if None from ``FQT_API_URL`` or the file that `fqt up` writes.
+        api_key: the key; if None from ``FQT_API_KEY`` or the same file.
+        timeout: seconds without a byte after which a request is given up.
+        retries: how often a safe or idempotent request is repeated.
+        http: transport under httpx, for tests.
+        sleep: waits that many seconds, for tests.
+
+    Raises:
+        NotConfiguredError: nothing says where the service is.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        *,
+        timeout: float = 30.0,
+        retries: int = 4,
+        http: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.config: ClientConfig = find_config(base_url, api_key)
+        self._transport = Transport(self.config, timeout=timeout, retries=retries, http=http, sleep=sleep)
+        self.datasets = Datasets(self._transport)
+        self.jobs = Jobs(self._transport)
+
+    def methods(self) -> list[Choice]:
+        """The training methods that can be asked for, with the JSON schema of their options."""
+        return Page.from_json(Choice, self._transport.json("GET", "/v1/methods")).data
+
+    def architectures(self) -> list[Choice]:
+        """The networks that can be asked for, with the JSON schema of their options."""
+        return Page.from_json(Choice, self._transport.json("GET", "/v1/architectures")).data
+
+    def ready(self) -> dict[str, Any]:
+        """What the service says of its own readiness (needs no key).
+
+        Raises:
+            ServerFaultError: it is not ready; ``problem`` says what is missing.
+        """
+        answer = self._transport.json("GET", "/readyz")
+        return dict(answer) if isinstance(answer, dict) else {}
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,128 @@
+"""Data sets: upload, list, get, delete."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fqt_client.archive import ProgressCallback, ReportingReader, uploadable
+from fqt_client.errors import FieldFault, InvalidRequestError, LocalFileError, WaitTimeoutError
+from fqt_client.models import Dataset, Page
+from fqt_client.transport import Transport
+
+CHECK_SECONDS = 60.0
+"""How long one upload request waits for the service's check of the images."""
+
+
+class Datasets:
+    """The data sets of a service; ``client.datasets``."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def upload(
+        self,
+        source: Path | str,
+        *,
+        name: str | None = None,
+        progress: ProgressCallback | None = None,
+        wait: float = 600.0,
+    ) -> Dataset:
+        """Upload an archive, or a folder with one folder of images per class, and wait until it has been checked.
+
+        Args:
+            source: zip, tar(.gz), IDX or NPZ file, or a folder (it is zipped to a temporary file first).
+            name: name for people; that of the file or folder without its ending if None.
+            progress: called with the bytes sent so far and their total.
+            wait: seconds to wait for the check of the images after the upload.
+
+        Raises:
+            LocalFileError: the file or folder cannot be read, or is empty.
+            InvalidRequestError: the data set cannot be used; ``faults`` lists what is wrong and where.
+            TooLargeError: it is larger than the service allows.
+            WaitTimeoutError: the check did not end in time (is a worker running?).
+        """
+        path = Path(source)
+        with uploadable(path) as (file, filename):
+            try:
+                size = file.stat().st_size
+                stream = file.open("rb")
+            except OSError as error:
+                raise LocalFileError(f"cannot read {file}: {error.strerror}") from error
+            with stream:
+
+                def body() -> Mapping[str, Any]:
+                    stream.seek(0)
+                    reader = ReportingReader(stream, size, progress)
+                    return {"files": {"file": (filename, reader, "application/octet-stream")}, "data": fields}
+
+                fields = {"name": name or _stem(filename)}
+                answer = self._transport.json(
+                    "POST",
+                    "/v1/datasets",
+                    params={"wait": min(wait, CHECK_SECONDS)},
+                    build=body,
+                    headers={"Idempotency-Key": uuid.uuid4().hex},
+                    timeout=CHECK_SECONDS + 60.0,
+                )
+        return self._checked(Dataset.from_json(answer), wait)
+
+    def list_page(self, *, after: str | None = None, limit: int | None = None) -> Page[Dataset]:
+        """One page of data sets, the built-in ones included."""
+        answer = self._transport.json("GET", "/v1/datasets", params={"after": after, "limit": limit})
+        return Page.from_json(Dataset, answer)
+
+    def list(self) -> Iterator[Dataset]:
+        """All data sets, fetched page by page."""
+        page = self.list_page()
+        yield from page.data
+        while page.has_more and page.data:
+            page = self.list_page(after=page.data[-1].id)
+            yield from page.data
+
+    def get(self, dataset_id: str) -> Dataset:
+        """One data set with its profile.
+
+        Raises:
+            NotFoundError: there is none with this id.
+        """
+        return Dataset.from_json(self._transport.json("GET", f"/v1/datasets/{dataset_id}"))
+
+    def delete(self, dataset_id: str) -> None:
+        """Delete an uploaded data set.
+
+        Raises:
+            ConflictError: a job that has not ended uses it.
+        """
+        self._transport.request("DELETE", f"/v1/datasets/{dataset_id}")
+
+    def _checked(self, dataset: Dataset, wait: float) -> Dataset:
+        waited = 0.0
+        while dataset.state == "checking":
+            if waited >= wait:
+                raise WaitTimeoutError(
+                    f"the check of data set {dataset.id} did not end within {wait:g} s",
+                    remedy="see whether a worker is running; `fqt datasets show` tells when it is done",
+                )
+            self._transport.sleep(1.0)
+            waited += 1.0
+            dataset = self.get(dataset.id)
+        if dataset.state == "invalid":
+            error = dataset.error or {}
+            faults = error.get("faults") or error.get("errors") or []
+            raise InvalidRequestError(
+                str(error.get("message") or "the data set cannot be used"),
+                status=422,
+                code=str(error.get("code") or "dataset_invalid"),
+                faults=tuple(FieldFault(str(entry.get("where") or ""), str(entry.get("message"))) for entry in faults),
+            )
+        return dataset
+
+
+def _stem(filename: str) -> str:
+    for ending in (".tar.gz", ".tgz", ".zip", ".tar", ".npz"):
+        if filename.lower().endswith(ending) and len(filename) > len(ending):
+            return filename[: -len(ending)]
+    return filename

@@ -1,0 +1,121 @@
+"""Download one file: resumed where it broke off, checked against its sha256, and in place all at once."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+
+from fqt_client.archive import ProgressCallback
+from fqt_client.errors import ApiError, CannotConnectError, ChecksumError, LocalFileError
+from fqt_client.transport import RETRIED_STATUSES, Transport, backoff
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+BLOCK = 1 << 18
+
+
+def download(
+    transport: Transport,
+    url: str,
+    target: Path,
+    *,
+    size: int,
+    sha256: str,
+    progress: ProgressCallback | None = None,
+) -> Path:
+    """Fetch ``url`` to ``target``.
+
+    The bytes go to ``<target>.part`` first; if that is there already from a download that broke off, only the rest is
+    asked for. A file at ``target`` that has the right sha256 already is left as it is.
+
+    Args:
+        transport: where to ask.
+        url: path from the base URL.
+        target: file to write.
+        size: bytes that the file has.
+        sha256: its digest, 64 hexadecimal digits.
+        progress: called with the bytes so far and ``size``.
+
+    Raises:
+        ChecksumError: the bytes are not the announced ones, also on a second try from the start.
+        CannotConnectError: the connection broke too often.
+        ApiError: the service refused it.
+        LocalFileError: the file cannot be written.
+    """
+    part = target.with_name(target.name + ".part")
+    try:
+        if target.is_file() and file_sha256(target) == sha256:
+            return target
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # A stale .part may belong to another file: a second try starts from nothing.
+        for _ in range(2):
+            digest = _fetch(transport, url, part, size, progress)
+            if digest == sha256 and part.stat().st_size == size:
+                part.replace(target)
+                return target
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise LocalFileError(f"cannot write {error.filename or target}: {error.strerror}") from error
+    raise ChecksumError(
+        f"the download of {target.name} is damaged: its sha256 is {digest}, announced was {sha256}",
+        remedy="try again; if it stays so, the file is damaged on the service's disk",
+    )
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file, 64 hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _fetch(transport: Transport, url: str, part: Path, size: int, progress: ProgressCallback | None) -> str:
+    attempt = furthest = 0
+    while True:
+        digest: _Hash = hashlib.sha256()
+        done = _digest_of_part(part, digest, size)
+        if done == size and size > 0:
+            return digest.hexdigest()
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
+        try:
+            with transport.stream(url, headers=headers) as reply:
+                if reply.status_code != httpx.codes.PARTIAL_CONTENT and done:
+                    digest, done = hashlib.sha256(), 0
+                with part.open("ab" if done else "wb") as stream:
+                    for block in reply.iter_bytes(BLOCK):
+                        stream.write(block)
+                        digest.update(block)
+                        done += len(block)
+                        if done > furthest:
+                            attempt, furthest = 0, done
+                        if progress is not None:
+                            progress(done, size)
+            return digest.hexdigest()
+        except httpx.TransportError as broken:
+            error: CannotConnectError | ApiError = transport.cannot_connect(broken)
+        except ApiError as refused:
+            if refused.status not in RETRIED_STATUSES:
+                raise
+            error = refused
+        if attempt >= transport.retries:
+            raise error
+        transport.sleep(backoff(attempt, error.retry_after if isinstance(error, ApiError) else None))
+        attempt += 1
+
+
+def _digest_of_part(part: Path, digest: _Hash, size: int) -> int:
+    """Feed what is there already to ``digest`` and return its length; a part that is too long is dropped."""
+    if not part.is_file():
+        return 0
+    if part.stat().st_size > size:
+        part.unlink()
+        return 0
+    done = 0
+    with part.open("rb") as stream:
+        while block := stream.read(BLOCK):
+            digest.update(block)
+            done += len(block)
+    return done

@@ -1,0 +1,213 @@
+"""Jobs: create, follow, cancel, and what they leave behind."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fqt_client.archive import ProgressCallback
+from fqt_client.download import download
+from fqt_client.errors import JobFailedError, NotFoundError, UnexpectedAnswerError, WaitTimeoutError
+from fqt_client.follow import EventFollower
+from fqt_client.models import Artifact, Event, Job, Page, Plan
+from fqt_client.transport import Transport
+
+WAIT_SECONDS = 1.0
+
+
+class Jobs:
+    """The jobs of a service; ``client.jobs``."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def create(self, spec: Mapping[str, Any], *, idempotency_key: str | None = None) -> Job:
+        """Submit a job.
+
+        Args:
+            spec: the job's description, as the service's OpenAPI document gives it (``JobSpec``).
+            idempotency_key: the same key with the same spec gives the same job. Made up if None, so that a retry after
+                a broken connection makes no second job.
+
+        Raises:
+            InvalidRequestError: fields have values that are not allowed; ``faults`` lists every one.
+        """
+        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        return Job.from_json(self._transport.json("POST", "/v1/jobs", json=dict(spec), headers=headers))
+
+    def submit(
+        self,
+        dataset: str,
+        *,
+        architecture: str | Mapping[str, Any] | None = None,
+        method: str | Mapping[str, Any] | None = None,
+        training: Mapping[str, Any] | None = None,
+        classes: Sequence[str] | None = None,
+        initial_weights: str | None = None,
+        name: str | None = None,
+        device: str = "auto",
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Submit a job from its parts; what is left out takes the service's default.
+
+        Args:
+            dataset: id of an uploaded data set, or the name of a built-in one.
+            architecture: name, or name and options, e.g. ``{"name": "resnet18", "width": 0.25}``.
+            method: name, or name and options, e.g. ``{"name": "fqt", "bits": 4}``.
+            training: options such as ``{"epochs": 10, "seed": 7}``.
+            classes: train on these classes only.
+            initial_weights: id of a succeeded job to start from.
+            name: name for people.
+            device: ``auto``, ``cpu`` or ``cuda``.
+            idempotency_key: see :meth:`create`.
+
+        Raises:
+            InvalidRequestError: as :meth:`create`.
+        """
+        spec: dict[str, Any] = {"dataset": dataset, "device": device}
+        for key, choice in (("architecture", architecture), ("method", method)):
+            if choice is not None:
+                spec[key] = {"name": choice} if isinstance(choice, str) else dict(choice)
+        optional = {"training": training, "classes": classes, "initial_weights": initial_weights, "name": name}
+        spec.update({key: value for key, value in optional.items() if value is not None})
+        return self.create(spec, idempotency_key=idempotency_key)
+
+    def plan(self, spec: Mapping[str, Any]) -> Plan:
+        """What a job would do (steps, memory, predicted time), without making it.
+
+        Raises:
+            InvalidRequestError: as :meth:`create`.
+        """
+        # A dry run makes nothing, so repeating it is safe; the key says so to the transport.
+        headers = {"Idempotency-Key": uuid.uuid4().hex}
+        answer = self._transport.json("POST", "/v1/jobs", json=dict(spec), params={"dry_run": "true"}, headers=headers)
+        return Plan.from_json(answer)
+
+    def list_page(self, *, state: str | None = None, after: str | None = None, limit: int | None = None) -> Page[Job]:
+        """One page of jobs, newest first."""
+        params = {"state": state, "after": after, "limit": limit}
+        return Page.from_json(Job, self._transport.json("GET", "/v1/jobs", params=params))
+
+    def list(self, *, state: str | None = None) -> Iterator[Job]:
+        """All jobs, newest first, fetched page by page."""
+        page = self.list_page(state=state)
+        yield from page.data
+        while page.has_more and page.data:
+            page = self.list_page(state=state, after=page.data[-1].id)
+            yield from page.data
+
+    def get(self, job_id: str) -> Job:
+        """One job.
+
+        Raises:
+            NotFoundError: there is none with this id.
+        """
+        return Job.from_json(self._transport.json("GET", f"/v1/jobs/{job_id}"))
+
+    def cancel(self, job_id: str) -> Job:
+        """Ask for the job to be cancelled; a running one stops at its next step.
+
+        Raises:
+            ConflictError: it has ended already.
+        """
+        headers = {"Idempotency-Key": uuid.uuid4().hex}
+        return Job.from_json(self._transport.json("POST", f"/v1/jobs/{job_id}/cancel", headers=headers))
+
+    def events(self, job_id: str, *, after: int = 0, follow: bool = True) -> Iterator[Event]:
+        """The job's events in order, each exactly once.
+
+        Args:
+            job_id: the job.
+            after: leave out events up to this ``seq``.
+            follow: go on until the job has ended, over broken connections and restarts of the service; else stop at
+                what is there now.
+        """
+        if follow:
+            yield from EventFollower(self._transport, job_id, after=after)
+            return
+        while True:
+            params = {"after": after, "limit": 500}
+            page = Page.from_json(Event, self._transport.json("GET", f"/v1/jobs/{job_id}/events", params=params))
+            yield from page.data
+            if not (page.has_more and page.data):
+                return
+            after = page.data[-1].seq
+
+    def metrics(self, job_id: str, *, name: str | None = None, kind: str | None = None) -> Mapping[str, Any]:
+        """Series of the job's metrics, as the service gives them."""
+        answer = self._transport.json("GET", f"/v1/jobs/{job_id}/metrics", params={"name": name, "kind": kind})
+        if not isinstance(answer, Mapping):
+            raise UnexpectedAnswerError("expected a metrics object")
+        return answer
+
+    def artifacts(self, job_id: str) -> Sequence[Artifact]:
+        """The job's result files."""
+        return Page.from_json(Artifact, self._transport.json("GET", f"/v1/jobs/{job_id}/artifacts")).data
+
+    def artifact(self, job_id: str, name: str) -> Artifact:
+        """The result file with this name, or of this kind.
+
+        Raises:
+            NotFoundError: the job has none (yet).
+        """
+        listed = self.artifacts(job_id)
+        for artifact in listed:
+            if name in (artifact.name, artifact.kind):
+                return artifact
+        there = ", ".join(artifact.name for artifact in listed) or "none yet"
+        raise NotFoundError(f"job {job_id} has no artifact {name} (it has: {there})", status=404, code="not_found")
+
+    def download(
+        self,
+        job_id: str,
+        artifact: Artifact | str,
+        target: Path | str,
+        *,
+        progress: ProgressCallback | None = None,
+    ) -> Path:
+        """Download a result file, checked against its sha256; a broken download is resumed.
+
+        Args:
+            job_id: the job.
+            artifact: the artifact, its name or its kind.
+            target: file to write, or an existing folder to write it into under its name.
+            progress: called with the bytes so far and their total.
+
+        Raises:
+            NotFoundError: the job has no such artifact.
+            ChecksumError: the bytes are not those that the service announced.
+        """
+        found = self.artifact(job_id, artifact) if isinstance(artifact, str) else artifact
+        path = Path(target)
+        if path.is_dir():
+            # Only the last part of the name: a service must not choose where on this machine a file lands.
+            path = path / (Path(found.name).name or found.kind)
+        url = f"/v1/jobs/{job_id}/artifacts/{found.name}"
+        return download(self._transport, url, path, size=found.size, sha256=found.sha256, progress=progress)
+
+    def wait(self, job_id: str, *, timeout: float | None = None, check: bool = True) -> Job:
+        """Wait until the job has ended.
+
+        Args:
+            job_id: the job.
+            timeout: seconds to wait at most; None: for ever.
+            check: raise unless it succeeded.
+
+        Raises:
+            JobFailedError: it failed or was cancelled, and ``check`` is set.
+            WaitTimeoutError: it did not end in time (it goes on).
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        job = self.get(job_id)
+        while not job.ended:
+            if deadline is not None and time.monotonic() >= deadline:
+                raise WaitTimeoutError(f"job {job_id} is still {job.state} after {timeout:g} s")
+            self._transport.sleep(WAIT_SECONDS)
+            job = self.get(job_id)
+        if check and job.state != "succeeded":
+            reason = f": {job.error.message}" if job.error and job.error.message else ""
+            raise JobFailedError(f"job {job_id} {job.state}{reason}", job_id=job_id, state=job.state)
+        return job

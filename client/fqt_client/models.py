@@ -1,0 +1,198 @@
+"""What the service answers, as frozen dataclasses. Fields that a newer service adds are kept in ``raw``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from datetime import datetime
+from typing import Any, Generic, Literal, Self, TypeAlias, TypeVar
+
+from fqt_client.errors import UnexpectedAnswerError
+
+JobState: TypeAlias = Literal[
+    "queued", "running", "pausing", "paused", "cancelling", "cancelled", "succeeded", "failed"
+]
+TERMINAL_STATES: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resource:
+    """Base of everything the service answers. ``raw`` is the JSON object as it came."""
+
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def from_json(cls, data: Any) -> Self:
+        """Read one JSON object.
+
+        Raises:
+            UnexpectedAnswerError: it is no object, or lacks a field that has no default.
+        """
+        if not isinstance(data, Mapping):
+            raise UnexpectedAnswerError(f"expected a {cls.__name__.lower()} object, not {type(data).__name__}")
+        values = {entry.name: data[entry.name] for entry in fields(cls) if entry.name != "raw" and entry.name in data}
+        missing = [
+            entry.name
+            for entry in fields(cls)
+            if entry.name not in values and entry.default is MISSING and entry.default_factory is MISSING
+        ]
+        if missing:
+            raise UnexpectedAnswerError(f"the {cls.__name__.lower()} object lacks {', '.join(missing)}")
+        return cls(**cls._convert(values), raw=data)
+
+    @classmethod
+    def _convert(cls, values: dict[str, Any]) -> dict[str, Any]:
+        for name, value in values.items():
+            if name.endswith("_at") and isinstance(value, str):
+                values[name] = datetime.fromisoformat(value)
+        return values
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset(Resource):
+    """A data set: uploaded (`ds_…`) or built in."""
+
+    id: str
+    name: str | None = None
+    state: str = "ready"
+    format: str | None = None
+    size: int | None = None
+    sha256: str | None = None
+    profile: Mapping[str, Any] | None = None
+    error: Mapping[str, Any] | None = None
+    created_at: datetime | None = None
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of its classes, in label order; empty while it is being checked."""
+        listed = (self.profile or {}).get("classes") or self.raw.get("classes") or []
+        return [str(entry["name"] if isinstance(entry, Mapping) else entry) for entry in listed]
+
+    @property
+    def images(self) -> int | None:
+        """How many images it holds."""
+        count = (self.profile or {}).get("images", self.raw.get("images"))
+        return count if isinstance(count, int) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress(Resource):
+    """How far a job has come."""
+
+    step: int = 0
+    total_steps: int | None = None
+    epoch: float | None = None
+    epochs: int | None = None
+    loss: float | None = None
+    validation_accuracy: float | None = None
+    images_per_second: float | None = None
+    eta_seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobFault(Resource):
+    """Why a job failed. ``param`` is the field of the spec that is to blame, if one is."""
+
+    code: str = "failed"
+    message: str = ""
+    param: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job(Resource):
+    """A training job."""
+
+    id: str
+    state: JobState
+    name: str | None = None
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    record: Mapping[str, Any] | None = None
+    progress: Progress | None = None
+    result: Mapping[str, Any] | None = None
+    error: JobFault | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+    @classmethod
+    def _convert(cls, values: dict[str, Any]) -> dict[str, Any]:
+        values = super()._convert(values)
+        if values.get("progress") is not None:
+            values["progress"] = Progress.from_json(values["progress"])
+        if values.get("error") is not None:
+            values["error"] = JobFault.from_json(values["error"])
+        return values
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has reached its last state."""
+        return self.state in TERMINAL_STATES
+
+    @property
+    def seconds(self) -> float | None:
+        """Wall-clock seconds from its start to its end, once it has both."""
+        if self.started_at is None or self.finished_at is None:
+            return None
+        return (self.finished_at - self.started_at).total_seconds()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan(Resource):
+    """What a dry run answers: the complete spec, steps, memory and the predicted time."""
+
+    spec: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event(Resource):
+    """One entry of a job's event log. ``seq`` counts from 1 without gaps."""
+
+    seq: int
+    type: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact(Resource):
+    """A result file of a job. ``kind`` is `model`, `weights` or `report`; ``size`` counts bytes."""
+
+    name: str
+    kind: str
+    size: int
+    sha256: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice(Resource):
+    """A method or an architecture that can be asked for; ``options`` is the JSON schema of its options."""
+
+    name: str
+    title: str = ""
+    summary: str = ""
+    source: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+R = TypeVar("R", bound=Resource)
+
+
+@dataclass(frozen=True)
+class Page(Generic[R]):
+    """One page of a list. ``has_more`` says that there are entries after the last one."""
+
+    data: list[R]
+    has_more: bool
+
+    @classmethod
+    def from_json(cls, kind: type[R], data: Any) -> Page[R]:
+        """Read a list object of ``kind``.
+
+        Raises:
+            UnexpectedAnswerError: it is no list object.
+        """
+        if not isinstance(data, Mapping) or not isinstance(data.get("data"), list):
+            raise UnexpectedAnswerError(f"expected a list of {kind.__name__.lower()} objects")
+        return cls([kind.from_json(entry) for entry in data["data"]], bool(data.get("has_more", False)))
