@@ -1,0 +1,109 @@
+"""`fqt datasets …`: upload and look at data sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fqt_client.cli.output import bytes_text, print_facts, print_json, print_table, time_text, transfer_bar
+from fqt_client.cli.session import JsonOption, connect
+from fqt_client.models import Dataset
+
+app = typer.Typer(help="Upload and look at data sets.")
+
+
+@app.callback(invoke_without_command=True)
+def _datasets(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command()
+def add(
+    source: Annotated[
+        Path, typer.Argument(metavar="DIR|FILE", help="A folder with one folder of images per class, or an archive.")
+    ],
+    name: Annotated[str | None, typer.Option("--name", help="A name for people; the file's own by default.")] = None,
+    wait: Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait for the check of the images.")] = 600,
+    as_json: JsonOption = False,
+) -> None:
+    """Upload a data set and have its images checked.
+
+    Takes a folder of class folders, a zip or tar(.gz) of one, IDX (the MNIST family) and NPZ files.
+    """
+    with connect() as client, transfer_bar(f"Uploading {source.name}", shown=not as_json) as progress:
+        dataset = client.datasets.upload(source, name=name, progress=progress, wait=wait)
+    if as_json:
+        print_json(dataset.raw)
+        return
+    _facts(dataset)
+    print(f"\nTrain on it: fqt submit --dataset {dataset.id} --watch")
+
+
+@app.command("list")
+def list_(as_json: JsonOption = False) -> None:
+    """List data sets, the built-in ones included."""
+    with connect() as client:
+        datasets = list(client.datasets.list())
+    if as_json:
+        print_json([dataset.raw for dataset in datasets])
+        return
+    rows = [
+        (
+            dataset.id,
+            dataset.name or "–",
+            dataset.state,
+            dataset.images if dataset.images is not None else "–",
+            len(dataset.classes) or "–",
+            bytes_text(dataset.size),
+            time_text(dataset.created_at),
+        )
+        for dataset in datasets
+    ]
+    columns = ("id", "name", "state", "images", "classes", "size", "created")
+    print_table(columns, rows, empty="no data sets; upload one: fqt datasets add DIR")
+
+
+@app.command()
+def show(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="Id of the data set.")], as_json: JsonOption = False
+) -> None:
+    """Show one data set: classes, image sizes, warnings."""
+    with connect() as client:
+        found = client.datasets.get(dataset)
+    if as_json:
+        print_json(found.raw)
+    else:
+        _facts(found)
+
+
+def _facts(dataset: Dataset) -> None:
+    profile = dataset.profile or {}
+    counts = [
+        f"{entry['name']} ({entry['count']})" if isinstance(entry, dict) and "count" in entry else str(entry)
+        for entry in profile.get("classes") or dataset.classes
+    ]
+    print_facts(
+        {
+            "id": dataset.id,
+            "name": dataset.name,
+            "state": dataset.state,
+            "format": dataset.format,
+            "images": dataset.images,
+            "classes": ", ".join(counts),
+            "size": bytes_text(dataset.size) if dataset.size is not None else None,
+            "sha256": dataset.sha256,
+            "created": time_text(dataset.created_at) if dataset.created_at else None,
+            "warnings": "; ".join(_text(entry) for entry in profile.get("warnings") or []),
+            "error": (dataset.error or {}).get("message"),
+        }
+    )
+
+
+def _text(entry: object) -> str:
+    if isinstance(entry, dict):
+        where, message = entry.get("where"), entry.get("message")
+        return f"{where}: {message}" if where else str(message)
+    return str(entry)

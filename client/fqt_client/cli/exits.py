@@ -1,0 +1,61 @@
+"""Exit codes of the `fqt` command, and the one line that tells an error."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from fqt_client.errors import (
+    ApiError,
+    AuthenticationError,
+    CannotConnectError,
+    FqtClientError,
+    JobFailedError,
+    NotConfiguredError,
+    PermissionDeniedError,
+    ServerFaultError,
+    UnexpectedAnswerError,
+    WaitTimeoutError,
+)
+
+
+class ExitCode(IntEnum):
+    """What the exit code of a command says."""
+
+    OK = 0
+    JOB_FAILED = 1
+    USAGE = 2
+    UNREACHABLE = 3
+    REFUSED = 4
+    LOCAL = 5
+    INTERNAL = 70
+    INTERRUPTED = 130
+
+
+_CODES: tuple[tuple[type[FqtClientError], ExitCode], ...] = (
+    (JobFailedError, ExitCode.JOB_FAILED),
+    (NotConfiguredError, ExitCode.UNREACHABLE),
+    (CannotConnectError, ExitCode.UNREACHABLE),
+    (ApiError, ExitCode.REFUSED),
+    (UnexpectedAnswerError, ExitCode.REFUSED),
+    (WaitTimeoutError, ExitCode.REFUSED),
+)
+
+
+def exit_code_of(error: FqtClientError) -> ExitCode:
+    """The exit code of a command that ended with ``error``."""
+    return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.LOCAL)
+
+
+def line_of(error: FqtClientError) -> str:
+    """One line: what went wrong, which field, and what to do about it."""
+    parts = [" ".join(str(error).split()).rstrip(".")]
+    remedy = error.remedy
+    if remedy is None and isinstance(error, AuthenticationError):
+        remedy = "set FQT_API_KEY to a valid key (`fqt up` writes one to its client configuration)"
+    if remedy is None and isinstance(error, PermissionDeniedError):
+        remedy = "use a key with that scope"
+    if isinstance(error, ServerFaultError) and error.request_id:
+        parts.append(f"request id {error.request_id} in the service's log")
+    if remedy:
+        parts.append(remedy)
+    return " — ".join(parts)

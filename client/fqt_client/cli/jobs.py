@@ -1,0 +1,159 @@
+"""`fqt jobs`, `fqt show`, `fqt cancel` and `fqt logs`."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Annotated
+
+import typer
+
+from fqt_client.cli.output import (
+    duration_text,
+    print_facts,
+    print_json,
+    print_json_line,
+    print_table,
+    share_text,
+    time_text,
+)
+from fqt_client.cli.session import JobArgument, JsonOption, connect, job_id
+from fqt_client.models import Event, Job
+
+app = typer.Typer()
+PANEL = "Jobs"
+
+
+@app.command(rich_help_panel=PANEL)
+def jobs(
+    state: Annotated[str | None, typer.Option("--state", help="Only jobs in this state.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, the newest first.")] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """List jobs, the newest first."""
+    with connect() as client:
+        listed = list(islice(client.jobs.list(state=state), limit))
+    if as_json:
+        print_json([job.raw for job in listed])
+        return
+    rows = [
+        (
+            job.id,
+            job.name or "–",
+            job.state,
+            _choice(job, "method"),
+            _choice(job, "architecture"),
+            job.spec.get("dataset", "–"),
+            _progress(job),
+            share_text(accuracy_of(job)),
+            time_text(job.created_at),
+        )
+        for job in listed
+    ]
+    columns = ("id", "name", "state", "method", "network", "data set", "progress", "accuracy", "created")
+    print_table(columns, rows, empty="no jobs; submit one: fqt submit --dataset digits --watch")
+
+
+@app.command(rich_help_panel=PANEL)
+def show(job: JobArgument, as_json: JsonOption = False) -> None:
+    """Show one job: what was asked for, how far it is, what came of it."""
+    with connect() as client:
+        found = client.jobs.get(job_id(client, job))
+        artifacts = client.jobs.artifacts(found.id)
+    if as_json:
+        print_json(found.raw)
+        return
+    record = found.record or {}
+    training = found.spec.get("training", {})
+    print_facts(
+        {
+            "id": found.id,
+            "name": found.name,
+            "state": found.state,
+            "error": found.error and (f"{found.error.param}: " if found.error.param else "") + found.error.message,
+            "data set": found.spec.get("dataset"),
+            "classes": ", ".join(found.spec.get("classes") or []),
+            "network": _options(found, "architecture"),
+            "method": _options(found, "method"),
+            "training": ", ".join(f"{name} {value}" for name, value in training.items() if not isinstance(value, dict)),
+            "started from": found.spec.get("initial_weights"),
+            "runs on": ", ".join(f"{name} {record[name]}" for name in _RECORD if record.get(name) is not None),
+            "progress": _progress(found),
+            "accuracy": share_text(accuracy_of(found)),
+            "created": time_text(found.created_at),
+            "took": duration_text(found.seconds) if found.seconds is not None else None,
+            "files": ", ".join(artifact.name for artifact in artifacts),
+        }
+    )
+    if artifacts:
+        print(f"\nFetch the files: fqt fetch {found.id}")
+
+
+@app.command(rich_help_panel=PANEL)
+def cancel(job: JobArgument, as_json: JsonOption = False) -> None:
+    """Cancel a job; a running one stops at its next step."""
+    with connect() as client:
+        found = client.jobs.cancel(job_id(client, job))
+    if as_json:
+        print_json(found.raw)
+    else:
+        print(f"{found.id} is {found.state}")
+
+
+@app.command(rich_help_panel=PANEL)
+def logs(
+    job: JobArgument,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Print what happened to a job: states, logs, warnings, epochs, checkpoints, files."""
+    with connect() as client:
+        for event in client.jobs.events(job_id(client, job), follow=follow):
+            if as_json:
+                print_json_line(event.raw)
+            elif (line := line_of_event(event)) is not None:
+                moment = event.created_at.astimezone().strftime("%H:%M:%S") if event.created_at else "--:--:--"
+                print(f"{moment} {event.type:<10} {line}", flush=True)
+
+
+def line_of_event(event: Event) -> str | None:
+    """One event as a line of text; None for those that come with every step."""
+    data = event.data
+    if event.type == "metric":
+        if data.get("kind") != "epoch":
+            return None
+        return (
+            f"epoch {data.get('epoch')}: loss {data.get('train_loss', float('nan')):.3f}, "
+            f"accuracy {share_text(data.get('validation_accuracy'))}"
+        )
+    if event.type in {"log", "warning"}:
+        return str(data.get("message"))
+    named = [f"{name} {value}" for name, value in data.items() if isinstance(value, str | int | float)]
+    return ", ".join(named) or "–"
+
+
+def accuracy_of(job: Job) -> float | None:
+    """Validation accuracy of the result, or of the last epoch so far."""
+    accuracy = (job.result or {}).get("validation_accuracy")
+    if accuracy is None and job.progress is not None:
+        accuracy = job.progress.validation_accuracy
+    return accuracy
+
+
+_RECORD = ("device", "arithmetic", "isa", "threads", "attempt")
+
+
+def _progress(job: Job) -> str:
+    if job.progress is None or not job.progress.total_steps:
+        return "–"
+    text = f"{job.progress.step}/{job.progress.total_steps}"
+    return text if job.ended else f"{text}, {duration_text(job.progress.eta_seconds)} left"
+
+
+def _choice(job: Job, part: str) -> str:
+    return str(job.spec.get(part, {}).get("name", "–"))
+
+
+def _options(job: Job, part: str) -> str:
+    choice = job.spec.get(part, {})
+    options = ", ".join(f"{name} {value}" for name, value in choice.items() if name != "name" and value is not None)
+    return f"{choice.get('name', '–')} ({options})" if options else str(choice.get("name", "–"))

@@ -1,0 +1,87 @@
+"""Entry of the `fqt` command: puts the commands together, and turns every error into one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from fqt_client import __version__
+from fqt_client.cli import catalog, datasets, fetch, jobs, submit, watch
+from fqt_client.cli.exits import ExitCode, exit_code_of, line_of
+from fqt_client.cli.plugins import merge_plugins
+from fqt_client.errors import FqtClientError
+
+HELP = """Fine-tune image classifiers with 1-bit fully quantised training.
+
+`fqt up` starts a service on this machine; the other commands talk to it, or to the one that FQT_API_URL and
+FQT_API_KEY name. Every command takes `--json`.
+
+Exit codes: 0 done · 1 a job failed or was cancelled · 2 wrong usage · 3 the service cannot be reached · 4 the service
+refused · 5 something on this machine is missing or damaged · 70 a fault in fqt itself · 130 interrupted.
+"""
+
+
+def build_app(*, plugins: bool = True) -> typer.Typer:
+    """The whole command line; ``plugins`` says whether to merge what other distributions add."""
+    app = typer.Typer(name="fqt", help=HELP, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+    app.callback(invoke_without_command=True)(_root)
+    for module in (submit, watch, jobs, fetch, catalog):
+        app.registered_commands.extend(module.app.registered_commands)
+    app.add_typer(datasets.app, name="datasets", rich_help_panel="Data")
+    if plugins:
+        merge_plugins(app)
+    return app
+
+
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"fqt {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code. Never raises, but for SystemExit of shell completion."""
+    command = typer.main.get_command(build_app())
+    try:
+        outcome = command.main(
+            args=None if arguments is None else list(arguments), prog_name="fqt", standalone_mode=False
+        )
+    except FqtClientError as error:
+        _say(line_of(error))
+        return exit_code_of(error)
+    except typer.TyperException as error:
+        _say(_usage_line(error))
+        return ExitCode.USAGE
+    except (typer.Abort, KeyboardInterrupt):
+        _say("interrupted")
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # The reader of a pipe has gone (`fqt jobs | head`): nothing is wrong, and there is nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    except Exception as error:  # the last net: people get one line, never a traceback
+        if os.environ.get("FQT_DEBUG"):
+            raise
+        _say(f"{type(error).__name__}: {error} — this is a fault in fqt; FQT_DEBUG=1 shows where")
+        return ExitCode.INTERNAL
+    return outcome if isinstance(outcome, int) else ExitCode.OK
+
+
+def _usage_line(error: typer.TyperException) -> str:
+    message = " ".join(error.format_message().split()).rstrip(".")
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "fqt"
+    return f"{message} — see `{command} --help`"
+
+
+def _say(line: str) -> None:
+    print(f"fqt: {line}", file=sys.stderr)

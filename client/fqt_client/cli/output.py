@@ -1,0 +1,141 @@
+"""How things are shown: consoles, tables, figures with units. Plain text where there is no terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import IO, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.table import Table
+from rich.text import Text
+
+from fqt_client.archive import ProgressCallback
+
+# Where lines are not cut by a window, a table takes what it needs (and can be searched with grep).
+PIPE_WIDTH = 240
+STATE_STYLES = {
+    "succeeded": "green",
+    "ready": "green",
+    "running": "cyan",
+    "failed": "bold red",
+    "invalid": "bold red",
+    "cancelled": "yellow",
+}
+_SPARKS = "▁▂▃▄▅▆▇█"
+
+
+def console(file: IO[str] | None = None) -> Console:
+    """A console on ``file`` (stdout if None)."""
+    stream = file or sys.stdout
+    return Console(file=stream, width=None if stream.isatty() else PIPE_WIDTH, highlight=False, soft_wrap=False)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document on stdout, on one line if it is an element of a stream of lines."""
+    json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
+    sys.stdout.write("\n")
+
+
+def print_json_line(value: Any) -> None:
+    """Print one JSON document on a line of its own, at once."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str) -> None:
+    """Print a table; ``empty`` instead, if it has no rows. The column `state` is coloured."""
+    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    for name in columns:
+        # Ids are copied from here: they are never cut.
+        table.add_column(name, no_wrap=name in {"id", "name"}, overflow="fold")
+    for row in rows:
+        table.add_row(
+            *(
+                Text(str(value), style=STATE_STYLES.get(str(value), "") if name == "state" else "")
+                for name, value in zip(columns, row, strict=True)
+            )
+        )
+    console().print(table if table.row_count else empty)
+
+
+def print_facts(facts: Mapping[str, Any]) -> None:
+    """Print names and values, one pair a line; those without a value are left out."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        if value not in (None, ""):
+            table.add_row(name, Text(str(value), style=STATE_STYLES.get(str(value), "")))
+    console().print(table)
+
+
+def bytes_text(count: int | float | None) -> str:
+    """A size for people: `1.5 MB` (powers of 1000)."""
+    if count is None:
+        return "–"
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    raise AssertionError("unreachable: the last unit takes all")
+
+
+def share_text(share: float | None) -> str:
+    """A share of 1 as per cent: `97.5 %`."""
+    return "–" if share is None else f"{100 * share:.1f} %"
+
+
+def time_text(moment: datetime | None) -> str:
+    """A moment in local time, to the second."""
+    return "–" if moment is None else moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def duration_text(seconds: float | None) -> str:
+    """A duration for people: `42 s`, `3:07 min`, `2:05 h`."""
+    if seconds is None:
+        return "–"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes}:{rest:02d} min"
+    return f"{minutes // 60}:{minutes % 60:02d} h"
+
+
+def sparkline(values: Sequence[float], width: int = 24) -> str:
+    """A curve in one line of block characters; each stands for the mean of its share of ``values``."""
+    if not values:
+        return ""
+    buckets = (
+        [
+            values[
+                len(values) * index // width : max(len(values) * (index + 1) // width, len(values) * index // width + 1)
+            ]
+            for index in range(min(width, len(values)))
+        ]
+        if len(values) > width
+        else [[value] for value in values]
+    )
+    means = [sum(bucket) / len(bucket) for bucket in buckets]
+    low, high = min(means), max(means)
+    span = (high - low) or 1.0
+    return "".join(_SPARKS[round((mean - low) / span * (len(_SPARKS) - 1))] for mean in means)
+
+
+@contextmanager
+def transfer_bar(label: str, *, shown: bool = True) -> Iterator[ProgressCallback | None]:
+    """A progress bar of bytes on stderr, as a callback; None where there is no terminal or it is not to be shown."""
+    if not shown or not sys.stderr.isatty():
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console(sys.stderr), transient=True) as progress:
+        task = progress.add_task(label, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

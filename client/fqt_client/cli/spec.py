@@ -1,0 +1,87 @@
+"""From the options of `fqt submit` to the body of POST /v1/jobs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from fqt_client.errors import LocalFileError
+
+
+def build_spec(base: Mapping[str, Any], values: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+    """Put a spec together: ``base``, then the options' values, then ``--set``.
+
+    Args:
+        base: what a ``--spec`` file says.
+        values: dotted paths to values (``method.bits``); None leaves a path as it is.
+        assignments: texts like ``training.seed=7``; the value is JSON, or a plain string if it is none.
+
+    Raises:
+        typer.BadParameter: an assignment has no ``=``, or a path leads through something that is no object.
+    """
+    spec = deepcopy(dict(base))
+    for path, value in values.items():
+        if value is not None:
+            assign(spec, path, value)
+    for text in assignments:
+        path, equals, value = text.partition("=")
+        if not equals or not path.strip():
+            raise typer.BadParameter(
+                f"{text!r} is not of the form PATH=VALUE, e.g. training.seed=7", param_hint="--set"
+            )
+        assign(spec, path.strip(), _value(value))
+    return spec
+
+
+def assign(spec: dict[str, Any], path: str, value: Any) -> None:
+    """Set one field by its dotted path, making the objects on the way. A new name drops the old one's options.
+
+    Raises:
+        typer.BadParameter: the path leads through something that is no object.
+    """
+    *parents, last = path.split(".")
+    here = spec
+    for name in parents:
+        below = here.setdefault(name, {})
+        if isinstance(below, str):
+            # "architecture": "resnet18" in a file is short for {"name": "resnet18"}.
+            below = here[name] = {"name": below}
+        if not isinstance(below, dict):
+            raise typer.BadParameter(f"{path}: {name} is no object", param_hint="--set")
+        here = below
+    if last == "name" and parents and here.get("name") not in (None, value):
+        here.clear()
+    here[last] = value
+
+
+def read_spec(source: str) -> dict[str, Any]:
+    """Read a spec from a JSON file, or from stdin if ``source`` is ``-``.
+
+    Raises:
+        LocalFileError: there is no such file, or it holds no JSON object.
+    """
+    try:
+        text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
+        spec = json.loads(text)
+    except OSError as error:
+        raise LocalFileError(f"cannot read {source}: {error.strerror}") from error
+    except ValueError as error:
+        raise LocalFileError(f"{source} is no JSON: {error}") from error
+    if not isinstance(spec, dict):
+        raise LocalFileError(
+            f"{source} holds no JSON object", remedy="it must look like the `spec` of `fqt show --json`"
+        )
+    return spec
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -1,0 +1,108 @@
+"""`fqt submit`: make a job from options, a file, or both."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fqt_client.cli.exits import ExitCode
+from fqt_client.cli.output import print_facts, print_json, print_json_line
+from fqt_client.cli.session import JsonOption, connect, job_id
+from fqt_client.cli.spec import build_spec, read_spec
+from fqt_client.cli.watch import watch_job
+from fqt_client.models import Plan
+
+app = typer.Typer()
+
+
+@app.command(rich_help_panel="Jobs")
+def submit(
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", "-d", help="Id of a data set, or a built-in one (digits).")
+    ] = None,
+    architecture: Annotated[
+        str | None, typer.Option("--architecture", "-a", help="The network; see `fqt architectures`.")
+    ] = None,
+    width: Annotated[float | None, typer.Option("--width", help="Multiplier of every channel count.")] = None,
+    image_size: Annotated[
+        int | None, typer.Option("--image-size", help="Side in pixels of the network's input.")
+    ] = None,
+    channels: Annotated[int | None, typer.Option("--channels", help="1 for grey images, 3 for RGB.")] = None,
+    method: Annotated[str | None, typer.Option("--method", "-m", help="The method; see `fqt methods`.")] = None,
+    bits: Annotated[int | None, typer.Option("--bits", help="Bits per element of a kept gradient group.")] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", "-e", help="Passes over the training images.")] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Images per step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Learning rate of the body.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")] = None,
+    classes: Annotated[
+        str | None, typer.Option("--classes", help="Train on these classes only, separated by commas.")
+    ] = None,
+    from_job: Annotated[
+        str | None, typer.Option("--from", metavar="JOB", help="Start from the weights of this job; `last` works.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="A name for people.")] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE", help="Set any field, e.g. training.seed=7; may be repeated."),
+    ] = None,
+    spec_file: Annotated[
+        str | None, typer.Option("--spec", metavar="FILE", help="A spec as JSON to start from; - is stdin.")
+    ] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option("--idempotency-key", help="The same key and spec make one job only.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check it and show the plan; make no job.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the job until it ends.")] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Submit a training job.
+
+    What is left out takes the service's default. With `--watch` the exit code is that of `fqt watch`.
+    """
+    with connect() as client:
+        values = {
+            "name": name,
+            "dataset": dataset,
+            "classes": [part.strip() for part in classes.split(",")] if classes is not None else None,
+            # The names come first: a new name drops the options that belong to another one.
+            "architecture.name": architecture,
+            "architecture.width": width,
+            "architecture.image_size": image_size,
+            "architecture.channels": channels,
+            "method.name": method,
+            "method.bits": bits,
+            "training.epochs": epochs,
+            "training.batch_size": batch_size,
+            "training.learning_rate": learning_rate,
+            "training.seed": seed,
+            "initial_weights": None if from_job is None else job_id(client, from_job),
+        }
+        spec = build_spec(read_spec(spec_file) if spec_file else {}, values, assignments or ())
+        if "dataset" not in spec:
+            raise typer.BadParameter("name a data set, e.g. --dataset digits", param_hint="--dataset")
+        # Options without a name belong to the service's default network and method.
+        for part, default in (("architecture", "resnet18"), ("method", "fqt")):
+            if isinstance(spec.get(part), dict):
+                spec[part].setdefault("name", default)
+            elif isinstance(spec.get(part), str):
+                spec[part] = {"name": spec[part]}
+        if dry_run:
+            _show_plan(client.jobs.plan(spec), as_json)
+            return ExitCode.OK
+        job = client.jobs.create(spec, idempotency_key=idempotency_key)
+        if as_json:
+            (print_json_line if watch else print_json)(job.raw)
+        else:
+            print(f"Submitted {job.id}" + ("" if watch else f"\nWatch it: fqt watch {job.id}"))
+        return watch_job(client, job.id, as_json=as_json) if watch else ExitCode.OK
+
+
+def _show_plan(plan: Plan, as_json: bool) -> None:
+    if as_json:
+        print_json(plan.raw)
+        return
+    facts = {name: value for name, value in plan.raw.items() if not isinstance(value, dict | list)}
+    facts.pop("object", None)
+    print("The spec is valid; nothing was submitted.\n")
+    print_facts({name.replace("_", " "): value for name, value in facts.items()})

@@ -1,0 +1,53 @@
+"""What a job's events add up to: where it is, how well it does, and how its loss went."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from fqt_client.models import Event, Job
+
+LOSSES_KEPT = 512
+
+
+@dataclass
+class Tally:
+    """The present figures of one job; fed with a job object and then its events in order."""
+
+    state: str = "queued"
+    step: int = 0
+    total_steps: int | None = None
+    epoch: float = 0.0
+    epochs: int | None = None
+    loss: float | None = None
+    validation_accuracy: float | None = None
+    best_accuracy: float | None = None
+    images_per_second: float | None = None
+    losses: deque[float] = field(default_factory=lambda: deque(maxlen=LOSSES_KEPT))
+
+    def read_job(self, job: Job) -> None:
+        """Take over what only the job object knows."""
+        self.epochs = job.spec.get("training", {}).get("epochs", self.epochs)
+        if job.progress is not None:
+            self.total_steps = job.progress.total_steps or self.total_steps
+
+    def read_event(self, event: Event) -> None:
+        """Take one event in."""
+        data = event.data
+        if event.type == "state":
+            self.state = str(data.get("state") or data.get("to") or self.state)
+        elif event.type == "metric" and data.get("kind") == "step":
+            self.step = data.get("step", self.step)
+            self.epoch = data.get("epoch", self.epoch)
+            self.images_per_second = data.get("images_per_second", self.images_per_second)
+            if (loss := data.get("loss")) is not None:
+                # Single batches jump about: what is shown is a running mean over about ten of them.
+                self.loss = loss if self.loss is None else 0.9 * self.loss + 0.1 * loss
+                self.losses.append(self.loss)
+        elif event.type == "metric" and data.get("kind") == "epoch":
+            self.step = data.get("step", self.step)
+            self.epoch = data.get("epoch", self.epoch)
+            accuracy = data.get("validation_accuracy")
+            if accuracy is not None:
+                self.validation_accuracy = accuracy
+                self.best_accuracy = max(accuracy, self.best_accuracy or 0.0)
