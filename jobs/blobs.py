@@ -1,0 +1,196 @@
+"""Stored files, kept under the SHA-256 of their bytes.
+
+A file comes first and its row (:func:`register`) second, in the transaction that refers to it; a file goes
+(:func:`collect`) only when no row refers to it any more, in a transaction of its own after the one that removed the
+last reference.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from io import BufferedReader
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, select, update
+from sqlalchemy.exc import IntegrityError
+
+from jobs import database
+from jobs.errors import BlobDamagedError, BlobMissingError, BlobTooLargeError
+from jobs.sqltypes import now
+from jobs.tables import artifacts, blobs, checkpoints, datasets
+
+_CHUNK = 1 << 20
+
+
+class Blob(NamedTuple):
+    """Digest (lower-case hex) and size in bytes of a stored file."""
+
+    sha256: str
+    size: int
+
+
+class BlobStore:
+    """A folder of files named by their SHA-256. What is under its final name is whole and synced."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._incoming = root / "incoming"
+        self._incoming.mkdir(parents=True, exist_ok=True)
+
+    def path(self, sha256: str) -> Path:
+        """Where the file with this digest lies, whether or not it is there."""
+        if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
+            raise BlobMissingError(sha256)
+        return self.root / sha256[:2] / sha256
+
+    def exists(self, sha256: str) -> bool:
+        """Whether the file is there."""
+        return self.path(sha256).is_file()
+
+    @contextmanager
+    def writer(self, *, limit: int | None = None) -> Iterator[BlobWriter]:
+        """Write a new file piece by piece; it appears when ``finish`` is called, otherwise nothing is left behind."""
+        writer = BlobWriter(self, self._incoming / secrets.token_hex(16), limit)
+        try:
+            yield writer
+        finally:
+            writer.close()
+
+    def put_stream(self, chunks: Iterable[bytes], *, limit: int | None = None) -> Blob:
+        """Store the bytes of ``chunks``.
+
+        Raises:
+            BlobTooLargeError: more than ``limit`` bytes came. Nothing is kept.
+        """
+        with self.writer(limit=limit) as writer:
+            for chunk in chunks:
+                writer.write(chunk)
+            return writer.finish()
+
+    def put_file(self, path: Path, *, limit: int | None = None) -> Blob:
+        """Store a copy of a file."""
+        with path.open("rb") as file:
+            return self.put_stream(iter(lambda: file.read(_CHUNK), b""), limit=limit)
+
+    def open(self, sha256: str) -> BufferedReader:
+        """Open a file for reading.
+
+        Raises:
+            BlobMissingError: it is not there.
+        """
+        try:
+            return self.path(sha256).open("rb")
+        except FileNotFoundError:
+            raise BlobMissingError(sha256) from None
+
+    def verify(self, sha256: str) -> Path:
+        """Read the whole file and compare its digest; return its path.
+
+        Raises:
+            BlobMissingError: it is not there.
+            BlobDamagedError: its bytes are not those that were stored.
+        """
+        with self.open(sha256) as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+                raise BlobDamagedError(sha256)
+        return self.path(sha256)
+
+    def delete(self, sha256: str) -> None:
+        """Remove a file; none is no error. Only :func:`collect` knows whether it may go."""
+        self.path(sha256).unlink(missing_ok=True)
+
+
+class BlobWriter:
+    """A file on its way into the store."""
+
+    def __init__(self, store: BlobStore, path: Path, limit: int | None) -> None:
+        self._store = store
+        self._path = path
+        self._limit = limit
+        self._digest = hashlib.sha256()
+        self._file: BinaryIO = path.open("xb")
+        self.size = 0
+
+    def write(self, chunk: bytes) -> None:
+        """Append bytes; raises BlobTooLargeError beyond the limit."""
+        self.size += len(chunk)
+        if self._limit is not None and self.size > self._limit:
+            raise BlobTooLargeError(self._limit)
+        self._digest.update(chunk)
+        self._file.write(chunk)
+
+    def finish(self) -> Blob:
+        """Sync the file and give it its name. Replaces a file of the same bytes, which heals a damaged one."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        sha256 = self._digest.hexdigest()
+        final = self._store.path(sha256)
+        if not final.parent.exists():
+            final.parent.mkdir(exist_ok=True)
+            _sync_folder(self._store.root)
+        self._path.replace(final)
+        _sync_folder(final.parent)
+        return Blob(sha256, self.size)
+
+    def close(self) -> None:
+        """Drop what was not finished."""
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def register(connection: Connection, store: BlobStore, blob: Blob) -> None:
+    """Make the row of a stored file, before a row of the same transaction refers to it.
+
+    Locks the row until the transaction ends, so that :func:`collect` cannot take the file away in between.
+
+    Raises:
+        BlobMissingError: the file was collected since it was stored; store it again.
+    """
+    statement = database.insert(connection, blobs).values(sha256=blob.sha256, size=blob.size, created_at=now())
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=[blobs.c.sha256], set_={"created_at": now(), "size": blob.size})
+    )
+    if not store.exists(blob.sha256):
+        raise BlobMissingError(blob.sha256)
+
+
+def collect(connection: Connection, store: BlobStore, digests: Iterable[str]) -> int:
+    """Remove those of the files that nothing refers to; return how many went.
+
+    Call it in a transaction of its own: if that fails after a file went, only a row without references is left over.
+    """
+    removed = 0
+    for sha256 in sorted(set(digests)):
+        with suppress(IntegrityError), connection.begin_nested():  # a reference that came in just now wins
+            # The update locks the row and waits for a register() under way; the delete then sees what it added.
+            connection.execute(update(blobs).where(blobs.c.sha256 == sha256).values(size=blobs.c.size))
+            result = connection.execute(delete(blobs).where(blobs.c.sha256 == sha256, _unreferenced()))
+            if result.rowcount:
+                store.delete(sha256)
+                removed += 1
+    return removed
+
+
+def unreferenced(connection: Connection, *, older_than_seconds: float, limit: int = 100) -> list[str]:
+    """Digests of rows that nothing refers to and nobody touched for a while: left over by a crash."""
+    query = select(blobs.c.sha256).where(_unreferenced(), blobs.c.created_at < now(-older_than_seconds)).limit(limit)
+    return list(connection.scalars(query))
+
+
+def _unreferenced() -> ColumnElement[bool]:
+    users = (datasets.c.sha256, checkpoints.c.sha256, artifacts.c.sha256)
+    return and_(*(~exists().where(column == blobs.c.sha256) for column in users))

@@ -1,0 +1,96 @@
+"""Opening the database, its transactions, and bringing its tables up to date.
+
+SQLite and PostgreSQL are used the same way: :func:`write` begins a transaction that will write (``BEGIN IMMEDIATE`` on
+SQLite, because its busy timeout does not help a transaction that reads first and then wants to write), :func:`read` one
+that will not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import alembic.command
+import alembic.config
+from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url, text
+from sqlalchemy.dialects import postgresql, sqlite
+
+from jobs.settings import Settings
+
+MIGRATION_LOCK = 0x6671745F6D696772  # "fqt_migr": the advisory lock that migrating processes queue for
+_BUSY_SECONDS = 30
+_READ_ONLY = "fqt_read_only"
+
+Insert = sqlite.Insert | postgresql.Insert
+
+
+def connect(settings: Settings) -> Engine:
+    """Open the database of the settings. Nothing is created but the folder of a SQLite file.
+
+    Raises:
+        ValueError: the URL is for a database that is not supported.
+    """
+    url = make_url(settings.url)
+    backend = url.get_backend_name()
+    if backend == "sqlite":
+        if not url.database or url.database == ":memory:":
+            raise ValueError("database_url: a SQLite database needs a file, since several processes share it")
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS}, pool_size=settings.database_pool)
+        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    if backend == "postgresql":
+        return create_engine(
+            url,
+            pool_size=settings.database_pool,
+            pool_pre_ping=True,
+            connect_args={"application_name": "fqt", "connect_timeout": 10},
+        )
+    raise ValueError(f"database_url: {backend!r} is not supported; use sqlite:///… or postgresql://…")
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # transactions begin where _begin_sqlite says, not where the driver thinks
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")  # a commit survives a power cut, as on PostgreSQL
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    read_only = connection.get_execution_options().get(_READ_ONLY, False)
+    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+
+@contextmanager
+def read(engine: Engine) -> Iterator[Connection]:
+    """One consistent view for reading."""
+    with engine.connect().execution_options(**{_READ_ONLY: True}) as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def write(engine: Engine) -> Iterator[Connection]:
+    """One transaction for writing: committed at the end, rolled back on an exception."""
+    with engine.begin() as connection:
+        yield connection
+
+
+def insert(connection: Connection, table: Table) -> Insert:
+    """The INSERT of the connection's dialect, which knows ``on_conflict_do_update`` on both databases."""
+    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+
+
+def upgrade(engine: Engine) -> None:
+    """Create the tables or bring them up to date. Safe when several processes do it at once: one works, others wait."""
+    config = alembic.config.Config()
+    config.set_main_option("script_location", "migrations:")
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+        config.attributes["connection"] = connection
+        alembic.command.upgrade(config, "head")

@@ -1,0 +1,187 @@
+"""Data sets: uploaded ones are rows, built-in ones are known by name.
+
+An upload is stored, inserted as ``checking``, looked through by a worker, and then ``ready`` or ``invalid``. The look
+is leased like a job, with an epoch of its own, so that a doorbell that rings twice starts one look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, delete, or_, select, update
+from sqlalchemy import insert as sql_insert
+
+from fqt_core.config.builtin import BUILTIN_DATASETS
+from jobs import blobs
+from jobs.blobs import Blob, BlobStore
+from jobs.errors import DatasetInUseError, NotFoundError
+from jobs.events import clean
+from jobs.ids import new_id
+from jobs.records import Dataset, Page
+from jobs.sqltypes import now
+from jobs.states import TERMINAL
+from jobs.tables import datasets, jobs
+
+
+@dataclass(frozen=True)
+class DatasetSource:
+    """What a job needs to know of its data set. ``id`` and ``sha256`` are ``None`` for a built-in one.
+
+    ``counts`` are the images of each class where they are known; ``images`` counts all of them.
+    """
+
+    reference: str
+    id: str | None
+    sha256: str | None
+    classes: list[str]
+    counts: dict[str, int] | None
+    images: int
+    own_validation: bool
+
+
+def create(
+    connection: Connection,
+    store: BlobStore,
+    blob: Blob,
+    *,
+    name: str,
+    filename: str | None = None,
+    created_by: str | None = None,
+) -> Dataset:
+    """Insert the row of an upload whose bytes are stored; ring the inspection after the commit.
+
+    Raises:
+        BlobMissingError: the file was collected in between; store it again.
+    """
+    blobs.register(connection, store, blob)
+    row = connection.execute(
+        sql_insert(datasets)
+        .values(
+            id=new_id("ds"),
+            name=name,
+            filename=filename,
+            sha256=blob.sha256,
+            size=blob.size,
+            state="checking",
+            check_epoch=0,
+            created_by=created_by,
+            created_at=now(),
+        )
+        .returning(datasets)
+    ).one()
+    return Dataset.of(row)
+
+
+def get(connection: Connection, dataset_id: str) -> Dataset:
+    """The uploaded data set; raises NotFoundError."""
+    row = connection.execute(select(datasets).where(datasets.c.id == dataset_id)).one_or_none()
+    if row is None:
+        raise NotFoundError("data set", dataset_id)
+    return Dataset.of(row)
+
+
+def list_datasets(connection: Connection, *, after: str | None = None, limit: int = 50) -> Page[Dataset]:
+    """Uploaded data sets, newest first, those before the one with id ``after``."""
+    query = select(datasets).order_by(datasets.c.id.desc()).limit(limit + 1)
+    if after is not None:
+        query = query.where(datasets.c.id < after)
+    rows = connection.execute(query).all()
+    return Page([Dataset.of(row) for row in rows[:limit]], has_more=len(rows) > limit)
+
+
+def remove(connection: Connection, dataset_id: str) -> list[str]:
+    """Delete a data set; return the digests for ``Store.collect`` after the commit.
+
+    Raises:
+        NotFoundError: there is no such data set.
+        DatasetInUseError: jobs that have not ended need it.
+    """
+    query = select(datasets.c.sha256).where(datasets.c.id == dataset_id).with_for_update()
+    sha256 = connection.execute(query).scalar_one_or_none()
+    if sha256 is None:
+        raise NotFoundError("data set", dataset_id)
+    users = select(jobs.c.id).where(
+        jobs.c.dataset_id == dataset_id, jobs.c.state.not_in([state.value for state in TERMINAL])
+    )
+    if in_use := list(connection.scalars(users.order_by(jobs.c.id).limit(10))):
+        raise DatasetInUseError(dataset_id, in_use)
+    connection.execute(delete(datasets).where(datasets.c.id == dataset_id))
+    return [sha256]
+
+
+def source(connection: Connection, reference: str) -> DatasetSource | None:
+    """What a job spec's ``dataset`` refers to; ``None`` if there is none, or it is not ready."""
+    builtin = BUILTIN_DATASETS.get(reference)
+    if builtin is not None:
+        classes = list(builtin.classes)
+        return DatasetSource(reference, None, None, classes, None, builtin.images, builtin.own_validation)
+    query = select(datasets).where(datasets.c.id == reference, datasets.c.state == "ready")
+    row = connection.execute(query.with_for_update(read=True)).one_or_none()
+    if row is None:
+        return None
+    profile = row.profile or {}
+    counts = {entry["name"]: int(entry["count"]) for entry in profile.get("classes", [])}
+    return DatasetSource(
+        reference,
+        row.id,
+        row.sha256,
+        list(counts),
+        counts,
+        sum(counts.values()),
+        bool(profile.get("own_validation", False)),
+    )
+
+
+def claim_check(connection: Connection, dataset_id: str, lease_seconds: float) -> Dataset | None:
+    """Take on the look through a data set; ``None`` if it is done, gone, or somebody else's for now."""
+    row = connection.execute(
+        update(datasets)
+        .where(datasets.c.id == dataset_id, _unchecked())
+        .values(check_epoch=datasets.c.check_epoch + 1, check_expires_at=now(lease_seconds))
+        .returning(datasets)
+    ).one_or_none()
+    return None if row is None else Dataset.of(row)
+
+
+def renew_check(connection: Connection, dataset_id: str, check_epoch: int, lease_seconds: float) -> bool:
+    """Renew the lease of a look; ``False`` if it is not the caller's any more."""
+    return _change(connection, dataset_id, check_epoch, {"check_expires_at": now(lease_seconds)})
+
+
+def finish_check(
+    connection: Connection,
+    dataset_id: str,
+    check_epoch: int,
+    *,
+    profile: Mapping[str, Any] | None = None,
+    error: Mapping[str, Any] | None = None,
+) -> bool:
+    """Write the outcome of a look: ``profile`` makes the data set ready, ``error`` (code, message, faults) invalid.
+
+    Returns ``False`` if the look is not the caller's any more; then nothing was written.
+    """
+    values = {
+        "state": "ready" if error is None else "invalid",
+        "format": (profile or {}).get("format"),
+        "profile": clean(profile),
+        "error": clean(error),
+        "check_expires_at": None,
+    }
+    return _change(connection, dataset_id, check_epoch, values)
+
+
+def unchecked(connection: Connection, limit: int = 100) -> list[str]:
+    """Ids of data sets that wait for a look and that nobody is at, oldest first."""
+    return list(connection.scalars(select(datasets.c.id).where(_unchecked()).order_by(datasets.c.id).limit(limit)))
+
+
+def _unchecked() -> ColumnElement[bool]:
+    free = or_(datasets.c.check_expires_at.is_(None), datasets.c.check_expires_at < now())
+    return (datasets.c.state == "checking") & free
+
+
+def _change(connection: Connection, dataset_id: str, check_epoch: int, values: Mapping[str, Any]) -> bool:
+    mine = (datasets.c.id == dataset_id) & (datasets.c.check_epoch == check_epoch) & (datasets.c.state == "checking")
+    return connection.execute(update(datasets).where(mine).values(**values)).rowcount == 1

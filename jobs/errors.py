@@ -1,0 +1,109 @@
+"""Errors of the job domain. Every error that ``jobs`` raises on purpose is a :class:`JobsError`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+class JobsError(Exception):
+    """Something is wrong with a job, a data set, a key or a file of the store."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (self.__doc__ or "").strip().splitlines()[0])
+
+
+class NotFoundError(JobsError):
+    """There is no such object. ``kind`` is its type, ``id`` what was asked for."""
+
+    def __init__(self, kind: str, id: str) -> None:
+        super().__init__(f"there is no {kind} {id!r}")
+        self.kind = kind
+        self.id = id
+
+
+class IllegalMoveError(JobsError):
+    """A job cannot go from the state it is in to the state that was asked for."""
+
+    def __init__(self, job_id: str, source: str, target: str) -> None:
+        super().__init__(f"job {job_id} is {source} and cannot become {target}")
+        self.job_id = job_id
+        self.source = source
+        self.target = target
+
+
+class LeaseLostError(JobsError):
+    """The job belongs to another attempt by now (or to none): nothing of this one may be written."""
+
+    def __init__(self, job_id: str, epoch: int) -> None:
+        super().__init__(f"the lease of job {job_id} with epoch {epoch} is lost")
+        self.job_id = job_id
+        self.epoch = epoch
+
+
+@dataclass(frozen=True)
+class SpecFault:
+    """One wrong field of a job spec: its JSON path, what is wrong, and what would be allowed."""
+
+    field: str
+    message: str
+    allowed: Any = None
+
+
+class InvalidSpecError(JobsError):
+    """A job spec does not fit what the store holds. ``errors`` has every fault, not only the first."""
+
+    def __init__(self, errors: Sequence[SpecFault]) -> None:
+        super().__init__("; ".join(f"{error.field}: {error.message}" for error in errors))
+        self.errors = list(errors)
+
+
+class DatasetInUseError(JobsError):
+    """A data set cannot be deleted while unfinished jobs need it. ``jobs`` names them."""
+
+    def __init__(self, dataset_id: str, jobs: Sequence[str]) -> None:
+        super().__init__(f"data set {dataset_id} is needed by unfinished jobs: {', '.join(jobs)}")
+        self.dataset_id = dataset_id
+        self.jobs = list(jobs)
+
+
+class JobNotFinishedError(JobsError):
+    """A job can be deleted only when it has ended; cancel it first."""
+
+    def __init__(self, job_id: str, state: str) -> None:
+        super().__init__(f"job {job_id} is {state}; cancel it before you delete it")
+        self.job_id = job_id
+        self.state = state
+
+
+class IdempotencyConflictError(JobsError):
+    """The same Idempotency-Key came with another request before."""
+
+
+class BlobError(JobsError):
+    """A stored file cannot be used."""
+
+
+class BlobTooLargeError(BlobError):
+    """More bytes came than are allowed. ``limit`` is the bound in bytes."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the file is larger than the limit of {limit} bytes")
+        self.limit = limit
+
+
+class BlobDamagedError(BlobError):
+    """The bytes of a stored file do not have the digest that it is kept under."""
+
+    def __init__(self, sha256: str) -> None:
+        super().__init__(f"the stored file {sha256} is damaged: its bytes have another SHA-256")
+        self.sha256 = sha256
+
+
+class BlobMissingError(BlobError):
+    """A stored file is not where it should be."""
+
+    def __init__(self, sha256: str) -> None:
+        super().__init__(f"the stored file {sha256} is missing")
+        self.sha256 = sha256

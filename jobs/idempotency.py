@@ -1,0 +1,96 @@
+"""The same request twice has one effect: answers are kept under key, route and Idempotency-Key."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from jobs.errors import IdempotencyConflictError
+from jobs.sqltypes import now
+from jobs.store import Store
+from jobs.tables import idempotency
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to a creating request. ``replayed``: it was given before, and nothing was created now."""
+
+    status: int
+    body: Any
+    replayed: bool = False
+
+
+def once(
+    store: Store,
+    create: Callable[[Connection], tuple[int, Any]],
+    *,
+    key_id: str,
+    route: str,
+    idempotency_key: str | None,
+    request: bytes,
+) -> Answer:
+    """Run ``create`` in a transaction, together with the memory of its answer; or give the answer of the first time.
+
+    Args:
+        store: where to write.
+        create: does the work; returns the status and the body (fit for JSON) of the answer. What it raises is not kept.
+        key_id: the API key's id.
+        route: method and path, e.g. ``POST /v1/jobs``.
+        idempotency_key: what the client sent; ``None``: no memory, every request counts.
+        request: the request's body, to tell a repetition from another request under the same key.
+
+    Raises:
+        IdempotencyConflictError: the key came with another request before.
+    """
+    if idempotency_key is None:
+        with store.write() as connection:
+            status, body = create(connection)
+        return Answer(status, body)
+    digest = hashlib.sha256(request).hexdigest()
+    identity = {"key_id": key_id, "route": route, "idempotency_key": idempotency_key}
+    while True:
+        with store.write() as connection:
+            if (answer := _find(connection, identity, digest)) is not None:
+                return answer
+            try:
+                with connection.begin_nested():
+                    status, body = create(connection)
+                    connection.execute(
+                        insert(idempotency).values(
+                            **identity,
+                            request_sha256=digest,
+                            status=status,
+                            body=json.dumps(body),
+                            created_at=now(),
+                        )
+                    )
+            except IntegrityError:
+                # On PostgreSQL a second request waits here for the first one's commit; what it created itself is
+                # undone. Any other violated constraint is the caller's bug and is not ours to repeat.
+                if _find(connection, identity, digest) is None:
+                    raise
+                continue
+            return Answer(status, body)
+
+
+def purge(connection: Connection, *, older_than_seconds: float) -> int:
+    """Forget old answers; return how many."""
+    return connection.execute(delete(idempotency).where(idempotency.c.created_at < now(-older_than_seconds))).rowcount
+
+
+def _find(connection: Connection, identity: dict[str, str], digest: str) -> Answer | None:
+    conditions = [idempotency.c[column] == value for column, value in identity.items()]
+    row = connection.execute(select(idempotency).where(*conditions)).one_or_none()
+    if row is None:
+        return None
+    if row.request_sha256 != digest:
+        raise IdempotencyConflictError(
+            "this Idempotency-Key came with another request before; use a new key for a new request"
+        )
+    return Answer(row.status, json.loads(row.body), replayed=True)

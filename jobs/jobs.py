@@ -1,0 +1,166 @@
+"""Creating, reading and steering jobs. What a worker does to them is in :mod:`jobs.lease` and :mod:`jobs.events`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import insert as sql_insert
+
+from jobs import events, validation
+from jobs.errors import JobNotFinishedError, NotFoundError
+from jobs.ids import new_id
+from jobs.lease import ANY_QUEUE
+from jobs.moves import move
+from jobs.records import Job, Page
+from jobs.spec import JobSpec
+from jobs.sqltypes import now
+from jobs.states import JobState
+from jobs.tables import artifacts, checkpoints
+from jobs.tables import jobs as table
+
+
+def create(
+    connection: Connection, spec: JobSpec, *, created_by: str | None = None, request_id: str | None = None
+) -> Job:
+    """Accept a job: it is queued when the transaction commits. Ring ``job.queue`` after the commit, not before.
+
+    Raises:
+        InvalidSpecError: the spec does not fit what the store holds; it has every fault.
+    """
+    sources = validation.check(connection, spec)
+    job_id = new_id("job")
+    connection.execute(
+        sql_insert(table).values(
+            id=job_id,
+            name=spec.name,
+            state=JobState.QUEUED.value,
+            queue=queue_of(spec),
+            spec=spec.model_dump(mode="json"),
+            dataset_id=sources.dataset.id,
+            dataset_sha256=sources.dataset.sha256,
+            initial_weights_sha256=sources.initial_weights_sha256,
+            created_by=created_by,
+            request_id=request_id,
+            lease_epoch=0,
+            failures=0,
+            next_seq=2,
+            created_at=now(),
+        )
+    )
+    state = {"from": None, "to": JobState.QUEUED.value, "reason": "created"}
+    events.insert_rows(connection, job_id, 0, 1, [("state", state)])
+    return get(connection, job_id)
+
+
+def queue_of(spec: JobSpec) -> str:
+    """The queue of a job: that of its device; ``auto`` where any worker may take it."""
+    return ANY_QUEUE if spec.device == "auto" else spec.device
+
+
+def get(connection: Connection, job_id: str) -> Job:
+    """The job.
+
+    Raises:
+        NotFoundError: there is no such job.
+    """
+    row = connection.execute(select(table).where(table.c.id == job_id)).one_or_none()
+    if row is None:
+        raise NotFoundError("job", job_id)
+    return Job.of(row)
+
+
+def list_jobs(
+    connection: Connection,
+    *,
+    after: str | None = None,
+    limit: int = 50,
+    states: Sequence[JobState] | None = None,
+) -> Page[Job]:
+    """Jobs, newest first, those before the one with id ``after``; of these states only, if any are given."""
+    query = select(table).order_by(table.c.id.desc()).limit(limit + 1)
+    if after is not None:
+        query = query.where(table.c.id < after)
+    if states:
+        query = query.where(table.c.state.in_([state.value for state in states]))
+    rows = connection.execute(query).all()
+    return Page([Job.of(row) for row in rows[:limit]], has_more=len(rows) > limit)
+
+
+def counts(connection: Connection) -> dict[JobState, int]:
+    """How many jobs are in each state."""
+    rows = connection.execute(select(table.c.state, func.count()).group_by(table.c.state)).all()
+    return dict.fromkeys(JobState, 0) | {JobState(state): count for state, count in rows}
+
+
+def request_cancel(connection: Connection, job_id: str, *, reason: str = "requested") -> Job:
+    """Cancel a job: at once if no worker holds it, otherwise it is ``cancelling`` until its worker has stopped it.
+
+    Cancelling what is cancelled or cancelling is no error and changes nothing.
+
+    Raises:
+        NotFoundError: there is no such job.
+        IllegalMoveError: the job has ended otherwise.
+    """
+    job = _locked(connection, job_id)
+    if job.state in {JobState.CANCELLED, JobState.CANCELLING}:
+        return job
+    target = JobState.CANCELLING if job.state.active else JobState.CANCELLED
+    return _moved(connection, job_id, target, reason)
+
+
+def request_pause(connection: Connection, job_id: str, *, reason: str = "requested") -> Job:
+    """Pause a job: at once if it is queued, otherwise it is ``pausing`` until its worker has reached a checkpoint.
+
+    Raises:
+        NotFoundError: there is no such job.
+        IllegalMoveError: the job has ended, or is being cancelled.
+    """
+    job = _locked(connection, job_id)
+    if job.state in {JobState.PAUSED, JobState.PAUSING}:
+        return job
+    target = JobState.PAUSING if job.state is JobState.RUNNING else JobState.PAUSED
+    return _moved(connection, job_id, target, reason)
+
+
+def resume(connection: Connection, job_id: str, *, reason: str = "requested") -> Job:
+    """Put a paused job back into the queue. Ring ``job.queue`` after the commit.
+
+    Raises:
+        NotFoundError: there is no such job.
+        IllegalMoveError: the job is not paused.
+    """
+    _locked(connection, job_id)
+    return _moved(connection, job_id, JobState.QUEUED, reason)
+
+
+def remove(connection: Connection, job_id: str) -> list[str]:
+    """Delete a job that has ended, with its log and files; return the digests for ``Store.collect`` after the commit.
+
+    Raises:
+        NotFoundError: there is no such job.
+        JobNotFinishedError: the job has not ended.
+    """
+    job = _locked(connection, job_id)
+    if not job.state.terminal:
+        raise JobNotFinishedError(job_id, job.state)
+    digests = [
+        sha256
+        for files in (checkpoints, artifacts)
+        for sha256 in connection.scalars(select(files.c.sha256).where(files.c.job_id == job_id))
+    ]
+    connection.execute(delete(table).where(table.c.id == job_id))
+    return digests
+
+
+def _locked(connection: Connection, job_id: str) -> Job:
+    row = connection.execute(select(table).where(table.c.id == job_id).with_for_update()).one_or_none()
+    if row is None:
+        raise NotFoundError("job", job_id)
+    return Job.of(row)
+
+
+def _moved(connection: Connection, job_id: str, to: JobState, reason: str) -> Job:
+    job = move(connection, job_id, to, reason=reason)
+    assert job is not None, "a move without a further condition either happens or raises"
+    return job

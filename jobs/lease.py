@@ -1,0 +1,216 @@
+"""Who may work on a job: claiming, renewing and taking back leases, on the database's clock.
+
+Each claim raises ``lease_epoch`` by one, and every later write of the attempt names its epoch; an attempt that was
+given up on writes nothing any more, however late it wakes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, or_, select, update
+
+from jobs import events
+from jobs.errors import IllegalMoveError, LeaseLostError
+from jobs.moves import move
+from jobs.records import Job
+from jobs.settings import Settings
+from jobs.sqltypes import now
+from jobs.states import ACTIVE, JobState
+from jobs.tables import jobs
+
+ANY_QUEUE = "auto"  # where jobs wait that any worker may take
+_CLAIM_TRIES = 20
+_LONGEST_BACKOFF_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How often a job is tried again. ``max_attempts`` counts failed attempts in a row without a new checkpoint."""
+
+    max_attempts: int
+    backoff_seconds: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> RetryPolicy:
+        """The policy of the settings."""
+        return cls(settings.max_attempts, settings.retry_backoff_seconds)
+
+    def delay(self, failures: int) -> float:
+        """Seconds to wait after so many failures in a row: none after the first, then doubling."""
+        return min(self.backoff_seconds * (2.0 ** (failures - 1) - 1), _LONGEST_BACKOFF_SECONDS)
+
+
+def claim(
+    connection: Connection,
+    queues: Sequence[str],
+    owner: str,
+    lease_seconds: float,
+    *,
+    job_id: str | None = None,
+    record: Mapping[str, Any] | None = None,
+) -> Job | None:
+    """Take the oldest queued job of these queues or of ``auto``, or the given one; ``None`` if there is none.
+
+    Args:
+        queues: the names of the worker's queues.
+        owner: who takes it, for people: host, process and slot.
+        lease_seconds: how long the lease lasts unless it is renewed.
+        job_id: take this job and no other.
+        record: what is known of the attempt before it begins (threads, worker); replaces ``job.record``.
+    """
+    query = select(jobs.c.id, jobs.c.lease_epoch).where(_claimable(queues))
+    query = query.order_by(jobs.c.created_at, jobs.c.id).limit(1)
+    if job_id is not None:
+        query = query.where(jobs.c.id == job_id)
+    for _ in range(_CLAIM_TRIES):
+        found = connection.execute(query).one_or_none()
+        if found is None:
+            return None
+        attempt = found.lease_epoch + 1
+        values = {
+            "lease_epoch": attempt,
+            "lease_owner": owner,
+            "lease_expires_at": now(lease_seconds),
+            "not_before": None,
+            "record": {"attempt": attempt, "worker": owner, **(record or {})},
+        }
+        unchanged = _claimable(queues) & (jobs.c.lease_epoch == found.lease_epoch)
+        try:
+            job = move(
+                connection,
+                found.id,
+                JobState.RUNNING,
+                reason="claimed",
+                data={"attempt": attempt, "worker": owner},
+                values=values,
+                where=unchanged,
+            )
+        except IllegalMoveError:  # another worker was faster: look again
+            continue
+        if job is not None:
+            return job
+    return None
+
+
+def heartbeat(connection: Connection, job_id: str, epoch: int, lease_seconds: float) -> JobState:
+    """Renew the lease; return the state, which tells whether the job was asked to stop.
+
+    Raises:
+        LeaseLostError: the attempt does not hold the job any more.
+    """
+    state = connection.execute(
+        update(jobs)
+        .where(events.held(job_id, epoch))
+        .values(lease_expires_at=now(lease_seconds))
+        .returning(jobs.c.state)
+    ).scalar_one_or_none()
+    if state is None:
+        raise LeaseLostError(job_id, epoch)
+    return JobState(state)
+
+
+def look(connection: Connection, job_id: str, epoch: int) -> JobState:
+    """The state of a held job, without renewing anything.
+
+    Raises:
+        LeaseLostError: the attempt does not hold the job any more.
+    """
+    state = connection.execute(select(jobs.c.state).where(events.held(job_id, epoch))).scalar_one_or_none()
+    if state is None:
+        raise LeaseLostError(job_id, epoch)
+    return JobState(state)
+
+
+def release(connection: Connection, job_id: str, epoch: int, *, reason: str) -> Job:
+    """Give a job back that this attempt stopped at a checkpoint: to the queue, or to where it was asked to go.
+
+    Raises:
+        LeaseLostError: the attempt does not hold the job any more.
+    """
+    state = _lock(connection, job_id, epoch)
+    job = move(connection, job_id, _REST[state], epoch=epoch, reason=reason)
+    if job is None:
+        raise LeaseLostError(job_id, epoch)
+    return job
+
+
+def attempt_failed(
+    connection: Connection,
+    job_id: str,
+    epoch: int,
+    error: Mapping[str, Any],
+    policy: RetryPolicy,
+    *,
+    where: ColumnElement[bool] | None = None,
+) -> Job | None:
+    """An attempt broke down in a way that may not happen again: queue the job once more, or fail it for good.
+
+    ``error`` is ``{code, message, param, …}``; it becomes the job's error when the attempts are used up, and is in the
+    event otherwise. A job that was asked to stop goes where it was asked to go. ``where`` is a further condition; if it
+    does not hold, nothing happens and ``None`` is returned.
+
+    Raises:
+        LeaseLostError: the attempt does not hold the job any more.
+    """
+    state = _lock(connection, job_id, epoch)
+    failures = connection.execute(select(jobs.c.failures).where(jobs.c.id == job_id)).scalar_one() + 1
+    target, reason = _REST[state], str(error.get("code", "attempt_failed"))
+    values: dict[str, Any] = {"failures": failures}
+    if target is JobState.QUEUED and failures >= policy.max_attempts:
+        target = JobState.FAILED
+        values["error"] = {**error, "attempts": epoch}
+    elif target is JobState.QUEUED:
+        values["not_before"] = now(policy.delay(failures))
+    return move(
+        connection, job_id, target, epoch=epoch, reason=reason, data={"error": dict(error)}, values=values, where=where
+    )
+
+
+def expired(connection: Connection, limit: int = 100) -> list[tuple[str, int]]:
+    """Job ids and epochs whose lease ran out, oldest first. A lease without an end counts as run out."""
+    query = (
+        select(jobs.c.id, jobs.c.lease_epoch)
+        .where(jobs.c.state.in_(sorted(ACTIVE)), lapsed())
+        .order_by(jobs.c.lease_expires_at)
+        .limit(limit)
+    )
+    return [(row.id, row.lease_epoch) for row in connection.execute(query)]
+
+
+def waiting(connection: Connection, limit: int = 100) -> list[tuple[str, str]]:
+    """Ids and queues of the jobs that could be claimed now, oldest first."""
+    query = select(jobs.c.id, jobs.c.queue).where(_due()).order_by(jobs.c.created_at, jobs.c.id).limit(limit)
+    return [(row.id, row.queue) for row in connection.execute(query)]
+
+
+def lapsed() -> ColumnElement[bool]:
+    """The condition that a lease has run out by the database's clock."""
+    return or_(jobs.c.lease_expires_at.is_(None), jobs.c.lease_expires_at < now())
+
+
+# Where an attempt that ends without a result leaves its job, by the state that it finds it in.
+_REST = {
+    JobState.RUNNING: JobState.QUEUED,
+    JobState.PAUSING: JobState.PAUSED,
+    JobState.CANCELLING: JobState.CANCELLED,
+}
+
+
+def _due() -> ColumnElement[bool]:
+    return (jobs.c.state == JobState.QUEUED.value) & or_(jobs.c.not_before.is_(None), jobs.c.not_before <= now())
+
+
+def _claimable(queues: Sequence[str]) -> ColumnElement[bool]:
+    return _due() & jobs.c.queue.in_([*queues, ANY_QUEUE])
+
+
+def _lock(connection: Connection, job_id: str, epoch: int) -> JobState:
+    """The state of a held job, which cannot change until the transaction ends."""
+    query = select(jobs.c.state).where(events.held(job_id, epoch)).with_for_update()
+    state = connection.execute(query).scalar_one_or_none()
+    if state is None:
+        raise LeaseLostError(job_id, epoch)
+    return JobState(state)

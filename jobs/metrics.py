@@ -1,0 +1,74 @@
+"""Curves of a job, read from its metric events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from jobs.tables import events
+
+KINDS = ("step", "epoch", "quantization")
+_NOT_CURVES = frozenset({"kind", "step", "epoch", "best", "type"})
+
+
+@dataclass(frozen=True)
+class Series:
+    """One curve: ``values[i]`` is the figure ``name`` after ``steps[i]`` optimiser steps. ``kind``: step, epoch, …
+
+    ``name`` of a quantisation figure is ``layer/figure``. A value that was not finite is ``None``.
+    """
+
+    kind: str
+    name: str
+    steps: list[int]
+    values: list[float | None]
+
+
+def series(
+    connection: Connection,
+    job_id: str,
+    *,
+    kind: str | None = None,
+    names: Sequence[str] | None = None,
+    points: int | None = None,
+) -> list[Series]:
+    """The curves of a job, by kind and name.
+
+    Steps that were repeated after a crash appear once, as they were last reported.
+
+    Args:
+        connection: where to read.
+        job_id: the job.
+        kind: only the curves of this kind.
+        names: only the curves of these names.
+        points: at most about so many points per curve, evenly chosen; the last one is always among them.
+    """
+    query = select(events.c.data).where(events.c.job_id == job_id, events.c.kind.in_([kind] if kind else KINDS))
+    curves: dict[tuple[str, str], dict[int, float | None]] = {}
+    for data in connection.scalars(query.order_by(events.c.seq)):
+        for name, value in _figures(data):
+            if names is None or name in names:
+                curves.setdefault((data["kind"], name), {})[int(data["step"])] = value
+    found = []
+    for (curve_kind, name), by_step in sorted(curves.items()):
+        steps = _thin(sorted(by_step), points)
+        found.append(Series(curve_kind, name, steps, [by_step[step] for step in steps]))
+    return found
+
+
+def _figures(data: dict[str, Any]) -> list[tuple[str, float | None]]:
+    if data["kind"] == "quantization":
+        return [
+            (f"{layer}/{name}", value) for layer, figures in data["layers"].items() for name, value in figures.items()
+        ]
+    return [(name, value) for name, value in data.items() if name not in _NOT_CURVES]
+
+
+def _thin(steps: list[int], points: int | None) -> list[int]:
+    if points is None or len(steps) <= points:
+        return steps
+    stride = -(-len(steps) // max(1, points))
+    return steps[::-1][::stride][::-1]

@@ -1,0 +1,129 @@
+"""What keeps jobs alive when messages or workers are lost. Any number of processes may run it at the same time."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from jobs import blobs, datasets, idempotency, lease
+from jobs.errors import LeaseLostError
+from jobs.lease import RetryPolicy
+from jobs.states import JobState
+from jobs.store import Store
+
+_log = logging.getLogger(__name__)
+
+_RINGS_PER_ROUND = 32
+_LONGEST_SILENCE_SECONDS = 60.0
+_HOUSEKEEPING_SECONDS = 60.0
+_BLOB_GRACE_SECONDS = 3600.0
+
+
+class Doorbell(Protocol):
+    """How workers are told that there is something to do. May fail or get lost: it is rung again."""
+
+    def ring_job(self, job_id: str, queue: str) -> None:
+        """Say that a job waits in this queue."""
+
+    def ring_dataset(self, dataset_id: str) -> None:
+        """Say that a data set waits for a look."""
+
+
+@dataclass
+class Round:
+    """What one round did: job and data set ids."""
+
+    rung: list[str] = field(default_factory=list)
+    requeued: list[str] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
+
+
+class Reaper:
+    """Takes back jobs whose lease ran out, and rings again for what nobody took on."""
+
+    def __init__(self, store: Store, doorbell: Doorbell) -> None:
+        self._store = store
+        self._doorbell = doorbell
+        self._policy = RetryPolicy.of(store.settings)
+        self._bells: dict[str, tuple[float, float]] = {}  # id: next time to ring, silence after that
+        self._next_housekeeping = 0.0
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until ``stop`` is set. A database or broker that is away for a while is no reason to end."""
+        while not stop.is_set():
+            try:
+                self.run_once()
+            except Exception:  # noqa: BLE001 - the reaper must outlive every outage; the next round tries again
+                _log.warning("a round of the reaper failed; it will be repeated", exc_info=True)
+            stop.wait(self._store.settings.reaper_seconds)
+
+    def run_once(self) -> Round:
+        """One round."""
+        done = Round()
+        self._take_back(done)
+        self._ring(done)
+        if time.monotonic() >= self._next_housekeeping:
+            self._next_housekeeping = time.monotonic() + _HOUSEKEEPING_SECONDS
+            self._keep_house()
+        return done
+
+    def _take_back(self, done: Round) -> None:
+        with self._store.read() as connection:
+            found = lease.expired(connection)
+        for job_id, epoch in found:
+            error = {
+                "code": "worker_lost",
+                "message": "the worker of this job stopped answering; it may have crashed or lost its connection",
+                "param": None,
+            }
+            try:
+                with self._store.write() as connection:
+                    job = lease.attempt_failed(connection, job_id, epoch, error, self._policy, where=lease.lapsed())
+            except LeaseLostError:  # another reaper was faster, or the worker came back and ended the job
+                continue
+            if job is None:  # the worker renewed its lease after all
+                continue
+            _log.warning("took back job %s, now %s: its lease with epoch %d ran out", job_id, job.state, epoch)
+            if job.state is JobState.QUEUED:
+                self._bells[job_id] = (time.monotonic(), self._store.settings.reaper_seconds)  # ring at once
+                done.requeued.append(job_id)
+            else:
+                done.ended.append(job_id)
+
+    def _ring(self, done: Round) -> None:
+        with self._store.read() as connection:
+            waiting = lease.waiting(connection, _RINGS_PER_ROUND)
+            unchecked = datasets.unchecked(connection, _RINGS_PER_ROUND)
+        present = {job_id for job_id, _ in waiting} | set(unchecked)
+        self._bells = {key: bell for key, bell in self._bells.items() if key in present}
+        for job_id, queue in waiting:
+            if self._due(job_id):
+                self._doorbell.ring_job(job_id, queue)
+                done.rung.append(job_id)
+        for dataset_id in unchecked:
+            if self._due(dataset_id):
+                self._doorbell.ring_dataset(dataset_id)
+                done.rung.append(dataset_id)
+
+    def _due(self, key: str) -> bool:
+        """Whether to ring for this one now. Silence doubles, so that no flood builds up while no worker is there."""
+        instant = time.monotonic()
+        # A fresh job was rung by whoever made it; it is rung again only when it still waits a round later.
+        pause = self._store.settings.reaper_seconds
+        at, silence = self._bells.setdefault(key, (instant + pause, pause))
+        if instant < at:
+            return False
+        self._bells[key] = (instant + silence, min(silence * 2, _LONGEST_SILENCE_SECONDS))
+        return True
+
+    def _keep_house(self) -> None:
+        settings = self._store.settings
+        with self._store.write() as connection:
+            idempotency.purge(connection, older_than_seconds=settings.idempotency_hours * 3600)
+        with self._store.read() as connection:
+            leftovers = blobs.unreferenced(connection, older_than_seconds=_BLOB_GRACE_SECONDS)
+        if leftovers:
+            _log.info("removed %d stored files that nothing refers to", self._store.collect(leftovers))

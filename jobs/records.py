@@ -1,0 +1,135 @@
+"""What the functions of this package return: frozen rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any, Generic, Literal, Self, TypeAlias, TypeVar
+
+from sqlalchemy import Row
+
+from jobs.spec import JobSpec
+from jobs.states import JobState
+
+T = TypeVar("T")
+
+EventType: TypeAlias = Literal["state", "metric", "log", "checkpoint", "artifact", "warning"]
+DatasetState: TypeAlias = Literal["checking", "ready", "invalid"]
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """One page of a list; ``has_more`` says that the last item's id as ``after`` gives another one."""
+
+    data: list[T]
+    has_more: bool
+
+
+class _Row:
+    """A dataclass that takes the columns of its own names from a row."""
+
+    @classmethod
+    def of(cls, row: Row[Any]) -> Self:
+        """Make the object from the columns of a row."""
+        return cls(**{field.name: getattr(row, field.name) for field in fields(cls)})  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Job(_Row):
+    """A job as it stands. ``record``, ``progress``, ``result`` and ``error`` are as shown to users."""
+
+    id: str
+    name: str | None
+    state: JobState
+    queue: str
+    spec: JobSpec
+    dataset_id: str | None
+    dataset_sha256: str | None
+    initial_weights_sha256: str | None
+    created_by: str | None
+    request_id: str | None
+    lease_epoch: int
+    lease_owner: str | None
+    lease_expires_at: datetime | None
+    failures: int
+    not_before: datetime | None
+    next_seq: int
+    record: dict[str, Any] | None
+    progress: dict[str, Any] | None
+    result: dict[str, Any] | None
+    error: dict[str, Any] | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @classmethod
+    def of(cls, row: Row[Any]) -> Self:
+        """Make the object from a row of ``jobs``."""
+        values = {field.name: getattr(row, field.name) for field in fields(cls)}
+        values["state"] = JobState(values["state"])
+        values["spec"] = JobSpec.model_validate(values["spec"])
+        return cls(**values)
+
+    @property
+    def version(self) -> str:
+        """Changes whenever anything that is shown of the job changes: for ETags."""
+        return f"{self.id}-{self.next_seq}"
+
+
+@dataclass(frozen=True)
+class JobEvent(_Row):
+    """One row of a job's log. ``seq`` counts from 1 without gaps; ``epoch`` is the attempt's that wrote it."""
+
+    job_id: str
+    seq: int
+    type: EventType
+    epoch: int
+    data: dict[str, Any]
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Checkpoint(_Row):
+    """A checkpoint that a job can be resumed from. ``details`` is the child's event without its path."""
+
+    id: str
+    job_id: str
+    step: int
+    sha256: str
+    size: int
+    epoch: int
+    details: dict[str, Any]
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Artifact(_Row):
+    """A result file of a job: ``name`` is unique within the job, ``kind`` is model, weights or report."""
+
+    id: str
+    job_id: str
+    name: str
+    kind: str
+    sha256: str
+    size: int
+    epoch: int
+    details: dict[str, Any]
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Dataset(_Row):
+    """An uploaded data set. ``profile`` when ready; ``error`` (code, message, faults) when invalid."""
+
+    id: str
+    name: str
+    filename: str | None
+    sha256: str
+    size: int
+    format: str | None
+    state: DatasetState
+    profile: dict[str, Any] | None
+    error: dict[str, Any] | None
+    check_epoch: int
+    created_by: str | None
+    created_at: datetime

@@ -1,0 +1,161 @@
+"""One settings object for every process: read once from the environment (``FQT_…``), then passed down."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _default_data_dir() -> Path:
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "fqt"
+
+
+class Settings(BaseSettings):
+    """Where things are and how patient to be. Times are in seconds, sizes in bytes."""
+
+    model_config = SettingsConfigDict(env_prefix="FQT_", frozen=True, extra="ignore")
+
+    data_dir: Path = Field(default_factory=_default_data_dir, description="Folder of everything kept on this machine.")
+    database_url: SecretStr = Field(
+        default=SecretStr(""),
+        description="SQLAlchemy URL (`sqlite:///…` or `postgresql://…`); empty: SQLite in the data folder.",
+    )
+    broker_url: SecretStr = Field(
+        default=SecretStr("redis://127.0.0.1:6379/0"), description="Redis or Valkey that carries the doorbells."
+    )
+    blob_dir: Path | None = Field(default=None, description="Folder of stored files; null: `blobs` in the data folder.")
+    secret: SecretStr | None = Field(
+        default=None,
+        description="Secret that API keys are hashed with; null: made once and kept in the data folder.",
+    )
+
+    host: str = Field(default="127.0.0.1", description="Address that the API listens on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port that the API listens on; 0: any free one.")
+    api_url: str | None = Field(default=None, description="URL under which clients reach the API; null: host and port.")
+    allowed_hosts: str = Field(
+        default="",
+        description="Host names that the API answers for, separated by commas (`*`: any); empty: this machine's loopback "
+        "names, `host` and the host of `api_url`.",
+    )
+    migrate_at_start: bool | None = Field(
+        default=None, description="Whether the API brings the tables up to date at its start; null: on SQLite only."
+    )
+    max_upload_bytes: int = Field(default=2 * 2**30, ge=1, description="Largest upload that is accepted.")
+    database_pool: int = Field(default=5, ge=1, le=100, description="Database connections that a process keeps open.")
+
+    lease_seconds: float = Field(
+        default=15, gt=0, le=3600, description="A job whose worker says nothing for so long is taken back."
+    )
+    heartbeat_seconds: float = Field(default=3, gt=0, le=600, description="How often a worker renews its leases.")
+    watch_seconds: float = Field(
+        default=0.5, gt=0, le=60, description="How often a worker looks for requests to cancel or pause."
+    )
+    flush_seconds: float = Field(default=0.25, gt=0, le=60, description="How often events are written to the database.")
+    reaper_seconds: float = Field(default=2, gt=0, le=600, description="Time between two rounds of the reaper.")
+    poll_seconds: float = Field(
+        default=5, gt=0, le=600, description="How often a free worker looks at the queue without being rung."
+    )
+    max_attempts: int = Field(
+        default=3, ge=1, le=100, description="Attempts in a row without a new checkpoint after which a job has failed."
+    )
+    retry_backoff_seconds: float = Field(
+        default=1, ge=0, le=3600, description="Wait before the third attempt; doubles with each further one."
+    )
+    stop_grace_seconds: float = Field(
+        default=20, gt=0, le=3600, description="Time for a child to stop by itself before it gets SIGTERM."
+    )
+    kill_grace_seconds: float = Field(default=3, gt=0, le=600, description="Time between SIGTERM and SIGKILL.")
+    max_job_seconds: float | None = Field(default=None, gt=0, description="Longest run of one attempt; null: no limit.")
+    inspect_seconds: float = Field(default=600, gt=0, description="Longest time to look through a data set.")
+
+    queues: str = Field(default="cpu", description="Queues that a worker serves, separated by commas: `cpu`, `cuda`.")
+    slots: int = Field(default=1, ge=1, le=256, description="Jobs that a worker runs at the same time.")
+    threads: int | None = Field(
+        default=None, ge=1, le=4096, description="Cores that a worker divides among its slots; null: all it may use."
+    )
+    child_memory_bytes: int | None = Field(
+        default=None,
+        ge=256 * 2**20,
+        description="Memory bound of one child; null: the machine's, divided by the slots.",
+    )
+    child_nice: int = Field(
+        default=5, ge=0, le=19, description="Niceness of children, so that the service stays alert."
+    )
+    checkpoints_kept: int = Field(default=2, ge=1, le=1000, description="Checkpoints kept per job: the newest ones.")
+    idempotency_hours: float = Field(default=24, gt=0, description="How long answers to Idempotency-Keys are kept.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
+
+    @model_validator(mode="after")
+    def _times_fit(self) -> Self:
+        if self.heartbeat_seconds * 2 > self.lease_seconds:
+            raise ValueError(
+                "heartbeat_seconds must be at most half of lease_seconds, or leases lapse while all is well"
+            )
+        return self
+
+    @property
+    def url(self) -> str:
+        """The database URL with the default resolved."""
+        return self.database_url.get_secret_value() or f"sqlite:///{self.data_dir / 'fqt.db'}"
+
+    @property
+    def blobs(self) -> Path:
+        """The folder of stored files with the default resolved."""
+        return self.blob_dir or self.data_dir / "blobs"
+
+    @property
+    def public_url(self) -> str:
+        """The URL of the API for clients, with the default resolved."""
+        return self.api_url or f"http://{self.host}:{self.port}"
+
+    @property
+    def hosts(self) -> set[str]:
+        """The host names that the API answers for, with the default resolved."""
+        if named := {name.strip().lower() for name in self.allowed_hosts.split(",") if name.strip()}:
+            return named
+        ours = urlsplit(self.public_url).hostname or ""
+        names = {"localhost", "127.0.0.1", "[::1]", self.host.lower(), ours.lower()}
+        return {f"[{name}]" if ":" in name and not name.startswith("[") else name for name in names if name}
+
+    @property
+    def migrates(self) -> bool:
+        """Whether the API brings the tables up to date at its start, with the default resolved."""
+        return self.url.startswith("sqlite") if self.migrate_at_start is None else self.migrate_at_start
+
+    @property
+    def key_path(self) -> Path:
+        """The file that the first API key of an embedded installation is written to (mode 0600)."""
+        return self.data_dir / "key"
+
+    @property
+    def queue_names(self) -> list[str]:
+        """The queues of a worker, in the order given."""
+        return [name.strip() for name in self.queues.split(",") if name.strip()]
+
+    def key_secret(self) -> bytes:
+        """The secret that API keys are hashed with; made on first use, one for all processes of the data folder."""
+        if self.secret is not None:
+            return self.secret.get_secret_value().encode()
+        path = self.data_dir / "secret"
+        self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not path.exists():
+            mine = path.with_name(f"secret.{secrets.token_hex(8)}")
+            descriptor = os.open(mine, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_hex(32))
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                path.hardlink_to(mine)  # fails if another process was first: then its secret counts
+            except FileExistsError:
+                pass
+            finally:
+                mine.unlink()
+        return path.read_text().strip().encode()

@@ -1,0 +1,50 @@
+"""The store of one process: database, stored files and settings, opened once and passed down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Engine
+
+from jobs import blobs as blob_rows
+from jobs import database
+from jobs.blobs import BlobStore
+from jobs.settings import Settings
+
+
+@dataclass(frozen=True)
+class Store:
+    """Everything that is kept. Thread-safe: each transaction takes a connection of its own from the pool."""
+
+    settings: Settings
+    engine: Engine
+    blobs: BlobStore
+    key_secret: bytes
+
+    @classmethod
+    def open(cls, settings: Settings, *, migrate: bool = False) -> Store:
+        """Open the store of the settings; with ``migrate`` bring its tables up to date first."""
+        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        engine = database.connect(settings)
+        if migrate:
+            database.upgrade(engine)
+        return cls(settings, engine, BlobStore(settings.blobs), settings.key_secret())
+
+    def read(self) -> AbstractContextManager[Connection]:
+        """One consistent view for reading."""
+        return database.read(self.engine)
+
+    def write(self) -> AbstractContextManager[Connection]:
+        """One transaction for writing: committed at the end, rolled back on an exception."""
+        return database.write(self.engine)
+
+    def collect(self, digests: Iterable[str]) -> int:
+        """Remove those of the stored files that nothing refers to; call it after the removing transaction committed."""
+        with self.write() as connection:
+            return blob_rows.collect(connection, self.blobs, digests)
+
+    def close(self) -> None:
+        """Give back every database connection."""
+        self.engine.dispose()

@@ -1,0 +1,164 @@
+"""The SQL tables. ``migrations/`` follows them; a test holds both together on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from jobs.sqltypes import UtcDateTime
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_Json = JSON(none_as_null=True)
+_Id = String(40)
+_Sha256 = String(64)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("name", String(200), nullable=False),
+    Column("prefix", String(20), nullable=False, unique=True),
+    Column("digest", String(64), nullable=False),
+    Column("scopes", _Json, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("revoked_at", UtcDateTime),
+)
+
+# One row per stored file; what refers to it is a foreign key, so that no file in use can be forgotten.
+blobs = Table(
+    "blobs",
+    metadata,
+    Column("sha256", _Sha256, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+datasets = Table(
+    "datasets",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("name", String(200), nullable=False),
+    Column("filename", String(255)),
+    Column("sha256", _Sha256, ForeignKey("blobs.sha256"), nullable=False, index=True),
+    Column("size", BigInteger, nullable=False),
+    Column("format", String(40)),
+    Column("state", String(20), nullable=False),
+    Column("profile", _Json),
+    Column("error", _Json),
+    Column("check_epoch", Integer, nullable=False, default=0),
+    Column("check_expires_at", UtcDateTime),
+    Column("created_by", _Id, ForeignKey("keys.id")),
+    Column("created_at", UtcDateTime, nullable=False),
+    CheckConstraint("state IN ('checking', 'ready', 'invalid')", name="state"),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("name", String(200)),
+    Column("state", String(20), nullable=False),
+    Column("queue", String(40), nullable=False),
+    Column("spec", _Json, nullable=False),
+    Column("dataset_id", _Id, ForeignKey("datasets.id", ondelete="SET NULL"), index=True),
+    Column("dataset_sha256", _Sha256),
+    Column("initial_weights_sha256", _Sha256),
+    Column("created_by", _Id, ForeignKey("keys.id")),
+    Column("request_id", String(100)),
+    # The lease: who works on the job, until when, and the number that fences off every earlier attempt.
+    Column("lease_epoch", Integer, nullable=False, default=0),
+    Column("lease_owner", String(200)),
+    Column("lease_expires_at", UtcDateTime),
+    Column("failures", Integer, nullable=False, default=0),
+    Column("not_before", UtcDateTime),
+    Column("next_seq", BigInteger, nullable=False, default=1),
+    # What is shown: updated with the events that it sums up, in the same transaction.
+    Column("record", _Json),
+    Column("progress", _Json),
+    Column("result", _Json),
+    Column("error", _Json),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("started_at", UtcDateTime),
+    Column("finished_at", UtcDateTime),
+    CheckConstraint(
+        "state IN ('queued', 'running', 'pausing', 'paused', 'cancelling', 'cancelled', 'succeeded', 'failed')",
+        name="state",
+    ),
+    Index("ix_jobs_queue", "state", "queue", "created_at", "id"),
+    Index("ix_jobs_lease", "state", "lease_expires_at"),
+)
+
+events = Table(
+    "job_events",
+    metadata,
+    Column("job_id", _Id, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("type", String(20), nullable=False),
+    Column("kind", String(20)),
+    Column("epoch", Integer, nullable=False),
+    Column("data", _Json, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Index("ix_job_events_kind", "job_id", "kind", "seq"),
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("job_id", _Id, ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("step", BigInteger, nullable=False),
+    Column("sha256", _Sha256, ForeignKey("blobs.sha256"), nullable=False, index=True),
+    Column("size", BigInteger, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("details", _Json, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    UniqueConstraint("job_id", "step"),
+)
+
+artifacts = Table(
+    "artifacts",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("job_id", _Id, ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("name", String(200), nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("sha256", _Sha256, ForeignKey("blobs.sha256"), nullable=False, index=True),
+    Column("size", BigInteger, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("details", _Json, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    UniqueConstraint("job_id", "name"),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("key_id", _Id, ForeignKey("keys.id", ondelete="CASCADE"), primary_key=True),
+    Column("route", String(300), primary_key=True),
+    Column("idempotency_key", String(255), primary_key=True),
+    Column("request_sha256", _Sha256, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False, index=True),
+)
