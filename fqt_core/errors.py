@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 
 class FqtError(Exception):
     """Something went wrong in fqt_core."""
@@ -18,13 +21,36 @@ class ConversionError(FqtError):
     """A network could not be converted to the chosen method."""
 
 
-class DataError(FqtError, ValueError):
-    """The data set cannot be used. ``where`` names the file or member, ``remedy`` what to do about it."""
+@dataclass(frozen=True)
+class DataFault:
+    """One thing that is wrong with a data set: ``where`` (file or member), what, and the remedy."""
 
-    def __init__(self, message: str, *, where: str | None = None, remedy: str | None = None) -> None:
+    where: str
+    message: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}" + (f"; {self.remedy}" if self.remedy else "")
+
+
+class DataError(FqtError, ValueError):
+    """The data set cannot be used. ``where`` names the file or member, ``remedy`` what to do about it.
+
+    ``faults`` lists everything that was found before giving up, the first one included.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        where: str | None = None,
+        remedy: str | None = None,
+        faults: Sequence[DataFault] = (),
+    ) -> None:
         super().__init__(message)
         self.where = where
         self.remedy = remedy
+        self.faults = tuple(faults)
 
 
 class NonFiniteGradientError(FqtError, ArithmeticError):
@@ -33,6 +59,18 @@ class NonFiniteGradientError(FqtError, ArithmeticError):
     def __init__(self, layer: str, step: int) -> None:
         super().__init__(
             f"the gradient of layer {layer!r} is not finite at step {step}; "
+            "lower the learning rate or check the data for extreme values"
+        )
+        self.layer = layer
+        self.step = step
+
+
+class NonFiniteLossError(FqtError, ArithmeticError):
+    """The loss is infinite or NaN. ``layer`` is the first one whose output is not finite, ``step`` says when."""
+
+    def __init__(self, layer: str, step: int) -> None:
+        super().__init__(
+            f"the loss is not finite at step {step}; the first values that are not finite come out of layer {layer!r}; "
             "lower the learning rate or check the data for extreme values"
         )
         self.layer = layer

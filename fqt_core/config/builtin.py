@@ -1,0 +1,77 @@
+"""The data sets that need no upload: names, classes and what has to be installed. Imports neither torch nor numpy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class BuiltinDataset:
+    """One built-in data set.
+
+    ``images`` counts all parts; ``size`` is the side of an image in pixels; ``channels`` 1 (grey) or 3 (RGB).
+    ``requirement`` says in words what must be installed, ``remedy`` how. Where the images are files of the system,
+    ``directory`` is where they lie; otherwise they come with the Python package ``package``.
+    """
+
+    name: str
+    title: str
+    classes: tuple[str, ...]
+    images: int
+    size: int
+    channels: int
+    own_validation: bool
+    requirement: str
+    remedy: str
+    directory: Path | None = None
+    package: str | None = None
+
+    def installed(self) -> bool:
+        """Whether this machine has the data set."""
+        if self.directory is not None:
+            return self.directory.is_dir()
+        return self.package is None or find_spec(self.package) is not None
+
+
+BUILTIN_DATASETS: dict[str, BuiltinDataset] = {
+    row.name: row
+    for row in (
+        BuiltinDataset(
+            name="digits",
+            title="Handwritten digits (UCI, 8 x 8)",
+            classes=tuple("0123456789"),
+            images=1797,
+            size=8,
+            channels=1,
+            own_validation=False,
+            requirement="the Python package scikit-learn",
+            remedy="pip install scikit-learn",
+            package="sklearn",
+        ),
+        BuiltinDataset(
+            name="fashion-mnist",
+            title="Fashion-MNIST (Zalando, 28 x 28)",
+            classes=(
+                "T-shirt/top",
+                "Trouser",
+                "Pullover",
+                "Dress",
+                "Coat",
+                "Sandal",
+                "Shirt",
+                "Sneaker",
+                "Bag",
+                "Ankle boot",
+            ),
+            images=70_000,
+            size=28,
+            channels=1,
+            own_validation=True,
+            requirement="the Debian package dataset-fashion-mnist",
+            remedy="apt-get install dataset-fashion-mnist",
+            directory=Path("/usr/share/datasets/fashion-mnist"),
+        ),
+    )
+}
