@@ -7,7 +7,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 # torch has a file of its own, and the client is installed from this tree: neither belongs in a hashed file.
-printf 'torch ; sys_platform == "never"\nfqt-client ; sys_platform == "never"\n' > "$work/overrides.txt"
+printf 'torch ; python_version < "3"\nfqt-client ; python_version < "3"\n' > "$work/overrides.txt"
 
 compile() {
     output=$1
