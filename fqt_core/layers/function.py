@@ -1,0 +1,179 @@
+"""The autograd function of all binarised layers. Saved for backward: bits, and α; never a float activation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from fqt_core import ops
+from fqt_core.config import GradientQuantizer, MethodConfig
+from fqt_core.errors import NonFiniteGradientError
+from fqt_core.layers.products import Product
+from fqt_core.quantizers.scale import learned_scale_gradient, per_channel
+from fqt_core.quantizers.scq import GroupRanges, QuantizedGradient, quantize
+from fqt_core.quantizers.sign import pack_activations, pack_weight
+from fqt_core.random import PhiloxState, Purpose
+
+_SAMPLES, _CHANNELS = 0, 1
+
+
+@dataclass
+class LayerContext:
+    """What backward has to know of a layer besides tensors. ``statistics`` is ``None`` when nobody asks for them."""
+
+    name: str
+    index: int
+    method: MethodConfig
+    state: PhiloxState
+    product: Product
+    statistics: dict[str, float] | None = field(default=None)
+
+
+class BinaryFunction(torch.autograd.Function):
+    """``Y = α ⊙ product(sign(x), sign(weight)) + bias``, with the gradients of the layer's method."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, alpha: Tensor | None, bias: Tensor | None, layer: LayerContext
+    ) -> Tensor:
+        """float (N, C, *) to float32 (N, D, *')."""
+        signs, window = pack_activations(x, window=x.requires_grad)
+        weight_signs = pack_weight(weight)
+        ctx.layer = layer
+        ctx.save_for_backward(signs, window, weight_signs, alpha)
+        return affine(layer.product.forward(signs, weight_signs), alpha, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """dL/dY, float (N, D, *'), to the gradients of x, weight, alpha and bias.
+
+        Raises:
+            NonFiniteGradientError: the gradient holds an infinity or NaN, or a range that float32 cannot hold.
+        """
+        signs, window, weight_signs, alpha = ctx.saved_tensors
+        layer: LayerContext = ctx.layer
+        need_x, need_weight, need_alpha, need_bias, _ = ctx.needs_input_grad
+        backward = _Backward(layer, signs, weight_signs, alpha, gradient.float().contiguous())
+        grad_x = grad_weight = grad_alpha = grad_bias = None
+        if need_x:
+            grad_x = backward.input_gradient()
+            if layer.statistics is not None:
+                inside = (ops.unpack_sign(window, layer.product.channels).mean() + 1) / 2
+                layer.statistics["window_share"] = float(inside)
+            grad_x = ops.apply_window(grad_x, window)
+        if need_weight or need_alpha:
+            correlation = backward.weight_correlation()
+            if need_alpha:
+                unpacked = ops.unpack_sign(weight_signs, layer.product.weight_channels)
+                grad_alpha = learned_scale_gradient(correlation, unpacked)
+            if need_weight:
+                grad_weight = correlation if alpha is None else per_row(alpha, correlation.dim()) * correlation
+        if need_bias:
+            grad_bias = gradient.transpose(0, 1).flatten(1).sum(1)
+        return grad_x, grad_weight, grad_alpha, grad_bias, None
+
+
+def affine(product: Tensor, alpha: Tensor | None, bias: Tensor | None) -> Tensor:
+    """``α ⊙ product + bias`` per channel: int32 (N, D, *) to float32."""
+    result = product.to(torch.float32)
+    if alpha is not None:
+        result.mul_(per_channel(alpha, result.dim()))
+    if bias is not None:
+        result.add_(per_channel(bias, result.dim()))
+    return result
+
+
+def per_row(alpha: Tensor, dim: int) -> Tensor:
+    """View α (D,) so that it broadcasts over dimension 0 of a tensor with ``dim`` dimensions."""
+    return alpha.view(-1, *([1] * (dim - 1)))
+
+
+class _Backward:
+    """One backward pass of one layer."""
+
+    def __init__(
+        self, layer: LayerContext, signs: Tensor, weight_signs: Tensor, alpha: Tensor | None, gradient: Tensor
+    ) -> None:
+        self.layer = layer
+        self.signs = signs
+        self.weight_signs = weight_signs
+        self.alpha = alpha
+        self.gradient = gradient
+        self.zero = gradient.numel() == 0
+        if not self.zero:
+            ranges = self._scan(gradient, _SAMPLES)
+            self.zero = ranges.is_zero()
+            self._record(gradient_range=float(ranges.hi.max() - ranges.lo.min()))
+
+    def input_gradient(self) -> Tensor:
+        """dL/dX before the window, float32 (N, C, *)."""
+        product, samples = self.layer.product, self.signs.shape[0]
+        shape = (samples, product.channels, *self.signs.shape[1:-1])
+        if self.zero:
+            return self.gradient.new_zeros(shape)
+        g = self.gradient if self.alpha is None else self.gradient * per_channel(self.alpha, self.gradient.dim())
+        quantizer = self.layer.method.input_gradient
+        if quantizer is None:
+            return product.float_input_gradient(g, self.weight_signs, self.signs)
+        q = self._quantize(g, quantizer, Purpose.INPUT_SELECTION, Purpose.INPUT_ROUNDING)
+        if q.dim == _CHANNELS:  # the scale stands inside the sum: simulated
+            return product.float_input_gradient(self._spread(q), self.weight_signs, self.signs)
+        self._record(kept_samples=len(q.index), kept_sample_probability_min=_least_probability(q))
+        partial = product.input_gradient(q.codes, self.weight_signs, self.signs)
+        constant = product.input_constant(self.weight_signs, self.signs, self.gradient)
+        return _scatter(q.combine(partial, constant), q.index, samples)
+
+    def weight_correlation(self) -> Tensor:
+        """dL/dW before its α, float32 (D, C / groups, *)."""
+        product, outputs = self.layer.product, self.weight_signs.shape[0]
+        if self.zero:
+            return self.gradient.new_zeros((outputs, product.weight_channels, *self.weight_signs.shape[1:-1]))
+        quantizer = self.layer.method.weight_gradient
+        if quantizer is None:
+            return product.float_weight_gradient(self.gradient, self.signs)
+        q = self._quantize(self.gradient, quantizer, Purpose.WEIGHT_SELECTION, Purpose.WEIGHT_ROUNDING)
+        if q.dim == _SAMPLES:  # the scale stands inside the sum: simulated
+            return product.float_weight_gradient(q.dequantize(), self.signs[q.index])
+        self._record(kept_channels=len(q.index), kept_channel_probability_min=_least_probability(q))
+        partial = product.weight_gradient(q.codes, q.index, self.signs)
+        constant = product.weight_constant(q.index, self.signs, self.gradient)
+        return _scatter(q.combine(partial, constant), q.index, outputs)
+
+    def _scan(self, g: Tensor, dim: int) -> GroupRanges:
+        ranges = GroupRanges.scan(g, dim)
+        if not ranges.is_finite():
+            raise NonFiniteGradientError(self.layer.name, self.layer.state.step)
+        return ranges
+
+    def _quantize(
+        self, g: Tensor, quantizer: GradientQuantizer, selection: Purpose, rounding: Purpose
+    ) -> QuantizedGradient:
+        ranges = self._scan(g, _SAMPLES if quantizer.groups == "sample" else _CHANNELS)
+        state, index = self.layer.state, self.layer.index
+        return quantize(g, ranges, quantizer, state.key(index, selection), state.key(index, rounding))
+
+    def _spread(self, q: QuantizedGradient) -> Tensor:
+        """Kept channels back in their places among all channels, zeros elsewhere."""
+        result = torch.zeros_like(self.gradient)
+        result[:, q.index] = q.dequantize()
+        return result
+
+    def _record(self, **figures: float) -> None:
+        if self.layer.statistics is not None:
+            self.layer.statistics.update(figures)
+
+
+def _least_probability(q: QuantizedGradient) -> float:
+    return float(1 / q.factor.max()) if len(q.index) else 0.0
+
+
+def _scatter(rows: Tensor, index: Tensor, count: int) -> Tensor:
+    """Rows (k, *) into their places among ``count`` rows, zeros elsewhere; without a copy if all are there."""
+    if len(index) == count:
+        return rows
+    return rows.new_zeros((count, *rows.shape[1:])).index_copy_(0, index, rows)

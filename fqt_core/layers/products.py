@@ -1,0 +1,165 @@
+"""The three products of a binarised layer, for convolutions and for linear layers, behind one interface.
+
+Shapes below are a convolution's; a linear layer has no spatial axes: x (N, C), G (N, D).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from fqt_core import ops
+from fqt_core.ops import convolution
+
+
+class Product(Protocol):
+    """What the autograd function needs to know of a layer's product."""
+
+    @property
+    def channels(self) -> int:
+        """Input channels C."""
+
+    @property
+    def weight_channels(self) -> int:
+        """Input channels that one output channel sees, C / groups."""
+
+    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Sign words of x and of the weight to int32 (N, D, H', W')."""
+
+    def input_gradient(self, codes: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+        """Codes (k, H', W', D) and sign words of the weight to int32 (k, C, H, W); ``x``: sign words, for the size."""
+
+    def input_constant(self, weight: Tensor, x: Tensor, gradient: Tensor) -> Tensor:
+        """convT(1, Wb): int32 (1, C, H, W); ``x`` and ``gradient`` for the sizes."""
+
+    def weight_gradient(self, codes: Tensor, index: Tensor, x: Tensor) -> Tensor:
+        """Codes (k, N, H', W') of the channels ``index`` and sign words of x to int32 (k, C / groups, kh, kw)."""
+
+    def weight_constant(self, index: Tensor, x: Tensor, gradient: Tensor) -> Tensor:
+        """corr(1, Xb) for the output channels ``index``: int32 (k or 1, C / groups, kh, kw)."""
+
+    def float_input_gradient(self, gradient: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+        """The same product with a float32 gradient (n, D, H', W'): float32 (n, C, H, W)."""
+
+    def float_weight_gradient(self, gradient: Tensor, x: Tensor) -> Tensor:
+        """The same product with a float32 gradient (n, D, H', W'): float32 (D, C / groups, kh, kw); x has n rows."""
+
+
+@dataclass(frozen=True)
+class ConvProduct:
+    """Products of a 2-d convolution with zero padding."""
+
+    channels: int
+    outputs: int
+    kernel_size: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+    groups: int
+
+    @property
+    def weight_channels(self) -> int:
+        """Input channels that one output channel sees, C / groups."""
+        return self.channels // self.groups
+
+    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        """See :class:`Product`."""
+        return ops.binary_conv2d(x, weight, self.channels, self.stride, self.padding, self.dilation, self.groups)
+
+    def input_gradient(self, codes: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+        """See :class:`Product`."""
+        size = x.shape[1:3]
+        return ops.conv2d_input_gradient(
+            codes, weight, self.channels, size, self.stride, self.padding, self.dilation, self.groups
+        )
+
+    def input_constant(self, weight: Tensor, x: Tensor, gradient: Tensor) -> Tensor:
+        """See :class:`Product`."""
+        ones = gradient.new_ones((1, *gradient.shape[2:], self.outputs), dtype=torch.uint8)
+        return self.input_gradient(ones, weight, x)
+
+    def weight_gradient(self, codes: Tensor, index: Tensor, x: Tensor) -> Tensor:
+        """See :class:`Product`."""
+        return ops.conv2d_weight_gradient(
+            x,
+            codes,
+            index,
+            self.channels,
+            self.outputs,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
+        )
+
+    def weight_constant(self, index: Tensor, x: Tensor, gradient: Tensor) -> Tensor:
+        """See :class:`Product`."""
+        per_group = self.outputs // self.groups
+        ones = gradient.new_ones((self.groups, gradient.shape[0], *gradient.shape[2:]), dtype=torch.uint8)
+        first_of_group = torch.arange(self.groups, dtype=torch.int64, device=x.device) * per_group
+        constant = self.weight_gradient(ones, first_of_group, x)
+        return constant if self.groups == 1 else constant[index // per_group]
+
+    def float_input_gradient(self, gradient: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+        """See :class:`Product`."""
+        size = (gradient.shape[0], self.channels, *x.shape[1:3])
+        signs = ops.unpack_sign(weight, self.weight_channels)
+        return convolution.input_gradient(size, signs, gradient, self.stride, self.padding, self.dilation, self.groups)
+
+    def float_weight_gradient(self, gradient: Tensor, x: Tensor) -> Tensor:
+        """See :class:`Product`."""
+        size = (self.outputs, self.weight_channels, *self.kernel_size)
+        signs = ops.unpack_sign(x, self.channels)
+        return convolution.weight_gradient(signs, size, gradient, self.stride, self.padding, self.dilation, self.groups)
+
+
+@dataclass(frozen=True)
+class LinearProduct:
+    """Products of a linear layer: a convolution over one pixel."""
+
+    channels: int
+    outputs: int
+
+    @property
+    def weight_channels(self) -> int:
+        """Input channels that one output channel sees: all."""
+        return self.channels
+
+    @property
+    def _as_convolution(self) -> ConvProduct:
+        return ConvProduct(self.channels, self.outputs, (1, 1), (1, 1), (0, 0), (1, 1), 1)
+
+    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        """See :class:`Product`."""
+        return ops.binary_linear(x, weight, self.channels)
+
+    def input_gradient(self, codes: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+        """See :class:`Product`."""
+        return self._as_convolution.input_gradient(
+            codes[:, None, None], weight[:, None, None], x[:, None, None]
+        ).flatten(1)
+
+    def input_constant(self, weight: Tensor, x: Tensor, gradient: Tensor) -> Tensor:
+        """See :class:`Product`."""
+        return self.input_gradient(gradient.new_ones((1, self.outputs), dtype=torch.uint8), weight, x)
+
+    def weight_gradient(self, codes: Tensor, index: Tensor, x: Tensor) -> Tensor:
+        """See :class:`Product`."""
+        return self._as_convolution.weight_gradient(codes[..., None, None], index, x[:, None, None]).flatten(1)
+
+    def weight_constant(self, index: Tensor, x: Tensor, gradient: Tensor) -> Tensor:
+        """See :class:`Product`."""
+        ones = gradient.new_ones((1, gradient.shape[0]), dtype=torch.uint8)
+        return self.weight_gradient(ones, index.new_zeros(1), x)
+
+    def float_input_gradient(self, gradient: Tensor, weight: Tensor, x: Tensor) -> Tensor:  # noqa: ARG002
+        """See :class:`Product`."""
+        return gradient @ ops.unpack_sign(weight, self.channels)
+
+    def float_weight_gradient(self, gradient: Tensor, x: Tensor) -> Tensor:
+        """See :class:`Product`."""
+        return gradient.T @ ops.unpack_sign(x, self.channels)

@@ -1,0 +1,41 @@
+"""The operations ``fqt::*``: each with schema, fake kernel, reference and, on the CPU, native kernels.
+
+The reference is the specification: every native kernel gives the same integers. Environment variable ``FQT_ISA``
+chooses: ``reference``, the name of an instruction set, or ``auto`` (the default: the fastest there is).
+"""
+
+from __future__ import annotations
+
+from fqt_core.ops import native
+from fqt_core.ops.backward import conv2d_input_gradient, conv2d_weight_gradient
+from fqt_core.ops.forward import binary_conv2d, binary_linear
+from fqt_core.ops.native import NativeKernelWarning
+from fqt_core.ops.packing import apply_window, pack_sign, pack_sign_window, unpack_sign
+from fqt_core.ops.ranges import group_moments, group_range
+from fqt_core.ops.registry import OPERATIONS, Operation
+from fqt_core.ops.rounding import quantize_groups
+from fqt_core.ops.selection import select_groups
+
+__all__ = [
+    "OPERATIONS",
+    "NativeKernelWarning",
+    "Operation",
+    "apply_window",
+    "binary_conv2d",
+    "binary_linear",
+    "conv2d_input_gradient",
+    "conv2d_weight_gradient",
+    "group_moments",
+    "group_range",
+    "isa",
+    "pack_sign",
+    "pack_sign_window",
+    "quantize_groups",
+    "select_groups",
+    "unpack_sign",
+]
+
+
+def isa() -> str:
+    """What the kernels of this process run on: ``reference`` or an instruction set such as ``portable``."""
+    return native.ISA

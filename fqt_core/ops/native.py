@@ -1,0 +1,81 @@
+"""The native kernels: finding the extension, and choosing the instruction set once, visibly."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import warnings
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from fqt_core.errors import ConfigurationError
+
+ENVIRONMENT_VARIABLE = "FQT_ISA"
+INSTRUCTION_SETS = ("portable",)
+"""Instruction sets that kernels may be written for, slowest first."""
+
+
+class NativeKernelWarning(UserWarning):
+    """The native kernels are not available, so the slower reference kernels are used."""
+
+
+def load_extension() -> ModuleType | None:
+    """Import ``fqt_core._native``, which registers its kernels with torch; ``None`` if it cannot be imported."""
+    try:
+        return importlib.import_module("fqt_core._native")
+    except ImportError:
+        return None
+
+
+def kernel_table(extension: ModuleType | None) -> frozenset[tuple[str, str]]:
+    """All (operation, instruction set) pairs that the extension was built with."""
+    return frozenset() if extension is None else frozenset(extension.KERNELS)
+
+
+def choose_isa(requested: str, available: frozenset[str]) -> str:
+    """Turn the value of ``FQT_ISA`` into the instruction set to use.
+
+    Args:
+        requested: ``auto`` (the fastest that is available), ``reference``, or the name of an instruction set.
+        available: instruction sets that the extension has kernels for.
+
+    Raises:
+        ConfigurationError: the value is unknown, or that instruction set is not available.
+    """
+    allowed = ("auto", "reference", *INSTRUCTION_SETS)
+    if requested not in allowed:
+        raise ConfigurationError(f"{ENVIRONMENT_VARIABLE}={requested!r} is unknown; use one of {', '.join(allowed)}")
+    if requested == "reference":
+        return requested
+    if requested == "auto":
+        usable = [name for name in INSTRUCTION_SETS if name in available]
+        if usable:
+            return usable[-1]
+        warnings.warn(
+            "the native kernels (fqt_core._native) are missing, so the slower reference kernels are used; "
+            "install the package where a C++ compiler is found to build them",
+            NativeKernelWarning,
+            stacklevel=2,
+        )
+        return "reference"
+    if requested not in available:
+        raise ConfigurationError(
+            f"{ENVIRONMENT_VARIABLE}={requested!r} is not available here; available: "
+            f"{', '.join(('reference', *sorted(available)))}"
+        )
+    return requested
+
+
+def kernel(operation: str, isa: str) -> Callable[..., Any]:
+    """The native kernel of one operation for one instruction set; call it only for a row of :func:`kernel_table`."""
+    packet = getattr(torch.ops.fqt_native, operation)
+    overload: Callable[..., Any] = getattr(packet, isa)
+    return overload
+
+
+EXTENSION = load_extension()
+KERNELS = kernel_table(EXTENSION)
+ISA = choose_isa(os.environ.get(ENVIRONMENT_VARIABLE, "auto"), frozenset(isa for _, isa in KERNELS))

@@ -1,0 +1,42 @@
+"""Activation gradient pruning (AGP): spend the bits on few groups.
+
+The ranges of a gradient's groups are very unequal. Keeping k of n groups and giving each 1/keep times the bits costs
+the same on average and loses less. The kept groups are gathered into a smaller tensor before any product.
+
+Formula: ``k = max(1, floor(n · keep))``; group i is kept with probability ``p_i = min(1, c · R_i)``, ``Σ p_i = k``,
+    and its value multiplied by ``1 / p_i``, so that the estimate is unbiased (``bernoulli``, ``systematic``).
+    ``topk`` keeps the k largest as they are.
+
+Source: arXiv 2408.14267 (``bernoulli`` is what it analyses, ``topk`` what its authors' code runs; ``systematic`` is
+    ours).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from fqt_core import ops
+from fqt_core.config import GradientQuantizer
+from fqt_core.random import PhiloxKey
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The groups that are kept: int64 (k,) their numbers, rising; float32 (k,) the factor 1 / p of each."""
+
+    index: Tensor
+    factor: Tensor
+
+
+def kept_count(groups: int, keep: float) -> int:
+    """``max(1, floor(groups · keep))``; a product that only rounding keeps below an integer counts as that integer."""
+    return min(groups, max(1, math.floor(groups * keep + 1e-9)))
+
+
+def select(lo: Tensor, hi: Tensor, quantizer: GradientQuantizer, key: PhiloxKey) -> Selection:
+    """Choose the groups to keep from their least and greatest elements, float32 (n,) each."""
+    kept = kept_count(lo.shape[0], quantizer.keep)
+    return Selection(*ops.select_groups(lo, hi, kept, quantizer.pruning, *key))

@@ -1,0 +1,44 @@
+"""The forward quantiser: one bit.
+
+Formula::
+
+    sign(x) = +1 if x >= 0 else -1            (sign(0) = +1, so that one bit says it all)
+
+Gradient: the straight-through estimator ``∂sign(x)/∂x ≈ 1[|x| < 1]`` for activations, and the identity for weights
+    (whose latents are kept in [-1, 1] by clamping). Backward therefore needs two bits per activation, never the
+    float.
+
+Source: M. Courbariaux et al., "Binarized neural networks", arXiv 1602.02830.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fqt_core import ops
+from fqt_core.errors import ConfigurationError
+
+
+def pack_activations(x: Tensor, *, window: bool) -> tuple[Tensor, Tensor | None]:
+    """Binarise activations (N, C, *).
+
+    Args:
+        x: float32, float16 or bfloat16.
+        window: whether backward will need the straight-through window.
+
+    Returns:
+        Sign words and window words (``None`` unless asked for); layout in :mod:`fqt_core.ops.packing`.
+
+    Raises:
+        ConfigurationError: another dtype.
+    """
+    if x.dtype not in {torch.float32, torch.float16, torch.bfloat16}:
+        raise ConfigurationError(f"a binarised layer takes float32, float16 or bfloat16 activations, got {x.dtype}")
+    x = x.detach().float().contiguous()
+    return ops.pack_sign_window(x) if window else (ops.pack_sign(x), None)
+
+
+def pack_weight(weight: Tensor) -> Tensor:
+    """Binarise a latent weight (D, C, *) to sign words (D, *, ceil(C / 64))."""
+    return ops.pack_sign(weight.detach().float().contiguous())
