@@ -1,0 +1,113 @@
+"""The app factory: one call makes an app of its own, with nothing shared between two of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator
+
+import structlog
+from anyio import to_thread
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.middleware import Middleware
+
+from api import handlers, reference
+from api.auth import AuthMiddleware
+from api.context import Context
+from api.doorbell import CeleryDoorbell, Doorbell
+from api.hub import EventHub
+from api.instruments import Instruments
+from api.middleware import HostMiddleware, RequestMiddleware
+from api.openapi import DESCRIPTION, TAGS, install
+from api.routes import artifacts, datasets, events, health, jobs, keys, methods, metrics
+from jobs import database
+from jobs import keys as key_store
+from jobs.reaper import Reaper
+from jobs.settings import Settings
+from jobs.store import Store
+
+VERSION = "0.1.0"
+_REAPER_PATIENCE = 3.0
+log = structlog.get_logger("fqt.api")
+
+
+def create_app(settings: Settings, *, doorbell: Doorbell | None = None) -> FastAPI:
+    """Make the API.
+
+    Args:
+        settings: read once by the caller.
+        doorbell: how workers are told; ``None``: through the broker of the settings.
+    """
+    store = Store.open(settings)
+    instruments = Instruments()
+    context = Context(
+        settings=settings,
+        store=store,
+        doorbell=doorbell or CeleryDoorbell(settings, instruments),
+        instruments=instruments,
+        hub=EventHub(store),
+    )
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await to_thread.run_sync(_prepare, context)
+        stop = threading.Event()
+        reaper = threading.Thread(target=Reaper(store, context.doorbell).run, args=(stop,), name="reaper", daemon=True)
+        reaper.start()
+        hub = asyncio.create_task(context.hub.run(), name="event hub")
+        try:
+            yield
+        finally:
+            context.hub.close()
+            stop.set()
+            await hub
+            await to_thread.run_sync(reaper.join, _REAPER_PATIENCE)
+            context.doorbell.close()
+            store.close()
+
+    app = FastAPI(
+        title="fqt",
+        version=VERSION,
+        summary="Fine-tune image classifiers with 1-bit fully quantised training.",
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        separate_input_output_schemas=False,
+        generate_unique_id_function=_operation_id,
+        middleware=[
+            Middleware(RequestMiddleware, instruments=instruments),
+            Middleware(HostMiddleware, allowed=settings.hosts),
+            Middleware(AuthMiddleware, context=context),
+        ],
+    )
+    app.state.context = context
+    for module in (datasets, jobs, events, metrics, artifacts, methods, keys, health):
+        app.include_router(module.routes)
+    app.include_router(reference.routes)
+    handlers.install(app)
+    install(app)
+    return app
+
+
+def close_streams(app: FastAPI) -> None:
+    """End every event stream, so that a server that is told to stop need not wait for clients. Safe in any thread."""
+    app.state.context.hub.close()
+
+
+def _prepare(context: Context) -> None:
+    """Bring the tables up to date and make the first key, where the settings want it."""
+    if context.settings.migrates:
+        database.upgrade(context.store.engine)
+    with context.store.write() as connection:
+        if key_store.bootstrap(connection, context.store.key_secret, context.settings.key_path) is not None:
+            log.info("made the first API key", path=str(context.settings.key_path))
+
+
+def _operation_id(route: APIRoute) -> str:
+    """Operations are named like their functions, which are unique; a test holds them to it."""
+    return route.name

@@ -1,0 +1,91 @@
+"""Who may do what: every path needs an API key unless it is on the public list, and every operation names its scope.
+
+The check stands in front of all routes, so that a new route is closed before anyone thinks of it; the scope is the
+route's own dependency, which also writes it into the OpenAPI document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from anyio import to_thread
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPBearer
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.context import Context
+from api.problems import Forbidden, Problem, Unauthenticated, respond
+from jobs import keys
+from jobs.keys import Key
+from jobs.store import Store
+
+PUBLIC_PATHS = frozenset({"/", "/page.css", "/page.js", "/docs", "/openapi.json", "/healthz", "/readyz"})
+
+_scheme = HTTPBearer(
+    scheme_name="api_key",
+    bearerFormat="fqt_…",
+    description="An API key of this service. Scopes: `read`, `write` (includes read), `admin` (includes all).",
+    auto_error=False,
+)
+
+
+class AuthMiddleware:
+    """Finds the key of each request; without a valid one only the public paths answer."""
+
+    def __init__(self, app: ASGIApp, context: Context) -> None:
+        self.app = app
+        self.context = context
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or answer 401."""
+        if scope["type"] != "http" or scope["path"] in PUBLIC_PATHS:
+            await self.app(scope, receive, send)
+            return
+        try:
+            plain = _bearer(Headers(scope=scope))
+            key = await to_thread.run_sync(_verify, self.context.store, plain)
+        except Problem as problem:
+            await respond(Request(scope), problem)(scope, receive, send)
+            return
+        scope["fqt.key"] = key
+        await self.app(scope, receive, send)
+
+
+def _bearer(headers: Headers) -> str:
+    values = headers.getlist("authorization")
+    if not values:
+        raise Unauthenticated
+    scheme, _, plain = values[0].partition(" ")
+    if len(values) > 1 or scheme.lower() != "bearer":
+        raise Unauthenticated('The Authorization header must read "Bearer fqt_…", once.')
+    return plain.strip()
+
+
+def _verify(store: Store, plain: str) -> Key:
+    with store.read() as connection:
+        key = keys.verify(connection, store.key_secret, plain)
+    if key is None:
+        raise Unauthenticated("The API key is unknown, mistyped or revoked.")
+    return key
+
+
+def _needs(scope: keys.Scope) -> Callable[..., Key]:
+    """Return the dependency of routes that need ``scope``."""
+
+    def key_with_scope(request: Request, _documented: Annotated[Any, Security(_scheme)]) -> Key:
+        key = request.scope.get("fqt.key")
+        if not isinstance(key, Key):  # a public path with a scope would be a mistake of this program
+            raise Unauthenticated
+        if not key.allows(scope):
+            raise Forbidden(f"This needs a key with the scope {scope!r}; the key {key.prefix}… has {key.scopes}.")
+        return key
+
+    key_with_scope.__name__ = f"needs_{scope}"
+    return key_with_scope
+
+
+ReadKey = Annotated[Key, Depends(_needs("read"))]
+WriteKey = Annotated[Key, Depends(_needs("write"))]
+AdminKey = Annotated[Key, Depends(_needs("admin"))]

@@ -1,0 +1,77 @@
+"""What the routes share: made once by the app factory, handed to each route as a dependency."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated, TypeVar
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import Depends, Request
+from sqlalchemy import Connection
+
+from api.doorbell import Doorbell
+from api.hub import EventHub
+from api.instruments import Instruments
+from jobs.settings import Settings
+from jobs.store import Store
+
+T = TypeVar("T")
+_UPLOADS_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Context:
+    """The parts of one API process."""
+
+    settings: Settings
+    store: Store
+    doorbell: Doorbell
+    instruments: Instruments
+    hub: EventHub
+    # Uploads write to the disk in threads of their own number, so that slow clients cannot use up everyone's.
+    upload_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_UPLOADS_AT_ONCE))
+
+    async def read(self, function: Callable[[Connection], T]) -> T:
+        """Call ``function`` with a connection for reading, in a thread; the connection is given back at once."""
+
+        def work() -> T:
+            with self.store.read() as connection:
+                return function(connection)
+
+        return await to_thread.run_sync(work)
+
+    async def write(self, function: Callable[[Connection], T]) -> T:
+        """Call ``function`` in a transaction, in a thread; committed when this returns."""
+
+        def work() -> T:
+            with self.store.write() as connection:
+                return function(connection)
+
+        return await to_thread.run_sync(work)
+
+    async def until(self, probe: Callable[[Connection], T | None], seconds: float) -> T | None:
+        """Ask ``probe`` again and again until it gives something, ``seconds`` have passed or the process stops.
+
+        No database connection is held in between.
+        """
+        deadline = time.monotonic() + seconds
+        pause = 0.05
+        while True:
+            found = await self.read(probe)
+            left = deadline - time.monotonic()
+            if found is not None or left <= 0 or self.hub.closed:
+                return found
+            await asyncio.sleep(min(pause, left))
+            pause = min(pause * 1.5, 0.5)
+
+
+def _context(request: Request) -> Context:
+    context = request.app.state.context
+    assert isinstance(context, Context)
+    return context
+
+
+AppContext = Annotated[Context, Depends(_context)]

@@ -1,0 +1,87 @@
+"""How exceptions become answers: the framework's, the domain's and the database's, each as a problem."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api import problems
+from api.problems import Problem
+from api.specs import as_field_error
+from api.validation import explain
+from jobs import errors
+
+log = structlog.get_logger("fqt.api")
+
+_KINDS: dict[type[errors.JobsError], type[Problem]] = {
+    errors.NotFoundError: problems.NotFound,
+    errors.DatasetInUseError: problems.DatasetInUse,
+    errors.IllegalMoveError: problems.Conflict,
+    errors.JobNotFinishedError: problems.Conflict,
+    errors.BlobTooLargeError: problems.TooLarge,
+}
+
+
+def install(app: FastAPI) -> None:
+    """Register the handlers. What none of them knows is left to :class:`api.middleware.RequestMiddleware`."""
+    app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(HTTPException, _framework)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(errors.JobsError, _domain)
+    app.add_exception_handler(OperationalError, _database)
+    app.add_exception_handler(PoolTimeoutError, _database)
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return problems.respond(request, error)
+
+
+async def _framework(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    detail = error.detail
+    if error.status_code == 404:
+        detail = f"There is nothing at {request.url.path}."
+    elif error.status_code == 405:
+        detail = f"{request.url.path} does not answer to {request.method}."
+    return problems.respond(request, problems.for_status(error.status_code, detail, error.headers))
+
+
+async def _validation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    found: list[dict[str, Any]] = list(error.errors())
+    body = getattr(request.scope.get("route"), "body_field", None)
+    model = getattr(getattr(body, "field_info", None), "annotation", None)
+    return problems.respond(
+        request, problems.Invalid(errors=explain(found, model if isinstance(model, type) else None))
+    )
+
+
+async def _domain(request: Request, error: Exception) -> Response:
+    return problems.respond(request, translate(error))
+
+
+async def _database(request: Request, error: Exception) -> Response:
+    log.warning("database does not answer", error=str(error), path=request.url.path)
+    return problems.respond(request, problems.Unavailable("The database does not answer right now; try again."))
+
+
+def translate(error: Exception) -> Problem:
+    """Return the problem that an error of the domain is told as."""
+    if isinstance(error, errors.InvalidSpecError):
+        return problems.Invalid(errors=[as_field_error(fault) for fault in error.errors])
+    if isinstance(error, errors.IdempotencyConflictError):
+        return problems.IdempotencyMismatch()
+    for kind, problem in _KINDS.items():
+        if isinstance(error, kind):
+            return problem(str(error)[:1].upper() + str(error)[1:] + ".")
+    log.error("unexpected domain error", exc_info=error)
+    return problems.Internal()

@@ -1,0 +1,104 @@
+"""What every request passes first: an id, the host check, and the answer to what nobody expected."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Collection
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.instruments import Instruments
+from api.problems import REQUEST_ID_HEADER, HostNotAllowed, Internal, Problem, respond
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
+_HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?")
+# Pages carry their style and script with them and load nothing from elsewhere.
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+}
+log = structlog.get_logger("fqt.api")
+
+
+class RequestMiddleware:
+    """Outermost: names the request, measures it, logs it, and turns an unexpected exception into a problem.
+
+    A client may send its own ``X-Request-ID`` (up to 100 letters, digits and ``._-``); otherwise one is made.
+    """
+
+    def __init__(self, app: ASGIApp, instruments: Instruments) -> None:
+        self.app = app
+        self.instruments = instruments
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        sent = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
+        identity = sent if _REQUEST_ID.fullmatch(sent) else f"req_{secrets.token_hex(12)}"
+        scope["fqt.request_id"] = identity
+        begin = time.perf_counter()
+        status = 0
+
+        async def send_named(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers[REQUEST_ID_HEADER] = identity
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=identity):
+            try:
+                await self.app(scope, receive, send_named)
+            except ClientDisconnect:
+                status = status or 499  # nginx's number for it; nobody is there to be told
+            except Exception as error:
+                log.exception("unexpected error", method=scope["method"], path=scope["path"])
+                if status:
+                    raise  # the answer has begun: only a broken connection can tell that it is not whole
+                await respond(Request(scope), _expected(error))(scope, receive, send_named)
+            finally:
+                seconds = time.perf_counter() - begin
+                route = getattr(scope.get("route"), "path", "none")
+                self.instruments.request(scope["method"], route, status, seconds)
+                log.info(
+                    "request",
+                    method=scope["method"],
+                    path=scope["path"],
+                    status=status,
+                    milliseconds=round(seconds * 1000, 1),
+                )
+
+
+class HostMiddleware:
+    """Answers only for its own host names, so that a web page elsewhere cannot reach it by rebinding a name."""
+
+    def __init__(self, app: ASGIApp, allowed: Collection[str]) -> None:
+        self.app = app
+        self.allowed = {name.lower() for name in allowed}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on if its Host header is allowed."""
+        if scope["type"] == "http" and "*" not in self.allowed:
+            match = _HOST.fullmatch(Headers(scope=scope).get("host", ""))
+            if match is None or match["host"].lower() not in self.allowed:
+                await respond(Request(scope), HostNotAllowed())(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+
+def _expected(error: Exception) -> Problem:
+    """Return the problem that an escaped exception is told as: itself if it is one, else an internal error."""
+    return error if isinstance(error, Problem) else Internal()

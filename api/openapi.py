@@ -1,0 +1,79 @@
+"""The OpenAPI document: what the framework derives, completed; ``python -m api.openapi`` writes the committed copy."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+
+from api.problems import FieldError, ProblemDocument
+from jobs.settings import Settings
+from jobs.spec import JobSpec
+
+PATH = Path(__file__).parent / "openapi.json"
+DESCRIPTION = """\
+Upload labelled images, submit a training job, follow it, download the model.
+
+- **Errors** are problem documents (RFC 9457) with a stable `code`; `errors` lists every wrong field at once.
+- **Lists** are pages: `?limit=` and `?after=` the last entry's id, as long as `has_more`.
+- **Repeating** a creating request is safe with an `Idempotency-Key`.
+- **Following** a job: `events/stream` is a stream of server-sent events that resumes with `Last-Event-ID`.
+- Every answer carries an `X-Request-ID`, the client's own if it sent one.
+"""
+TAGS = [
+    {"name": "datasets", "description": "Labelled images to train on."},
+    {"name": "jobs", "description": "Training jobs."},
+    {"name": "events", "description": "What a job reports while it runs."},
+    {"name": "metrics", "description": "A job's curves."},
+    {"name": "artifacts", "description": "What a job leaves behind."},
+    {"name": "methods", "description": "What can be asked for."},
+    {"name": "keys", "description": "API keys."},
+    {"name": "health", "description": "For whoever runs the service."},
+]
+
+
+def install(app: FastAPI) -> None:
+    """Complete the app's document with the schemas that no route names by type."""
+    derived = app.openapi
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            found = derived()
+            schemas = found.setdefault("components", {}).setdefault("schemas", {})
+            for model in (ProblemDocument, FieldError, JobSpec):
+                schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+                inner = schema.pop("$defs", {})
+                for name, part in {**inner, model.__name__: schema}.items():
+                    schemas.setdefault(name, part)
+            found["components"]["schemas"] = dict(sorted(schemas.items()))
+        assert app.openapi_schema is not None
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
+
+
+def render() -> str:
+    """Return the document of an app with default settings, as it is committed."""
+    from api.app import create_app  # noqa: PLC0415 - the factory imports this module
+
+    with tempfile.TemporaryDirectory(prefix="fqt-openapi-") as folder:
+        app = create_app(Settings(data_dir=Path(folder)))
+        document = app.openapi()
+        app.state.context.store.close()
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def main() -> None:
+    """Write the document."""
+    parser = argparse.ArgumentParser(prog="python -m api.openapi", description="Write the OpenAPI document.")
+    parser.add_argument("path", nargs="?", type=Path, default=PATH, help="where to (default: the committed copy)")
+    path: Path = parser.parse_args().path
+    path.write_text(render(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

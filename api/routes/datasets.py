@@ -1,0 +1,204 @@
+"""Data sets: upload, list, look at, delete."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import PurePath
+from typing import Annotated, Any
+
+from anyio import to_thread
+from fastapi import Query, Request, Response
+from sqlalchemy import Connection
+from starlette.responses import JSONResponse
+
+from api.auth import ReadKey, WriteKey
+from api.context import AppContext
+from api.problems import (
+    Conflict,
+    DatasetInUse,
+    DatasetRejected,
+    FieldError,
+    IdempotencyMismatch,
+    Invalid,
+    Malformed,
+    NotFound,
+    TooLarge,
+    UnsupportedMediaType,
+)
+from api.routes.jobs import IdempotencyKey
+from api.routing import problems, router
+from api.schemas.common import ULID, DatasetId, Limit
+from api.schemas.datasets import DatasetList, DatasetObject
+from api.uploads import Upload, discard, receive
+from fqt_core.config.builtin import BUILTIN_DATASETS
+from jobs import datasets, idempotency
+from jobs.errors import NotFoundError
+from jobs.records import Dataset
+
+routes = router("datasets")
+
+_ROUTE = "POST /v1/datasets"
+_MAX_NAME = 200
+_FORM = {
+    "type": "object",
+    "required": ["file"],
+    "properties": {
+        "file": {
+            "type": "string",
+            "format": "binary",
+            "description": "zip, tar or tar.gz of one folder of images per class (PNG, JPEG, WebP, BMP); IDX files "
+            "(MNIST names); or NPZ with `images` and `labels`.",
+        },
+        "name": {"type": "string", "maxLength": _MAX_NAME, "description": "A name for people."},
+    },
+}
+
+
+@routes.post(
+    "/datasets",
+    status_code=201,
+    response_model=DatasetObject,
+    responses={
+        202: {"model": DatasetObject, "description": "Stored; no worker has looked at it yet. Poll its `state`."},
+        **problems(DatasetRejected, IdempotencyMismatch, Malformed, TooLarge, UnsupportedMediaType, Conflict),
+    },
+    openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}},
+)
+async def upload_dataset(
+    request: Request,
+    context: AppContext,
+    key: WriteKey,
+    idempotency_key: IdempotencyKey = None,
+    wait: Annotated[
+        float, Query(ge=0, le=300, description="Seconds to wait for a worker's verdict on the images.")
+    ] = 60,
+) -> Response:
+    """Upload a data set: its bytes are stored as they come, then a worker looks at every image.
+
+    The answer is the data set when it is ready (201), every fault that was found when it cannot be used (422;
+    nothing is kept of it), or the data set in the state `checking` when no worker answered in time (202).
+    """
+    upload = await receive(request, context)
+    try:
+        name = _name(upload)
+
+        def create(connection: Connection) -> tuple[int, Any]:
+            row = datasets.create(
+                connection,
+                context.store.blobs,
+                upload.blob,
+                name=name,
+                filename=upload.filename,
+                created_by=key.id,
+            )
+            return 201, {"id": row.id}
+
+        answer = await to_thread.run_sync(
+            lambda: idempotency.once(
+                context.store,
+                create,
+                key_id=key.id,
+                route=_ROUTE,
+                idempotency_key=idempotency_key,
+                request=f"{upload.blob.sha256} {name!r}".encode(),
+            )
+        )
+    except BaseException:
+        await discard(context, upload.blob)
+        raise
+    dataset_id = str(answer.body["id"])
+    if answer.replayed:
+        await discard(context, upload.blob)
+    else:
+        await to_thread.run_sync(context.doorbell.ring_dataset, dataset_id)
+    return await _verdict(context, dataset_id, wait)
+
+
+def _name(upload: Upload) -> str:
+    """Return the name that was given, else the file's without its endings."""
+    name = upload.fields.get("name", "").strip()
+    if len(name) > _MAX_NAME:
+        raise Invalid(errors=[FieldError(field="name", message="too long", allowed={"maxLength": _MAX_NAME})])
+    stem = (upload.filename or "").removesuffix(".gz")
+    return (name or PurePath(stem).stem or "data set")[:_MAX_NAME]
+
+
+async def _verdict(context: AppContext, dataset_id: str, wait: float) -> Response:
+    """Wait for a worker to look through the data set, and answer with what it found."""
+
+    def looked_at(connection: Connection) -> Dataset | None:
+        row = datasets.get(connection, dataset_id)
+        return row if row.state != "checking" else None
+
+    try:
+        row = await context.until(looked_at, wait)
+        if row is None:
+            row = await context.read(lambda connection: datasets.get(connection, dataset_id))
+    except NotFoundError:
+        raise Conflict("The data set was deleted while it was being checked; upload it again.") from None
+    if row.state == "invalid":
+        error = row.error or {}
+        await _delete(context, dataset_id)
+        raise DatasetRejected(str(error.get("message") or "") or None, errors=_faults(error))
+    body = DatasetObject.of(row).model_dump(mode="json")
+    status = 201 if row.state == "ready" else 202
+    return JSONResponse(body, status, headers={"Location": f"/v1/datasets/{dataset_id}"})
+
+
+def _faults(error: dict[str, Any]) -> list[FieldError]:
+    """Return a worker's findings as field errors: the place in the file stands for the field."""
+    faults = error.get("faults") or []
+    return [
+        FieldError(field=str(fault.get("where") or "file"), message=str(fault.get("message") or "cannot be used"))
+        for fault in faults
+        if isinstance(fault, dict)
+    ]
+
+
+async def _delete(context: AppContext, dataset_id: str) -> None:
+    digests = await context.write(lambda connection: datasets.remove(connection, dataset_id))
+    await to_thread.run_sync(context.store.collect, digests)
+
+
+@routes.get("/datasets", responses=problems())
+async def list_datasets(
+    context: AppContext,
+    _key: ReadKey,
+    after: Annotated[
+        str | None,
+        Query(
+            pattern=f"^(ds_{ULID}|{'|'.join(BUILTIN_DATASETS)})$", description="Id of the last one of the page before."
+        ),
+    ] = None,
+    limit: Limit = 20,
+) -> DatasetList:
+    """List data sets: uploaded ones newest first, then the built-in ones."""
+    builtin = list(BUILTIN_DATASETS.values())
+    uploaded: list[DatasetObject] = []
+    if after in BUILTIN_DATASETS:
+        builtin = builtin[[row.name for row in builtin].index(after) + 1 :]
+    else:
+        page = await context.read(lambda connection: datasets.list_datasets(connection, after=after, limit=limit))
+        uploaded = [DatasetObject.of(row) for row in page.data]
+        if page.has_more:
+            return DatasetList(data=uploaded, has_more=True)
+    room = limit - len(uploaded)
+    shown = [DatasetObject.of_builtin(row) for row in islice(builtin, room)]
+    return DatasetList(data=[*uploaded, *shown], has_more=len(builtin) > room)
+
+
+@routes.get("/datasets/{dataset_id}", responses=problems(NotFound))
+async def get_dataset(dataset_id: DatasetId, context: AppContext, _key: ReadKey) -> DatasetObject:
+    """Get a data set with its profile."""
+    builtin = BUILTIN_DATASETS.get(dataset_id)
+    if builtin is not None:
+        return DatasetObject.of_builtin(builtin)
+    return DatasetObject.of(await context.read(lambda connection: datasets.get(connection, dataset_id)))
+
+
+@routes.delete("/datasets/{dataset_id}", status_code=204, responses=problems(NotFound, Conflict, DatasetInUse))
+async def delete_dataset(dataset_id: DatasetId, context: AppContext, _key: WriteKey) -> None:
+    """Delete an uploaded data set. Jobs that have ended keep their results; one that has not ended prevents it."""
+    if dataset_id in BUILTIN_DATASETS:
+        raise Conflict(f"{dataset_id} is built in and cannot be deleted.")
+    await _delete(context, dataset_id)

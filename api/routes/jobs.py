@@ -1,0 +1,159 @@
+"""Jobs: create, look at, cancel, delete."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from anyio import to_thread
+from fastapi import Body, Header, Query, Request, Response
+from sqlalchemy import Connection
+from starlette.responses import JSONResponse
+
+from api.auth import ReadKey, WriteKey
+from api.context import AppContext
+from api.problems import Conflict, IdempotencyMismatch, Malformed, NotFound, TooLarge, UnsupportedMediaType, request_id
+from api.routing import conditional, problems, router
+from api.schemas.common import ULID, JobId, Limit
+from api.schemas.jobs import JobList, JobObject
+from api.schemas.plan import PlanObject
+from api.specs import read_spec
+from jobs import idempotency, jobs, plan
+from jobs.records import Job
+from jobs.states import JobState
+
+routes = router("jobs")
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+        description="A new random string for each new request. A repetition with the same key and body gets the first "
+        "answer again and creates nothing.",
+    ),
+]
+_EXAMPLE = {
+    "name": "digits 5-9, fine-tuned at one bit",
+    "dataset": "digits",
+    "classes": ["5", "6", "7", "8", "9"],
+    "architecture": {"name": "resnet18", "width": 0.25, "image_size": 16, "channels": 1},
+    "method": {"name": "fqt", "bits": 4, "pruning": "systematic"},
+    "training": {"epochs": 10, "batch_size": 64, "learning_rate": 0.001, "seed": 7},
+}
+
+
+@routes.post(
+    "/jobs",
+    status_code=201,
+    response_model=JobObject,
+    responses={
+        200: {"model": PlanObject, "description": "Answer to a dry run: nothing was created."},
+        **problems(IdempotencyMismatch, Malformed, TooLarge, UnsupportedMediaType),
+    },
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {"$ref": "#/components/schemas/JobSpec"},
+                    "examples": {"fine-tuning": {"value": _EXAMPLE}},
+                }
+            },
+        }
+    },
+)
+async def create_job(
+    request: Request,
+    body: Annotated[Any, Body()],
+    context: AppContext,
+    key: WriteKey,
+    idempotency_key: IdempotencyKey = None,
+    dry_run: Annotated[
+        bool, Query(description="Validate and answer with the plan (steps, memory, predicted time); create nothing.")
+    ] = False,
+) -> Response:
+    """Create a job: it is queued, and a worker takes it as soon as one is free.
+
+    A wrong spec is answered with every wrong field at once. An accepted job is never lost.
+    """
+    if dry_run:
+        return JSONResponse((await context.read(lambda connection: _plan(connection, body))).model_dump(mode="json"))
+
+    made: list[Job] = []
+
+    def create(connection: Connection) -> tuple[int, Any]:
+        spec = read_spec(connection, body)
+        job = jobs.create(connection, spec, created_by=key.id, request_id=request_id(request))
+        made[:] = [job]
+        return 201, JobObject.of(job).model_dump(mode="json")
+
+    answer = await to_thread.run_sync(
+        lambda: idempotency.once(
+            context.store,
+            create,
+            key_id=key.id,
+            route="POST /v1/jobs",
+            idempotency_key=idempotency_key,
+            request=json.dumps(body, sort_keys=True).encode(),
+        )
+    )
+    if not answer.replayed:  # after the commit; should it get lost, the reaper rings again
+        await to_thread.run_sync(context.doorbell.ring_job, made[0].id, made[0].queue)
+    headers = {"Location": f"/v1/jobs/{answer.body['id']}"}
+    if answer.replayed:
+        headers["Idempotent-Replayed"] = "true"
+    return JSONResponse(answer.body, answer.status, headers=headers)
+
+
+def _plan(connection: Connection, body: Any) -> PlanObject:
+    spec = read_spec(connection, body)
+    return PlanObject.of(spec, plan.plan(connection, spec))
+
+
+@routes.get("/jobs", responses=problems())
+async def list_jobs(
+    context: AppContext,
+    _key: ReadKey,
+    state: Annotated[list[JobState] | None, Query(description="Only jobs in one of these states.")] = None,
+    after: Annotated[
+        str | None, Query(pattern=f"^job_{ULID}$", description="Id of the last job of the page before.")
+    ] = None,
+    limit: Limit = 20,
+) -> JobList:
+    """List jobs, newest first."""
+    page = await context.read(lambda connection: jobs.list_jobs(connection, after=after, limit=limit, states=state))
+    return JobList(data=[JobObject.of(job) for job in page.data], has_more=page.has_more)
+
+
+@routes.get(
+    "/jobs/{job_id}",
+    response_model=JobObject,
+    responses={304: {"description": "Unchanged since the ETag that was sent."}, **problems(NotFound)},
+)
+async def get_job(
+    request: Request,
+    job_id: JobId,
+    context: AppContext,
+    _key: ReadKey,
+    if_none_match: Annotated[  # noqa: ARG001 - read by conditional(); named here for the document
+        str | None, Header(description="ETag of an earlier answer; 304 if nothing changed since.")
+    ] = None,
+) -> Response:
+    """Get a job as it stands, with its progress."""
+    return conditional(request, JobObject.of(await context.read(lambda connection: jobs.get(connection, job_id))))
+
+
+@routes.post("/jobs/{job_id}/cancel", responses=problems(NotFound, Conflict))
+async def cancel_job(job_id: JobId, context: AppContext, _key: WriteKey) -> JobObject:
+    """Cancel a job: at once if it waits, at its next step if it runs. Cancelling twice is no error."""
+    return JobObject.of(await context.write(lambda connection: jobs.request_cancel(connection, job_id)))
+
+
+@routes.delete("/jobs/{job_id}", status_code=204, responses=problems(NotFound, Conflict))
+async def delete_job(job_id: JobId, context: AppContext, _key: WriteKey) -> None:
+    """Delete a job that has ended, with its log and its files."""
+    digests = await context.write(lambda connection: jobs.remove(connection, job_id))
+    await to_thread.run_sync(context.store.collect, digests)

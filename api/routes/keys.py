@@ -1,0 +1,36 @@
+"""API keys. Only a key with the scope ``admin`` may look at keys or change them."""
+
+from __future__ import annotations
+
+from api.auth import AdminKey
+from api.context import AppContext
+from api.problems import Conflict, Malformed, NotFound, TooLarge, UnsupportedMediaType
+from api.routing import problems, router
+from api.schemas.common import KeyId
+from api.schemas.keys import CreatedKey, KeyList, KeyObject, NewKey
+from jobs import keys
+
+routes = router("keys")
+
+
+@routes.post("/keys", status_code=201, responses=problems(Malformed, TooLarge, UnsupportedMediaType))
+async def create_key(new: NewKey, context: AppContext, _key: AdminKey) -> CreatedKey:
+    """Create an API key. The answer is the only place where the key itself is ever shown."""
+    key, plain = await context.write(
+        lambda connection: keys.create(connection, context.store.key_secret, name=new.name, scopes=new.scopes)
+    )
+    return CreatedKey.of(key).model_copy(update={"key": plain})
+
+
+@routes.get("/keys", responses=problems())
+async def list_keys(context: AppContext, _key: AdminKey) -> KeyList:
+    """List all keys, revoked ones included, newest first."""
+    return KeyList(data=[KeyObject.of(key) for key in await context.read(keys.list_keys)])
+
+
+@routes.delete("/keys/{key_id}", responses=problems(NotFound, Conflict))
+async def revoke_key(key_id: KeyId, context: AppContext, key: AdminKey) -> KeyObject:
+    """Revoke a key: it is refused from now on. A key cannot revoke itself, so that nobody locks themselves out."""
+    if key_id == key.id:
+        raise Conflict("A key cannot revoke itself; use another key with the scope 'admin'.")
+    return KeyObject.of(await context.write(lambda connection: keys.revoke(connection, key_id)))

@@ -1,0 +1,123 @@
+"""What all routes have in common: strict bodies, strict query strings, conditional reads."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from api import json_body
+from api.problems import FieldError, Forbidden, Invalid, Problem, TooLarge, Unauthenticated, UnsupportedMediaType
+from api.problems import responses as entries
+
+MAX_JSON_BYTES = 1 << 20
+
+
+class _ParsedRequest(Request):
+    """A request whose JSON body was read already."""
+
+    def __init__(self, request: Request, body: bytes, value: Any) -> None:
+        super().__init__(request.scope, request.receive)
+        self._raw, self._value = body, value
+
+    async def body(self) -> bytes:
+        return self._raw
+
+    async def json(self) -> Any:
+        return self._value
+
+
+class StrictRoute(APIRoute):
+    """A route that takes strict JSON only (see :mod:`api.json_body`), and no query parameter that it does not know."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Put the strict reading in front of the framework's own."""
+        handler = super().get_route_handler()
+        known = _query_names(self.dependant)
+        takes_body = self.body_field is not None
+
+        async def strict(request: Request) -> Response:
+            _check_query(request.query_params.keys(), known)
+            if takes_body:
+                body = await _read(request)
+                request = _ParsedRequest(request, body, json_body.parse(body))
+            return await handler(request)
+
+        return strict
+
+
+def router(tag: str, prefix: str = "/v1") -> APIRouter:
+    """Return a router for the routes of one resource."""
+    return APIRouter(prefix=prefix, tags=[tag], route_class=StrictRoute)
+
+
+def problems(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI entries of an operation that needs a key and can answer with these problems besides."""
+    return entries(Unauthenticated, Forbidden, Invalid, *kinds)
+
+
+def conditional(request: Request, body: BaseModel) -> Response:
+    """Answer with ``body`` and its ETag; or 304 if the client has it already (``If-None-Match``)."""
+    content = body.model_dump(mode="json")
+    response = JSONResponse(content)
+    tag = f'"{hashlib.sha256(bytes(response.body)).hexdigest()[:32]}"'
+    headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
+    if matches(request, tag):
+        return Response(status_code=304, headers=headers)
+    response.headers.update(headers)
+    return response
+
+
+def matches(request: Request, tag: str) -> bool:
+    """Whether ``If-None-Match`` names this entity tag (weak comparison, RFC 9110 section 13.1.2)."""
+    header = request.headers.get("if-none-match", "")
+    return any(entry.strip().removeprefix("W/") in {tag, "*"} for entry in header.split(","))
+
+
+def _query_names(dependant: Dependant) -> set[str]:
+    """Names of the query parameters of a route and of its dependencies."""
+    names = {field.alias for field in dependant.query_params}
+    return names.union(*(_query_names(inner) for inner in dependant.dependencies))
+
+
+def _check_query(sent: Iterable[str], known: set[str]) -> None:
+    """A misspelt parameter must not be passed over: ``?dryrun=true`` would make a job."""
+    errors = []
+    for name in sorted(set(sent) - known):
+        guess = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {guess[0]!r}?" if guess else ""
+        errors.append(FieldError(field=name[:100], message=f"unknown query parameter{hint}", allowed=sorted(known)))
+    if errors:
+        raise Invalid(errors=errors)
+
+
+async def _read(request: Request) -> bytes:
+    """Return the body of a JSON request.
+
+    Raises:
+        UnsupportedMediaType: it is declared as something else.
+        TooLarge: more than ``MAX_JSON_BYTES``, declared or sent.
+    """
+    media = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if media != "application/json":
+        raise UnsupportedMediaType(
+            f"The body must be JSON: send it with Content-Type: application/json, not {media[:100] or 'none'}."
+        )
+    limit = TooLarge(f"A JSON body has at most {MAX_JSON_BYTES} bytes.")
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > MAX_JSON_BYTES:
+        raise limit
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MAX_JSON_BYTES:
+            raise limit
+    return bytes(body)

@@ -1,0 +1,1 @@
+"""The wire shape: what requests and answers look like in JSON."""

@@ -1,0 +1,60 @@
+"""What can be asked for, on the wire: methods and architectures with the JSON schema of their options."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field
+
+from api.schemas.common import ListOf, Schema
+from fqt_core.config import ArchitectureConfig, MethodConfig
+
+
+class MethodObject(Schema):
+    """A training method."""
+
+    object: Literal["method"] = "method"
+    name: str
+    title: str
+    summary: str
+    source: str = Field(description="Where it was published.")
+    arithmetic: str = Field(
+        description="The least exact arithmetic that a product runs in, with the default options: float, simulated, "
+        "integer or binary. A job's record says what it ran in."
+    )
+    options: dict[str, Any] = Field(description="JSON schema of the method's options, `name` included.")
+
+    @classmethod
+    def of(cls, name: str, row: type[MethodConfig]) -> Self:
+        """Show a row of the table of methods."""
+        return cls(
+            name=name,
+            title=row.title,
+            summary=row.summary,
+            source=row.source,
+            arithmetic=row(name=name).arithmetic,
+            options=row.model_json_schema(),
+        )
+
+
+class ArchitectureObject(Schema):
+    """A network that can be trained."""
+
+    object: Literal["architecture"] = "architecture"
+    name: str
+    title: str
+    summary: str
+    options: dict[str, Any] = Field(description="JSON schema of the network's options, `name` included.")
+
+    @classmethod
+    def of(cls, name: str, row: type[ArchitectureConfig]) -> Self:
+        """Show a row of the table of architectures."""
+        return cls(name=name, title=row.title, summary=row.summary, options=row.model_json_schema())
+
+
+class MethodList(ListOf[MethodObject]):
+    """All methods."""
+
+
+class ArchitectureList(ListOf[ArchitectureObject]):
+    """All architectures."""

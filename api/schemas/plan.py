@@ -1,0 +1,39 @@
+"""What a job would take, on the wire."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Literal, Self
+
+from pydantic import Field
+
+from api.schemas.common import Schema
+from jobs.plan import Plan
+from jobs.spec import JobSpec
+
+
+class PlanObject(Schema):
+    """The answer to a dry run: the spec is valid, and this is what the job would take."""
+
+    object: Literal["plan"] = "plan"
+    spec: JobSpec = Field(description="What was asked for, with every default filled in.")
+    classes: list[str] = Field(description="The classes that would be trained on, in label order.")
+    train_images: int
+    validation_images: int
+    epochs: int
+    steps_per_epoch: int
+    steps: int = Field(description="Optimiser steps in all.")
+    arithmetic: str = Field(description="What the least exact product runs in: float, simulated, integer or binary.")
+    parameters: int = Field(description="Trainable parameters.")
+    binary_parameters: int = Field(description="Those of them that are one bit in the finished model.")
+    macs: int = Field(description="Multiply-accumulates of one image's forward pass.")
+    model_bytes: int = Field(description="Size of the finished model.")
+    fp32_bytes: int = Field(description="Size of the same model in full precision.")
+    memory_bytes: int = Field(description="Estimated memory of the training process.")
+    seconds: float | None = Field(description="Predicted time, from like jobs that ran here; null without any.")
+    seconds_reason: str | None = Field(description="Why there is no prediction.")
+
+    @classmethod
+    def of(cls, spec: JobSpec, plan: Plan) -> Self:
+        """Show a plan of the domain."""
+        return cls.model_validate(asdict(plan) | {"spec": spec})

@@ -1,0 +1,123 @@
+"""From pydantic's errors to field errors that read well: the field's path, what is wrong, and what would be allowed."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+from api.problems import FieldError
+from fqt_core.config import ARCHITECTURES, METHODS
+
+# Fields whose value is one of several models, told apart by `name`. Pydantic puts that name into an error's path,
+# where a reader would take it for a field.
+_VARIANTS: Mapping[str, Mapping[str, type[BaseModel]]] = {"method": METHODS, "architecture": ARCHITECTURES}
+
+# Pydantic's name of a bound -> its name in JSON Schema.
+_BOUNDS = {
+    "ge": "minimum",
+    "gt": "exclusiveMinimum",
+    "le": "maximum",
+    "lt": "exclusiveMaximum",
+    "min_length": "minLength",
+    "max_length": "maxLength",
+    "pattern": "pattern",
+    "multiple_of": "multipleOf",
+}
+
+
+def explain(errors: Iterable[Mapping[str, Any]], model: type[BaseModel] | None = None) -> list[FieldError]:
+    """Return one field error for each of pydantic's ``errors``.
+
+    Args:
+        errors: as ``ValidationError.errors()`` gives them; paths may start with FastAPI's ``body``, ``query``, ….
+        model: the model of the body; lets an unknown field be answered with the known ones.
+    """
+    return [_explain(error, model) for error in errors]
+
+
+def _explain(error: Mapping[str, Any], model: type[BaseModel] | None) -> FieldError:
+    path = [part for part in error["loc"] if part != "__root__"]
+    place = path.pop(0) if path and path[0] in {"body", "query", "path", "header", "cookie"} else None
+    parts, owner = _walk(path, model)
+    kind, context = error["type"], error.get("ctx") or {}
+    message = _sentence(error["msg"])
+    allowed: list[Any] | dict[str, Any] | None = None
+    if kind in {"union_tag_invalid", "union_tag_not_found"}:
+        names = _VARIANTS.get(str(parts[-1])) if parts else None
+        allowed = sorted(names) if names else _quoted(str(context.get("expected_tags", "")))
+        message = f"unknown name {context['tag']!r}" if kind == "union_tag_invalid" else "field required"
+        parts = [*parts, str(context.get("discriminator", "name")).strip("'")]
+    elif kind in {"literal_error", "enum"}:
+        allowed = _quoted(str(context.get("expected", "")))
+    elif kind == "extra_forbidden":
+        known = sorted(owner.model_fields) if owner is not None else []
+        guess = difflib.get_close_matches(str(parts[-1]), known, n=1)
+        message = "unknown field" + (f"; did you mean {guess[0]!r}?" if guess else "")
+        allowed = known or None
+    elif kind == "value_error":
+        message = str(context.get("error", message))
+        if not parts and (named := re.match(r"([a-z_.]+): ", message)):
+            parts, message = [named[1]], message[named.end() :]
+    else:
+        bounds = {_BOUNDS[name]: value for name, value in context.items() if name in _BOUNDS}
+        allowed = _named_by_kind(kind, bounds)
+    return FieldError(field=_join(parts) or str(place or "body"), message=message, allowed=allowed)
+
+
+def _named_by_kind(kind: str, bounds: dict[str, Any]) -> dict[str, Any] | None:
+    """A list's length has other names in JSON Schema than a string's."""
+    if kind in {"too_short", "too_long"}:
+        bounds = {name.replace("Length", "Items"): value for name, value in bounds.items()}
+    return bounds or None
+
+
+def _walk(path: list[Any], model: type[BaseModel] | None) -> tuple[list[Any], type[BaseModel] | None]:
+    """Return ``path`` without the names of variants, and the model that its last part is a field of."""
+    parts: list[Any] = []
+    owner: type[BaseModel] | None = None
+    here = model
+    for part in path:
+        variants = _VARIANTS.get(str(parts[-1])) if parts else None
+        if variants and part in variants and here is None:
+            here = variants[part]
+            continue
+        owner = here
+        here = _model_of(here, part)
+        parts.append(part)
+    return parts, owner
+
+
+def _model_of(model: type[BaseModel] | None, field: Any) -> type[BaseModel] | None:
+    """Return the model that ``field`` of ``model`` holds; ``None`` where it holds none, or one of several."""
+    row = model.model_fields.get(field) if model is not None and isinstance(field, str) else None
+    if row is None:
+        return None
+    kinds = [row.annotation, *get_args(row.annotation)]
+    models = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    return models[0] if len(models) == 1 else None
+
+
+def _quoted(text: str) -> list[Any] | None:
+    """Read the values out of pydantic's ``'a', 'b' or 'c'``."""
+    values: list[Any] = []
+    for token in re.split(r", | or ", text):
+        try:
+            values.append(ast.literal_eval(token))
+        except (ValueError, SyntaxError):
+            return None
+    return values or None
+
+
+def _join(parts: Iterable[Any]) -> str:
+    """Join a path: ``classes.2``, ``training.augment.pad_crop``."""
+    return ".".join(str(part) for part in parts)
+
+
+def _sentence(message: str) -> str:
+    """Pydantic's messages start with a capital letter, which reads oddly after a field's name."""
+    return message[:1].lower() + message[1:]
