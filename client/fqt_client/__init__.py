@@ -23,7 +23,7 @@ from fqt_client.errors import (
     UnexpectedAnswerError,
     WaitTimeoutError,
 )
-from fqt_client.models import Artifact, Choice, Dataset, Event, Job, JobFault, JobState, Page, Plan, Progress
+from fqt_client.models import Artifact, Choice, Dataset, Event, Job, JobFault, JobState, Page, Plan, Progress, Series
 
 __version__ = "0.1.0"
 __all__ = [
@@ -54,6 +54,7 @@ __all__ = [
     "Plan",
     "Progress",
     "RateLimitedError",
+    "Series",
     "ServerFaultError",
     "TooLargeError",
     "UnexpectedAnswerError",

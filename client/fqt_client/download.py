@@ -85,7 +85,7 @@ def _fetch(transport: Transport, url: str, part: Path, size: int, progress: Prog
                 if reply.status_code != httpx.codes.PARTIAL_CONTENT and done:
                     digest, done = hashlib.sha256(), 0
                 with part.open("ab" if done else "wb") as stream:
-                    for block in reply.iter_bytes(BLOCK):
+                    for block in reply.iter_bytes():
                         stream.write(block)
                         digest.update(block)
                         done += len(block)

@@ -10,9 +10,9 @@ from typing import Any
 
 from fqt_client.archive import ProgressCallback
 from fqt_client.download import download
-from fqt_client.errors import JobFailedError, NotFoundError, UnexpectedAnswerError, WaitTimeoutError
+from fqt_client.errors import JobFailedError, NotFoundError, WaitTimeoutError
 from fqt_client.follow import EventFollower
-from fqt_client.models import Artifact, Event, Job, Page, Plan
+from fqt_client.models import Artifact, Event, Job, Page, Plan, Series
 from fqt_client.transport import Transport
 
 WAIT_SECONDS = 1.0
@@ -136,12 +136,19 @@ class Jobs:
                 return
             after = page.data[-1].seq
 
-    def metrics(self, job_id: str, *, name: str | None = None, kind: str | None = None) -> Mapping[str, Any]:
-        """Series of the job's metrics, as the service gives them."""
-        answer = self._transport.json("GET", f"/v1/jobs/{job_id}/metrics", params={"name": name, "kind": kind})
-        if not isinstance(answer, Mapping):
-            raise UnexpectedAnswerError("expected a metrics object")
-        return answer
+    def metrics(
+        self, job_id: str, *, names: Sequence[str] = (), kind: str | None = None, max_points: int | None = None
+    ) -> Sequence[Series]:
+        """The job's curves.
+
+        Args:
+            job_id: the job.
+            names: only these curves, e.g. ``["loss"]``; all if empty.
+            kind: only those reported per ``step``, per ``epoch``, or of ``quantization``.
+            max_points: at most about so many points per curve.
+        """
+        params = {"name": list(names) or None, "kind": kind, "max_points": max_points}
+        return Page.from_json(Series, self._transport.json("GET", f"/v1/jobs/{job_id}/metrics", params=params)).data
 
     def artifacts(self, job_id: str) -> Sequence[Artifact]:
         """The job's result files."""

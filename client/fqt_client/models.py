@@ -138,9 +138,24 @@ class Job(Resource):
 
 @dataclass(frozen=True, kw_only=True)
 class Plan(Resource):
-    """What a dry run answers: the complete spec, steps, memory and the predicted time."""
+    """What a dry run answers. ``seconds`` is None without like jobs to go by: then ``seconds_reason`` says so."""
 
     spec: Mapping[str, Any] = field(default_factory=dict)
+    classes: list[str] = field(default_factory=list)
+    train_images: int | None = None
+    validation_images: int | None = None
+    epochs: int | None = None
+    steps_per_epoch: int | None = None
+    steps: int | None = None
+    arithmetic: str | None = None
+    parameters: int | None = None
+    binary_parameters: int | None = None
+    macs: int | None = None
+    model_bytes: int | None = None
+    fp32_bytes: int | None = None
+    memory_bytes: int | None = None
+    seconds: float | None = None
+    seconds_reason: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +166,16 @@ class Event(Resource):
     type: str
     data: Mapping[str, Any] = field(default_factory=dict)
     created_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series(Resource):
+    """One curve: ``values[i]`` after ``steps[i]`` optimiser steps; None where a value was not finite."""
+
+    kind: str
+    name: str
+    steps: list[int]
+    values: list[float | None]
 
 
 @dataclass(frozen=True, kw_only=True)

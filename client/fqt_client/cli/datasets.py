@@ -82,8 +82,8 @@ def show(
 def _facts(dataset: Dataset) -> None:
     profile = dataset.profile or {}
     counts = [
-        f"{entry['name']} ({entry['count']})" if isinstance(entry, dict) and "count" in entry else str(entry)
-        for entry in profile.get("classes") or dataset.classes
+        f"{entry['name']} ({entry['count']})" if entry.get("count") is not None else str(entry["name"])
+        for entry in profile.get("classes") or []
     ]
     print_facts(
         {

@@ -125,6 +125,9 @@ def line_of_event(event: Event) -> str | None:
             f"epoch {data.get('epoch')}: loss {data.get('train_loss', float('nan')):.3f}, "
             f"accuracy {share_text(data.get('validation_accuracy'))}"
         )
+    if event.type == "state":
+        reason = f" ({data['reason']})" if data.get("reason") else ""
+        return f"{data.get('from')} → {data.get('to')}{reason}" if data.get("from") else f"{data.get('to')}{reason}"
     if event.type in {"log", "warning"}:
         return str(data.get("message"))
     named = [f"{name} {value}" for name, value in data.items() if isinstance(value, str | int | float)]

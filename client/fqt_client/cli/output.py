@@ -36,7 +36,7 @@ def console(file: IO[str] | None = None) -> Console:
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON document on stdout, on one line if it is an element of a stream of lines."""
+    """Print one JSON document on stdout."""
     json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
     sys.stdout.write("\n")
 
@@ -44,6 +44,12 @@ def print_json(value: Any) -> None:
 def print_json_line(value: Any) -> None:
     """Print one JSON document on a line of its own, at once."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def print_line(text: str) -> None:
+    """Print text for people on stdout, at once also where stdout is a pipe."""
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fqt_client.cli.exits import ExitCode
-from fqt_client.cli.output import print_facts, print_json, print_json_line
+from fqt_client.cli.output import bytes_text, duration_text, print_facts, print_json, print_json_line
 from fqt_client.cli.session import JsonOption, connect, job_id
 from fqt_client.cli.spec import build_spec, read_spec
 from fqt_client.cli.watch import watch_job
@@ -102,7 +102,17 @@ def _show_plan(plan: Plan, as_json: bool) -> None:
     if as_json:
         print_json(plan.raw)
         return
-    facts = {name: value for name, value in plan.raw.items() if not isinstance(value, dict | list)}
-    facts.pop("object", None)
     print("The spec is valid; nothing was submitted.\n")
-    print_facts({name.replace("_", " "): value for name, value in facts.items()})
+    predicted = duration_text(plan.seconds) if plan.seconds is not None else f"unknown: {plan.seconds_reason}"
+    print_facts(
+        {
+            "classes": ", ".join(plan.classes),
+            "images": f"{plan.train_images} to train on, {plan.validation_images} to validate with",
+            "steps": f"{plan.steps} ({plan.epochs} epochs of {plan.steps_per_epoch})",
+            "arithmetic": plan.arithmetic,
+            "parameters": f"{plan.parameters}, of them {plan.binary_parameters} at one bit",
+            "model size": f"{bytes_text(plan.model_bytes)} (in full precision {bytes_text(plan.fp32_bytes)})",
+            "memory": f"about {bytes_text(plan.memory_bytes)}",
+            "time": predicted,
+        }
+    )

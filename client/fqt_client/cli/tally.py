@@ -35,7 +35,7 @@ class Tally:
         """Take one event in."""
         data = event.data
         if event.type == "state":
-            self.state = str(data.get("state") or data.get("to") or self.state)
+            self.state = str(data.get("to") or self.state)
         elif event.type == "metric" and data.get("kind") == "step":
             self.step = data.get("step", self.step)
             self.epoch = data.get("epoch", self.epoch)
