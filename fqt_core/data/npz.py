@@ -1,6 +1,6 @@
 """NPZ files (``numpy.savez``): images and labels by their key names. Objects (pickle) are never loaded.
 
-Keys: ``images`` + ``labels``; or ``x_train`` + ``y_train``, with ``x_val`` + ``y_val`` or ``x_test`` + ``y_test`` (Keras); or
+Keys: ``images`` + ``labels``; or ``x_train`` + ``y_train``, with ``x_val`` + ``y_val`` or ``x_test`` + ``y_test``; or
 ``train_images`` + ``train_labels``, with ``val_…`` or ``test_…`` (MedMNIST). ``classes`` (strings) names the labels.
 Images are uint8 ``(n, h, w)``, ``(n, h, w, c)`` or ``(n, c, h, w)`` with c = 1, 3 or 4; floats in [0, 1] are accepted.
 """

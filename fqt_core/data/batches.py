@@ -1,0 +1,191 @@
+"""Training and validation batches as tensors: order and augmentation are functions of (seed, epoch, image) alone.
+
+Nothing here keeps a random state, so a run resumes in the middle of an epoch by asking for the next batch number.
+
+A last batch of a single image is merged into the batch before it: batch normalisation has no variance over one image
+(a feature map of one pixel), and dropping it would never show some image to the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from fqt_core.config import AugmentConfig, TrainConfig
+from fqt_core.data.counters import Purpose, below, permutation, words
+from fqt_core.data.dataset import ImageDataset
+from fqt_core.data.split import Split, split_dataset
+from fqt_core.errors import ConfigurationError
+
+_STATISTICS_CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How pixels become the network's input: ``(pixel / 255 - mean) / std`` per channel.
+
+    ``mean`` and ``std`` have one value per channel, on the scale 0 to 1.
+    """
+
+    image_size: int
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """A record for model files; :meth:`from_json` reads it back."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Preprocessing:
+        """Read :meth:`to_json`'s record."""
+        return cls(int(record["image_size"]), int(record["channels"]), tuple(record["mean"]), tuple(record["std"]))
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """uint8 ``(n, c, h, w)`` to float32 of the same shape."""
+        view = (1, self.channels, 1, 1)
+        mean = torch.tensor(self.mean, dtype=torch.float32, device=images.device).view(view)
+        std = torch.tensor(self.std, dtype=torch.float32, device=images.device).view(view)
+        return images.to(torch.float32).div_(255.0).sub_(mean).div_(std)
+
+
+def fit_preprocessing(images: npt.NDArray[np.uint8], indices: npt.NDArray[np.int64], normalize: bool) -> Preprocessing:
+    """The preprocessing of a run: mean and deviation of the training images, exact from counts of pixel values.
+
+    Without ``normalize`` pixels are only divided by 255. A constant channel has deviation 1.
+    """
+    channels, size = images.shape[1], images.shape[2]
+    if not normalize:
+        return Preprocessing(size, channels, (0.0,) * channels, (1.0,) * channels)
+    counts = np.zeros((channels, 256), dtype=np.int64)
+    for start in range(0, len(indices), _STATISTICS_CHUNK):
+        chunk = images[indices[start : start + _STATISTICS_CHUNK]]
+        for channel in range(channels):
+            counts[channel] += np.bincount(chunk[:, channel].reshape(-1), minlength=256)
+    means, deviations = [], []
+    for row in counts.tolist():
+        number = sum(row)
+        total = sum(value * count for value, count in enumerate(row))
+        squares = sum(value * value * count for value, count in enumerate(row))
+        variance = (number * squares - total * total) / (number * number)
+        means.append(total / number / 255.0)
+        deviations.append(variance**0.5 / 255.0 if variance > 0 else 1.0)
+    return Preprocessing(size, channels, tuple(means), tuple(deviations))
+
+
+def augment(images: Tensor, raw: npt.NDArray[np.uint64], config: AugmentConfig) -> Tensor:
+    """Crop and flip a batch.
+
+    Args:
+        images: uint8 ``(n, c, s, s)``.
+        raw: random words ``(n, 3)``: vertical offset, horizontal offset, flip.
+        config: what to do. Padding is black (0), as it is before normalisation.
+
+    Returns:
+        uint8 of the same shape.
+    """
+    pad, size = config.pad_crop, images.shape[2]
+    if not pad and not config.horizontal_flip:
+        return images
+    steps = np.arange(size)
+    rows = below(raw[:, 0], 2 * pad + 1)[:, None] + steps
+    columns = np.broadcast_to(steps, (len(raw), size))
+    if config.horizontal_flip:
+        flipped = (raw[:, 2] >> np.uint64(63)).astype(bool)
+        columns = np.where(flipped[:, None], steps[::-1], columns)
+    columns = columns + below(raw[:, 1], 2 * pad + 1)[:, None]
+    padded = functional.pad(images, (pad, pad, pad, pad)) if pad else images
+    n, c = images.shape[:2]
+    return padded[
+        torch.arange(n)[:, None, None, None],
+        torch.arange(c)[None, :, None, None],
+        torch.from_numpy(rows)[:, None, :, None],
+        torch.from_numpy(columns)[:, None, None, :],
+    ]
+
+
+class TrainingData:
+    """A data set, split and ready to be asked for batches.
+
+    Attributes:
+        split: which images train and which validate.
+        preprocessing: fitted to the training images.
+        classes: class names in label order.
+    """
+
+    def __init__(self, dataset: ImageDataset, config: TrainConfig) -> None:
+        """Split ``dataset`` as ``config`` says.
+
+        Raises:
+            ConfigurationError: no image is left for training, or the crop's padding is larger than the image.
+        """
+        self.dataset = dataset
+        self.classes = dataset.classes
+        self.split: Split = split_dataset(dataset, config.validation_fraction, config.seed)
+        if not len(self.split.train):
+            raise ConfigurationError("there are no images to train on")
+        if config.augment.pad_crop >= dataset.image_size:
+            raise ConfigurationError(
+                f"training.augment.pad_crop: {config.augment.pad_crop} pixels of padding are too much for images of "
+                f"{dataset.image_size} pixels"
+            )
+        self.preprocessing = fit_preprocessing(dataset.images, self.split.train, config.augment.normalize)
+        self._config = config
+        self._bounds = _batch_bounds(len(self.split.train), config.batch_size)
+        held = dataset.validation if dataset.validation is not None else dataset
+        self._held_images, self._held_labels = torch.from_numpy(held.images), torch.from_numpy(held.labels)
+        self._images, self._labels = torch.from_numpy(dataset.images), torch.from_numpy(dataset.labels)
+        self._order = lru_cache(maxsize=1)(self._draw_order)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Training batches per epoch."""
+        return len(self._bounds)
+
+    @property
+    def train_images(self) -> int:
+        """Images per epoch."""
+        return len(self.split.train)
+
+    @property
+    def validation_images(self) -> int:
+        """Images set aside, 0 if none."""
+        return len(self.split.validation)
+
+    def train_batch(self, epoch: int, index: int) -> tuple[Tensor, Tensor]:
+        """Batch ``index`` (from 0) of ``epoch`` (from 0).
+
+        Returns:
+            float32 ``(n, c, s, s)``, augmented and preprocessed, and int64 labels ``(n,)``.
+        """
+        order, raw = self._order(epoch)
+        chosen = order[slice(*self._bounds[index])]
+        positions = torch.from_numpy(self.split.train[chosen])
+        images = augment(self._images[positions], raw[chosen], self._config.augment)
+        return self.preprocessing(images), self._labels[positions]
+
+    def validation_batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """All validation images in order, preprocessed, in batches of ``size``; as :meth:`train_batch` returns them."""
+        for start in range(0, self.validation_images, size):
+            positions = torch.from_numpy(self.split.validation[start : start + size])
+            yield self.preprocessing(self._held_images[positions]), self._held_labels[positions]
+
+    def _draw_order(self, epoch: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
+        number, seed = self.train_images, self._config.seed
+        raw = words(seed, Purpose.AUGMENT, epoch, 3 * number).reshape(number, 3)
+        return permutation(seed, Purpose.ORDER, epoch, number), raw
+
+
+def _batch_bounds(images: int, size: int) -> list[tuple[int, int]]:
+    bounds = [(start, min(start + size, images)) for start in range(0, images, size)]
+    if len(bounds) > 1 and size > 1 and bounds[-1][1] - bounds[-1][0] == 1:
+        bounds[-2:] = [(bounds[-2][0], images)]
+    return bounds

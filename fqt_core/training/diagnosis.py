@@ -1,0 +1,51 @@
+"""Finds out where a number stopped being finite. Only runs when something has gone wrong already."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fqt_core.errors import NonFiniteGradientError
+
+
+@torch.no_grad()
+def first_non_finite(model: nn.Module, inputs: Tensor) -> str:
+    """Name of the first layer (in order of execution) whose output holds an infinity or NaN for ``inputs``.
+
+    Runs the network once more, in the mode that it is in.
+    """
+    found: list[str] = []
+
+    def watch(name: str) -> Any:
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            if not found and isinstance(output, Tensor) and not torch.isfinite(output).all():
+                found.append(name)
+
+        return hook
+
+    leaves = [(name, module) for name, module in model.named_modules() if not any(module.children())]
+    handles = [module.register_forward_hook(watch(name)) for name, module in leaves]
+    try:
+        model(inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[0] if found else "(loss)"
+
+
+def check_gradients(model: nn.Module, step: int) -> None:
+    """Look at all gradients before the optimiser uses them.
+
+    Raises:
+        NonFiniteGradientError: naming the layer and ``step``.
+    """
+    gradients = [(name, p.grad) for name, p in model.named_parameters() if p.grad is not None]
+    # One number to read in the usual case; names only matter when it is not finite.
+    norms = torch.stack([torch.linalg.vector_norm(gradient) for _, gradient in gradients])
+    if torch.isfinite(norms.sum()):
+        return
+    for name, gradient in gradients:
+        if not torch.isfinite(gradient).all():
+            raise NonFiniteGradientError(name.rpartition(".")[0] or name, step)

@@ -1,0 +1,58 @@
+"""Loss and accuracy on images that the network does not learn from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fqt_core.errors import NonFiniteLossError
+from fqt_core.training.diagnosis import first_non_finite
+
+
+class Evaluation(NamedTuple):
+    """Mean cross-entropy, and the share of images classified right (0 to 1)."""
+
+    loss: float
+    accuracy: float
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    *,
+    step: int = 0,
+    device: torch.device | str = "cpu",
+    should_stop: Callable[[], bool] | None = None,
+) -> Evaluation | None:
+    """Run ``model`` in evaluation mode over ``batches`` (float images, int64 labels); its mode is restored.
+
+    Returns:
+        ``None`` if ``should_stop`` said so in between.
+
+    Raises:
+        NonFiniteLossError: naming ``step`` and the layer.
+    """
+    was_training = model.training
+    model.eval()
+    total, correct, seen = 0.0, 0, 0
+    try:
+        for images, labels in batches:
+            if should_stop is not None and should_stop():
+                return None
+            inputs, targets = images.to(device), labels.to(device)
+            logits = model(inputs)
+            loss = functional.cross_entropy(logits, targets, reduction="sum").item()
+            if not math.isfinite(loss):
+                raise NonFiniteLossError(first_non_finite(model, inputs), step)
+            total += loss
+            correct += int((logits.argmax(1) == targets).sum())
+            seen += len(labels)
+    finally:
+        model.train(was_training)
+    return Evaluation(total / seen, correct / seen)

@@ -1,0 +1,46 @@
+"""What a run is and what it runs on, as JSON: for checkpoints and for the ``Started`` event."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import torch
+
+from fqt_core.config import TrainConfig
+from fqt_core.data.batches import TrainingData
+from fqt_core.layers import BinaryLayer
+from fqt_core.ops import isa
+
+_CADENCE = ("checkpoint_every_steps", "statistics_every_steps")
+"""Options that say when something is reported; a resumed run may change them."""
+
+
+def run_identity(config: TrainConfig, data: TrainingData, layers: Collection[BinaryLayer]) -> dict[str, Any]:
+    """What a run is; a checkpoint of a run with another identity is refused."""
+    training = config.model_dump(mode="json")
+    for field in _CADENCE:
+        training.pop(field)
+    methods = {layer.method.model_dump_json() for layer in layers}
+    return {
+        "training": training,
+        "methods": sorted(methods) or ["full precision"],
+        "classes": data.classes,
+        "data": data.dataset.fingerprint,
+        "split": data.split.digest,
+    }
+
+
+def run_environment(device: torch.device) -> dict[str, Any]:
+    """What a run runs on. Results are promised to be the same bit for bit only where this is the same."""
+    return {"torch": torch.__version__, "threads": torch.get_num_threads(), "device": str(device)}
+
+
+def arithmetic_of(layers: Collection[BinaryLayer]) -> str:
+    """What the products of the binarised layers run in; ``float`` without any."""
+    return "+".join(sorted({layer.method.arithmetic for layer in layers} or {"float"}))
+
+
+def kernels_of(layers: Collection[BinaryLayer]) -> str:
+    """The kernels that the binarised layers run on; ``torch`` (its own) without any."""
+    return isa() if layers else "torch"

@@ -1,0 +1,79 @@
+"""One optimiser step, with everything checked that can be told to the user by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fqt_core.data.counters import Purpose
+from fqt_core.errors import ConfigurationError, NonFiniteLossError
+from fqt_core.layers import BinaryLayer
+from fqt_core.training.diagnosis import check_gradients, first_non_finite
+from fqt_core.training.seeding import seeded
+
+
+def training_step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: tuple[Tensor, Tensor],
+    *,
+    seed: int,
+    step: int,
+    classes: int,
+    layers: Iterable[BinaryLayer],
+) -> tuple[float, int]:
+    """Forward, backward, update; then the latents of ``layers`` are clamped.
+
+    All randomness is a function of ``seed`` and ``step``: the quantisers' through ``model.fqt_state``, that of torch's
+    own layers (dropout) by seeding its generators for the time of the step.
+
+    Args:
+        model: gives logits float ``(n, classes)`` for images float ``(n, c, h, w)``.
+        optimizer: its learning rates are set already.
+        batch: images, and labels int64 ``(n,)``, on the model's device.
+
+    Returns:
+        The batch's mean loss, and how many of its images were classified right before the update.
+
+    Raises:
+        NonFiniteLossError: naming the first layer whose output is not finite.
+        NonFiniteGradientError: naming the layer; the weights are as they were before.
+        ConfigurationError: the logits do not fit the classes, or the network cannot be trained on a single image.
+    """
+    images, labels = batch
+    counters = getattr(model, "fqt_state", None)
+    if counters is not None:
+        counters.seed, counters.step = seed, step
+    optimizer.zero_grad(set_to_none=True)
+    with seeded(seed, Purpose.STEP, step, images.device):
+        logits = _logits(model, images, classes)
+        loss = functional.cross_entropy(logits, labels)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise NonFiniteLossError(first_non_finite(model, images), step)
+        loss.backward()  # type: ignore[no-untyped-call]
+    check_gradients(model, step)
+    optimizer.step()
+    for layer in layers:
+        layer.clamp_latents_()
+    return value, int((logits.detach().argmax(1) == labels).sum())
+
+
+def _logits(model: nn.Module, images: Tensor, classes: int) -> Tensor:
+    try:
+        logits: Tensor = model(images)
+    except ValueError as error:
+        if len(images) > 1:
+            raise
+        raise ConfigurationError(
+            f"training.batch_size: the network cannot be trained on one image at a time ({error})"
+        ) from error
+    if logits.dim() != 2 or logits.shape[1] != classes:
+        raise ConfigurationError(
+            f"the network's output has shape {tuple(logits.shape)}, but the data set has {classes} classes"
+        )
+    return logits
