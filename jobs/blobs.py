@@ -22,7 +22,7 @@ from sqlalchemy.exc import IntegrityError
 from jobs import database
 from jobs.errors import BlobDamagedError, BlobMissingError, BlobTooLargeError
 from jobs.sqltypes import now
-from jobs.tables import artifacts, blobs, checkpoints, datasets
+from jobs.tables import artifacts, blobs, checkpoints, datasets, jobs
 
 _CHUNK = 1 << 20
 
@@ -192,5 +192,5 @@ def unreferenced(connection: Connection, *, older_than_seconds: float, limit: in
 
 
 def _unreferenced() -> ColumnElement[bool]:
-    users = (datasets.c.sha256, checkpoints.c.sha256, artifacts.c.sha256)
+    users = (datasets.c.sha256, checkpoints.c.sha256, artifacts.c.sha256, jobs.c.initial_weights_sha256)
     return and_(*(~exists().where(column == blobs.c.sha256) for column in users))

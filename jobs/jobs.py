@@ -149,6 +149,8 @@ def remove(connection: Connection, job_id: str) -> list[str]:
         for files in (checkpoints, artifacts)
         for sha256 in connection.scalars(select(files.c.sha256).where(files.c.job_id == job_id))
     ]
+    if job.initial_weights_sha256 is not None:
+        digests.append(job.initial_weights_sha256)
     connection.execute(delete(table).where(table.c.id == job_id))
     return digests
 

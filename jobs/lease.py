@@ -169,6 +169,33 @@ def attempt_failed(
     )
 
 
+def fail(connection: Connection, job_id: str, epoch: int, error: Mapping[str, Any]) -> Job:
+    """End a job that cannot succeed however often it is tried; ``error`` is ``{code, message, param, …}``.
+
+    Raises:
+        LeaseLostError: the attempt does not hold the job any more.
+    """
+    state = _lock(connection, job_id, epoch)
+    target = JobState.CANCELLED if state is JobState.CANCELLING else JobState.FAILED
+    values = {"error": {**error, "attempts": epoch}} if target is JobState.FAILED else None
+    job = move(connection, job_id, target, epoch=epoch, reason=str(error["code"]), values=values)
+    if job is None:
+        raise LeaseLostError(job_id, epoch)
+    return job
+
+
+def succeed(connection: Connection, job_id: str, epoch: int, result: Mapping[str, Any]) -> Job:
+    """End a job with its result.
+
+    Raises:
+        LeaseLostError: the attempt does not hold the job any more.
+    """
+    job = move(connection, job_id, JobState.SUCCEEDED, epoch=epoch, reason="finished", values={"result": dict(result)})
+    if job is None:
+        raise LeaseLostError(job_id, epoch)
+    return job
+
+
 def expired(connection: Connection, limit: int = 100) -> list[tuple[str, int]]:
     """Job ids and epochs whose lease ran out, oldest first. A lease without an end counts as run out."""
     query = (

@@ -41,8 +41,8 @@ class Settings(BaseSettings):
     api_url: str | None = Field(default=None, description="URL under which clients reach the API; null: host and port.")
     allowed_hosts: str = Field(
         default="",
-        description="Host names that the API answers for, separated by commas (`*`: any); empty: this machine's loopback "
-        "names, `host` and the host of `api_url`.",
+        description="Host names that the API answers for, separated by commas (`*`: any); empty: the loopback names, "
+        "`host` and the host of `api_url`.",
     )
     migrate_at_start: bool | None = Field(
         default=None, description="Whether the API brings the tables up to date at its start; null: on SQLite only."

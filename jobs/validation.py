@@ -94,7 +94,7 @@ def _initial_weights(connection: Connection, spec: JobSpec, faults: list[SpecFau
             message = f"the initial weights are of a network with {field} {there!r}, not {here!r}"
             faults.append(SpecFault(f"architecture.{field}", message, there))
     query = select(artifacts.c.sha256).where(artifacts.c.job_id == spec.initial_weights, artifacts.c.kind == "weights")
-    sha256 = connection.execute(query).scalars().first()
+    sha256 = connection.execute(query.with_for_update(read=True)).scalars().first()
     if sha256 is None:
         faults.append(SpecFault("initial_weights", "that job left no weights"))
     return sha256

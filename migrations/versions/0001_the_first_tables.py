@@ -96,9 +96,13 @@ def upgrade() -> None:
         ),
         sa.ForeignKeyConstraint(["created_by"], ["keys.id"], name=op.f("fk_jobs_created_by")),
         sa.ForeignKeyConstraint(["dataset_id"], ["datasets.id"], name=op.f("fk_jobs_dataset_id"), ondelete="SET NULL"),
+        sa.ForeignKeyConstraint(
+            ["initial_weights_sha256"], ["blobs.sha256"], name=op.f("fk_jobs_initial_weights_sha256")
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_jobs")),
     )
     op.create_index(op.f("ix_jobs_dataset_id"), "jobs", ["dataset_id"], unique=False)
+    op.create_index(op.f("ix_jobs_initial_weights_sha256"), "jobs", ["initial_weights_sha256"], unique=False)
     op.create_index("ix_jobs_lease", "jobs", ["state", "lease_expires_at"], unique=False)
     op.create_index("ix_jobs_queue", "jobs", ["state", "queue", "created_at", "id"], unique=False)
     op.create_table(
@@ -158,6 +162,7 @@ def downgrade() -> None:
     op.drop_table("artifacts")
     op.drop_index("ix_jobs_queue", table_name="jobs")
     op.drop_index("ix_jobs_lease", table_name="jobs")
+    op.drop_index(op.f("ix_jobs_initial_weights_sha256"), table_name="jobs")
     op.drop_index(op.f("ix_jobs_dataset_id"), table_name="jobs")
     op.drop_table("jobs")
     op.drop_index(op.f("ix_idempotency_created_at"), table_name="idempotency")

@@ -1,0 +1,112 @@
+"""The Celery application of a worker: two tasks, rung by messages that may be lost, doubled or late without harm."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import structlog
+from celery import Celery, signals
+
+from jobs import logs
+from jobs.lease import ANY_QUEUE
+from jobs.settings import Settings
+from jobs.store import Store
+from worker.inspection import INSPECTION_COMMAND, Inspector
+from worker.slots import Slots
+from worker.supervisor import TRAINING_COMMAND
+from worker.workdir import sweep
+
+_log = structlog.stdlib.get_logger(__name__)
+
+RUN_TASK = "fqt.run"
+INSPECT_TASK = "fqt.inspect"
+INSPECT_QUEUE = "inspect"
+
+
+class Worker:
+    """One worker process: its slots, its Celery application, and the event that makes everything in it come to rest."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        training_command: Sequence[str] = TRAINING_COMMAND,
+        inspection_command: Sequence[str] = INSPECTION_COMMAND,
+    ) -> None:
+        self._settings = settings
+        self._store = Store.open(settings)
+        self._draining = threading.Event()
+        self._slots = Slots(self._store, self._draining, training_command)
+        self._inspector = Inspector(self._store, self._draining, inspection_command)
+        self.app = self._celery()
+
+    def run(self) -> int:
+        """Serve until SIGTERM or SIGINT; then give running jobs back at a checkpoint. Returns the exit code."""
+        signals.setup_logging.connect(_keep_our_logging)
+        signals.worker_shutting_down.connect(self._drain)
+        removed = sweep(self._settings.data_dir / "work")
+        queues = [*self._settings.queue_names, ANY_QUEUE, INSPECT_QUEUE]
+        _log.info("worker starts", queues=queues, slots=self._settings.slots, leftovers_removed=removed)
+        poller = threading.Thread(target=self._slots.poll, name="poll", daemon=True)
+        poller.start()
+        celery = self.app.Worker(
+            pool="threads",
+            concurrency=self._settings.slots + 2,  # doorbells to a busy worker, and inspections, do not wait for a slot
+            queues=queues,
+            loglevel=self._settings.log_level.upper(),
+            quiet=True,
+            without_gossip=True,
+            without_mingle=True,
+            without_heartbeat=True,
+        )
+        try:
+            celery.start()
+        finally:
+            self._draining.set()
+            poller.join()
+            self._slots.join()
+            self._store.close()
+        _log.info("worker stopped")
+        return int(celery.exitcode or 0)
+
+    def _celery(self) -> Celery:
+        app = Celery("fqt", broker=self._settings.broker_url.get_secret_value(), set_as_current=False)
+        app.conf.update(
+            accept_content=["json"],
+            task_serializer="json",
+            task_ignore_result=True,
+            # Early: a message is a doorbell. What is to be done, and by whom, is in the database.
+            task_acks_late=False,
+            worker_prefetch_multiplier=1,
+            worker_hijack_root_logger=False,
+            worker_redirect_stdouts=False,
+            worker_send_task_events=False,
+            broker_connection_retry_on_startup=True,
+            broker_connection_max_retries=None,
+            broker_transport_options={"socket_keepalive": True, "health_check_interval": 10},
+        )
+
+        @app.task(name=RUN_TASK)  # type: ignore[untyped-decorator]
+        def run(job_id: str) -> None:
+            with structlog.contextvars.bound_contextvars(rung_for=job_id):
+                self._slots.work()
+
+        @app.task(name=INSPECT_TASK)  # type: ignore[untyped-decorator]
+        def inspect(dataset_id: str) -> None:
+            self._inspector.run(dataset_id)
+
+        return app
+
+    def _drain(self, **_: object) -> None:
+        self._draining.set()
+
+
+def _keep_our_logging(**_: object) -> None:
+    """A receiver of this signal is what keeps Celery from configuring logging by itself."""
+
+
+def main(settings: Settings) -> int:
+    """Run a worker process with these settings."""
+    logs.configure(settings.log_level)
+    return Worker(settings).run()

@@ -1,0 +1,123 @@
+"""Looks through an uploaded data set in a child with limits, and writes what it found."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from fqt_core.events import Failed
+from jobs import datasets
+from jobs.errors import BlobError
+from jobs.records import Dataset
+from jobs.store import Store
+from worker.capacity import child_limits
+from worker.process import Child, child_command, child_environment
+from worker.protocol import InspectionInput, Message, Profiled
+from worker.workdir import workdir
+
+_log = structlog.stdlib.get_logger(__name__)
+
+INSPECTION_COMMAND: Sequence[str] = child_command("worker.inspect_child")
+_LOOK_SECONDS = 0.2
+
+
+class Inspector:
+    """Inspects data sets. ``draining`` set: leave the look to another worker."""
+
+    def __init__(self, store: Store, draining: threading.Event, command: Sequence[str] = INSPECTION_COMMAND) -> None:
+        self._store = store
+        self._draining = draining
+        self._command = command
+
+    def run(self, dataset_id: str) -> bool:
+        """Inspect the data set unless it is done or somebody else is at it; ``True`` if the outcome was written."""
+        with self._store.write() as connection:
+            dataset = datasets.claim_check(connection, dataset_id, self._store.settings.lease_seconds)
+        if dataset is None:
+            return False
+        with structlog.contextvars.bound_contextvars(dataset_id=dataset_id):
+            outcome = self._look(dataset)
+            if outcome is None:
+                _log.warning("the look was broken off and will be repeated", attempt=dataset.check_epoch)
+                self._renew(dataset, 0.0)
+                return False
+            with self._store.write() as connection:
+                written = datasets.finish_check(connection, dataset.id, dataset.check_epoch, **outcome)
+            _log.info("data set inspected", usable="profile" in outcome, written=written)
+            return written
+
+    def _look(self, dataset: Dataset) -> dict[str, Any] | None:
+        """The outcome, ready for ``finish_check``; ``None`` if it should be tried again."""
+        settings = self._store.settings
+        try:
+            path = self._store.blobs.verify(dataset.sha256).resolve()
+        except BlobError as error:
+            return {"error": _error("upload_damaged", f"{error}; upload the data set again")}
+        with workdir(settings.data_dir / "work", f"{dataset.id}-{dataset.check_epoch}") as folder:
+            limits = child_limits(settings)
+            (folder / "inspect.json").write_text(InspectionInput(path=str(path), limits=limits).model_dump_json())
+            child = Child(self._command, folder, child_environment(folder, 1))
+            try:
+                messages, broken_off = self._listen(child, dataset)
+            finally:
+                child.kill()
+                code = child.finish(0)
+            for message in messages:
+                if isinstance(message, Profiled):
+                    return _verdict(message.profile)
+                if isinstance(message, Failed):
+                    return {"error": _error(message.code, message.message)}
+            if broken_off == "time":
+                text = f"looking through the data set took longer than {settings.inspect_seconds:g} seconds"
+                return {"error": _error("inspection_too_long", text)}
+            if broken_off or dataset.check_epoch < settings.max_attempts:
+                return None
+            _log.error("an inspection crashed", code=code, log=child.log_tail())
+            name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+            return {"error": _error("inspection_failed", f"looking through the data set ended with {name}")}
+
+    def _listen(self, child: Child, dataset: Dataset) -> tuple[list[Message], str | None]:
+        """What the child said until it ended, and why it was broken off, if it was: ``time``, ``lost``, ``drained``."""
+        settings = self._store.settings
+        started = renewed = time.monotonic()
+        messages: list[Message] = []
+        while not child.buffer.exhausted:
+            messages += child.buffer.take(100, _LOOK_SECONDS)
+            instant = time.monotonic()
+            if child.ended():
+                child.signal(signal.SIGKILL)  # what it left behind may hold the pipe open
+            elif self._draining.is_set():
+                return [], "drained"
+            elif instant - started > settings.inspect_seconds:
+                return [], "time"
+            elif instant - renewed >= settings.heartbeat_seconds:
+                renewed = instant
+                if not self._renew(dataset, settings.lease_seconds):
+                    return [], "lost"
+        return messages, None
+
+    def _renew(self, dataset: Dataset, seconds: float) -> bool:
+        """Renew the lease of this look. A database that is away decides nothing: the outcome is fenced by its epoch."""
+        with contextlib.suppress(SQLAlchemyError), self._store.write() as connection:
+            return datasets.renew_check(connection, dataset.id, dataset.check_epoch, seconds)
+        return True
+
+
+def _verdict(profile: dict[str, Any]) -> dict[str, Any]:
+    faults = profile.get("faults", [])
+    if not faults:
+        return {"profile": profile}
+    count = len(faults)
+    text = f"the data set has {count} fault{'s' if count > 1 else ''} and cannot be trained on"
+    return {"error": {**_error("invalid_dataset", text), "faults": faults}, "profile": profile}
+
+
+def _error(code: str, message: str) -> dict[str, Any]:
+    return {"code": code, "message": message, "faults": []}

@@ -1,0 +1,99 @@
+"""What passes between a supervisor and its child, besides the events of :mod:`fqt_core.events`.
+
+- The child's work is in ``job.json`` (or ``inspect.json``) in its folder.
+- It writes one JSON object per line to the pipe whose descriptor ``--events`` names; stdout and stderr are a log file.
+- It reads words from stdin, one per line: ``stop`` (checkpoint, then exit) and ``cancel`` (exit, nothing is needed
+  any more). The end of stdin means that the supervisor is gone: it exits at once.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from fqt_core.events import AnyEvent
+from jobs.spec import JobSpec
+
+
+class Exit(IntEnum):
+    """Exit codes of a child. Any other one, and any signal, is a crash: the attempt may be repeated."""
+
+    DONE = 0
+    STOPPED = 10  # at a checkpoint, as asked
+    CANCELLED = 11  # as asked
+    FAILED = 20  # for good; a `failed` event says why
+    ORPHANED = 30  # the supervisor is gone
+
+
+class Word(StrEnum):
+    """What a supervisor says to its child."""
+
+    STOP = "stop"
+    CANCEL = "cancel"
+
+
+class Limits(BaseModel):
+    """What a child may use. The child confines itself before it loads anything."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    memory_bytes: int = Field(description="Bound of private memory (RLIMIT_DATA).")
+    nice: int = 0
+    file_bytes: int | None = Field(default=None, description="Largest file that it may write.")
+
+
+class TrainingInput(BaseModel):
+    """``job.json``: everything that a training child needs to know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    job_id: str
+    spec: JobSpec
+    dataset: str = Field(description="Path of the data set's file, or the name of a built-in one.")
+    initial_weights: str | None = Field(default=None, description="Path of a safetensors file.")
+    resume_from: str | None = Field(default=None, description="Path of a checkpoint.")
+    threads: int
+    device: Literal["auto", "cpu", "cuda"]
+    limits: Limits
+
+
+class InspectionInput(BaseModel):
+    """``inspect.json``: what a child needs to look through a data set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str
+    limits: Limits
+
+
+class Confined(BaseModel):
+    """The first line of a child: which limits hold. What the kernel did not allow says why."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: Literal["confined"] = "confined"
+    limits: dict[str, Any]
+
+
+class Profiled(BaseModel):
+    """The one result of an inspection: the data set's profile, with its faults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: Literal["profiled"] = "profiled"
+    profile: dict[str, Any]
+
+
+Message = Annotated[AnyEvent | Confined | Profiled, Field(discriminator="type")]
+_ADAPTER: TypeAdapter[Message] = TypeAdapter(Message)
+
+
+def parse_message(line: bytes) -> Message:
+    """Read one line of a child.
+
+    Raises:
+        pydantic.ValidationError: it is nothing that a child says (a ``ValueError``).
+    """
+    return _ADAPTER.validate_json(line)

@@ -1,0 +1,200 @@
+"""Runs one claimed job: from claim to a state without a lease, whatever the child does in between.
+
+The supervisor waits on a pipe and a clock. Its heart (:class:`worker.pulse.Pulse`) beats in a thread of its own from
+before the set-up; the child's reports are read by another (:class:`worker.process.Child`).
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import structlog
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from jobs import lease
+from jobs.errors import BlobError, LeaseLostError
+from jobs.lease import RetryPolicy
+from jobs.records import Job
+from jobs.states import JobState
+from jobs.store import Store
+from worker.inputs import InputError, training_input, write_input
+from worker.journal import Journal
+from worker.process import Child, child_command, child_environment
+from worker.protocol import Exit, Word
+from worker.pulse import Pulse
+from worker.recorder import ForeignFileError, Recorder
+from worker.workdir import workdir
+
+_log = structlog.stdlib.get_logger(__name__)
+
+TRAINING_COMMAND: Sequence[str] = child_command("worker.child")
+_BATCH = 500
+
+Ending: TypeAlias = Callable[[Connection], object]
+
+
+@dataclass(frozen=True)
+class Request:
+    """Why a child is asked to end, and in which word."""
+
+    word: Word
+    reason: str
+
+
+_CANCEL = Request(Word.CANCEL, "cancelled")
+_PAUSE = Request(Word.STOP, "paused")
+_DRAIN = Request(Word.STOP, "worker_drained")
+_TIME_LIMIT = Request(Word.CANCEL, "time_limit")
+
+
+class Supervisor:
+    """Runs jobs, one at a time, for one slot of a worker. ``draining`` set: stop at a checkpoint, give the job back."""
+
+    def __init__(
+        self, store: Store, threads: int, draining: threading.Event, command: Sequence[str] = TRAINING_COMMAND
+    ) -> None:
+        self._store = store
+        self._threads = threads
+        self._draining = draining
+        self._command = command
+
+    def run(self, job: Job) -> None:
+        """Run a job that was just claimed. Ends when the job is given back, or is another's."""
+        with (
+            structlog.contextvars.bound_contextvars(job_id=job.id, epoch=job.lease_epoch, request_id=job.request_id),
+            Pulse(self._store, job) as pulse,
+        ):
+            _log.info("job claimed", state=job.state, threads=self._threads)
+            try:
+                self._attempt(job, pulse)
+            except LeaseLostError as error:
+                _log.error("attempt given up", reason=str(error))
+                if pulse.database_away:
+                    self._hand_back(job)
+
+    def _attempt(self, job: Job, pulse: Pulse) -> None:
+        journal = Journal(self._store, job, pulse.lost)
+        root = self._store.settings.data_dir / "work"
+        with workdir(root, f"{job.id}-{job.lease_epoch}") as folder:
+            try:
+                ending = self._train(job, pulse, journal, folder)
+            except InputError as error:
+                ending = _failure(job, _error("input_unusable", str(error), error.param))
+            except (OSError, BlobError) as error:
+                # A full disk, no more processes: not the job's fault, and perhaps gone at the next attempt.
+                _log.exception("an attempt broke down outside of its child")
+                ending = self._retry(job, _error("worker_failed", f"the worker could not run the job: {error}"))
+            pulse.ending = True
+            journal.write(ending)
+        _log.info("job given back")
+
+    def _train(self, job: Job, pulse: Pulse, journal: Journal, folder: Path) -> Ending:
+        write_input(training_input(self._store, job, self._threads), folder)
+        child = Child(self._command, folder, child_environment(folder, self._threads))
+        pulse.on_lost(child.kill)
+        recorder = Recorder(self._store, job, journal, folder)
+        try:
+            request = self._watch(child, pulse, recorder)
+            code = child.finish(self._store.settings.kill_grace_seconds)
+        except ForeignFileError as error:
+            return _failure(job, _error("internal_error", str(error)))
+        finally:
+            child.kill()
+            child.finish(0)
+        if pulse.lost.is_set():
+            raise LeaseLostError(job.id, job.lease_epoch)
+        _log.info("child ended", code=code, asked=request and request.reason)
+        return self._ending(job, recorder, code, request, child.log_tail())
+
+    def _watch(self, child: Child, pulse: Pulse, recorder: Recorder) -> Request | None:
+        """Keep what the child says until it has ended; ask it to end where that is wanted. Returns the request."""
+        settings = self._store.settings
+        started = time.monotonic()
+        request: Request | None = None
+        deadlines: list[tuple[float, signal.Signals]] = []
+        while not child.buffer.exhausted:
+            messages = child.buffer.take(_BATCH, settings.flush_seconds)
+            recorder.take(messages, child.buffer.take_dropped())
+            if pulse.lost.is_set():
+                raise LeaseLostError(pulse.job.id, pulse.job.lease_epoch)
+            if child.ended():
+                child.signal(signal.SIGKILL)  # what it left behind may hold the pipe open
+            wanted = self._wanted(pulse.state, time.monotonic() - started)
+            if wanted is not None and (request is None or (wanted.word, request.word) == (Word.CANCEL, Word.STOP)):
+                _log.info("asking the child to end", reason=wanted.reason)
+                request = wanted
+                child.say(wanted.word)
+                asked = time.monotonic() + settings.stop_grace_seconds
+                deadlines = [(asked, signal.SIGTERM), (asked + settings.kill_grace_seconds, signal.SIGKILL)]
+            while deadlines and time.monotonic() >= deadlines[0][0]:
+                _, number = deadlines.pop(0)
+                _log.warning("the child did not end in time", signal=number.name)
+                child.signal(number)
+        return request
+
+    def _wanted(self, state: JobState, seconds: float) -> Request | None:
+        limit = self._store.settings.max_job_seconds
+        if state is JobState.CANCELLING:
+            return _CANCEL
+        if limit is not None and seconds > limit:
+            return _TIME_LIMIT
+        if state is JobState.PAUSING:
+            return _PAUSE
+        return _DRAIN if self._draining.is_set() else None
+
+    def _ending(self, job: Job, recorder: Recorder, code: int, request: Request | None, log: list[str]) -> Ending:
+        """What the end of a child means for its job."""
+        epoch = job.lease_epoch
+        if recorder.done is not None and code == Exit.DONE:
+            result = recorder.result()
+            return lambda connection: lease.succeed(connection, job.id, epoch, result)
+        if recorder.failed is not None and code == Exit.FAILED:
+            failed = recorder.failed
+            return _failure(job, _error(failed.code, failed.message, failed.param, log))
+        if request is _TIME_LIMIT:
+            limit = self._store.settings.max_job_seconds
+            return _failure(job, _error("time_limit", f"the attempt ran for longer than {limit:g} seconds", None, log))
+        if request is not None:
+            return lambda connection: lease.release(connection, job.id, epoch, reason=request.reason)
+        return self._retry(job, _crash(code, log))
+
+    def _retry(self, job: Job, error: dict[str, Any]) -> Ending:
+        policy = RetryPolicy.of(self._store.settings)
+        return lambda connection: lease.attempt_failed(connection, job.id, job.lease_epoch, error, policy)
+
+    def _hand_back(self, job: Job) -> None:
+        """The database was away and the child is gone: if nobody took the job meanwhile, it was not the job's fault."""
+        deadline = time.monotonic() + self._store.settings.lease_seconds
+        while time.monotonic() < deadline:
+            try:
+                with self._store.write() as connection:
+                    lease.release(connection, job.id, job.lease_epoch, reason="database_away")
+            except LeaseLostError:
+                return
+            except SQLAlchemyError:
+                time.sleep(self._store.settings.watch_seconds)
+            else:
+                return
+
+
+def _failure(job: Job, error: dict[str, Any]) -> Ending:
+    return lambda connection: lease.fail(connection, job.id, job.lease_epoch, error)
+
+
+def _crash(code: int, log: list[str]) -> dict[str, Any]:
+    if code >= 0:
+        return _error("child_crashed", f"the training process ended with exit code {code} and no result", None, log)
+    name = signal.Signals(-code).name
+    hint = "; this is how the kernel ends a process when memory runs out" if name == "SIGKILL" else ""
+    return _error("child_killed", f"the training process was ended by {name}{hint}", None, log)
+
+
+def _error(code: str, message: str, param: str | None = None, log: Sequence[str] = ()) -> dict[str, Any]:
+    return {"code": code, "message": message, "param": param, "log": list(log)}
