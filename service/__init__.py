@@ -1,0 +1,1 @@
+"""What a person starts: the embedded service (`fqt up`), its parts one by one, prediction, and the demo."""

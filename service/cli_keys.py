@@ -1,0 +1,105 @@
+"""`fqt keys …`: API keys, straight in the database that the settings name (on the machine of the service)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from fqt_client.cli.output import print_json, print_table, time_text
+from fqt_client.cli.session import JsonOption
+
+app = typer.Typer(help="Make, list and revoke API keys, on the machine of the service.")
+
+
+@app.callback(invoke_without_command=True)
+def _keys(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Option("--name", help="A name for people: whose key it is, or what for.")],
+    scopes: Annotated[
+        str, typer.Option("--scopes", help="What it may do: read, write, admin; separated by commas.")
+    ] = "read,write",
+    as_json: JsonOption = False,
+) -> None:
+    """Make a key. It is shown once: only a hash of it is stored."""
+    from jobs import keys  # noqa: PLC0415
+    from service.parts import open_store  # noqa: PLC0415
+
+    asked = [scope.strip() for scope in scopes.split(",") if scope.strip()]
+    chosen = [scope for scope in keys.SCOPES if scope in asked]
+    if not chosen or len(chosen) != len(set(asked)):
+        raise typer.BadParameter(f"allowed are {', '.join(keys.SCOPES)}", param_hint="--scopes")
+    store = open_store()
+    with store.write() as connection:
+        key, plain = keys.create(connection, store.key_secret, name=name, scopes=chosen)
+    store.close()
+    if as_json:
+        print_json({**_object(key), "key": plain})
+    else:
+        print(plain)
+
+
+@app.command("list")
+def list_(as_json: JsonOption = False) -> None:
+    """List all keys, revoked ones included."""
+    from jobs import keys  # noqa: PLC0415
+    from service.parts import open_store  # noqa: PLC0415
+
+    store = open_store()
+    with store.read() as connection:
+        listed = keys.list_keys(connection)
+    store.close()
+    if as_json:
+        print_json([_object(key) for key in listed])
+        return
+    rows = [
+        (
+            key.id,
+            key.name,
+            f"{key.prefix}…",
+            ", ".join(key.scopes),
+            "revoked" if key.revoked_at else "valid",
+            time_text(key.created_at),
+        )
+        for key in listed
+    ]
+    print_table(("id", "name", "key", "scopes", "state", "created"), rows, empty="no keys")
+
+
+@app.command()
+def revoke(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="Id of the key.")], as_json: JsonOption = False
+) -> None:
+    """Make a key useless from now on."""
+    from fqt_client.errors import NotFoundError  # noqa: PLC0415
+    from jobs import errors, keys  # noqa: PLC0415
+    from service.parts import open_store  # noqa: PLC0415
+
+    store = open_store()
+    try:
+        with store.write() as connection:
+            revoked = keys.revoke(connection, key)
+    except errors.NotFoundError as error:
+        raise NotFoundError(str(error), status=404, code="not_found") from error
+    finally:
+        store.close()
+    if as_json:
+        print_json(_object(revoked))
+    else:
+        print(f"{revoked.id} ({revoked.name}) is revoked")
+
+
+def _object(key: Any) -> dict[str, Any]:
+    return {
+        "id": key.id,
+        "name": key.name,
+        "prefix": key.prefix,
+        "scopes": key.scopes,
+        "created_at": key.created_at.isoformat(),
+        "revoked_at": key.revoked_at.isoformat() if key.revoked_at else None,
+    }

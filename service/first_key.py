@@ -1,0 +1,41 @@
+"""The API key of an embedded installation."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from jobs import keys
+from jobs.settings import Settings
+from jobs.store import Store
+from service.errors import StartError
+
+
+def first_key(settings: Settings) -> str:
+    """Bring the database up to date and give a key that opens it: the kept one, or a new one that is kept (mode 0600).
+
+    Raises:
+        StartError: the database cannot be used.
+    """
+    try:
+        store = Store.open(settings, migrate=True)
+    except (OSError, SQLAlchemyError) as error:
+        detail = " ".join(str(error).split())[:300]
+        raise StartError(f"the database cannot be opened: {detail}", remedy="check FQT_DATABASE_URL") from error
+    try:
+        with store.write() as connection:
+            plain = ""
+            with contextlib.suppress(FileNotFoundError):
+                plain = settings.key_path.read_text().strip()
+            if plain and keys.verify(connection, store.key_secret, plain) is not None:
+                return plain
+            _, plain = keys.create(connection, store.key_secret, name="fqt up", scopes=keys.SCOPES)
+            settings.key_path.unlink(missing_ok=True)
+            descriptor = os.open(settings.key_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(plain + "\n")
+            return plain
+    finally:
+        store.close()

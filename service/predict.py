@@ -1,0 +1,125 @@
+"""`fqt predict`: classes of images, from a model file, on this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fqt_client.cli.output import print_json, print_table, share_text, transfer_bar
+from fqt_client.cli.session import connect, job_id
+from fqt_client.errors import LocalFileError
+from fqt_core.errors import FqtError
+
+if TYPE_CHECKING:
+    from fqt_core.export import PackedModel, Prediction
+
+IMAGE_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
+
+
+def run(model: str, images: Sequence[Path], *, top: int, as_json: bool) -> None:
+    """Predict and show.
+
+    Raises:
+        LocalFileError: the model or an image cannot be read.
+        FqtClientError: the model is a job, and its file cannot be fetched.
+    """
+    files = image_files(images)
+    path = model_file(model, quiet=as_json)
+    packed = load(path)
+    predictions = predict(packed, files, top=top)
+    if as_json:
+        print_json(
+            {
+                "model": str(path),
+                "classes": list(packed.classes),
+                "predictions": [
+                    {
+                        "image": str(file),
+                        "label": prediction.label,
+                        "probability": prediction.probability,
+                        "top": [{"label": label, "probability": share} for label, share in prediction.top],
+                    }
+                    for file, prediction in zip(files, predictions, strict=True)
+                ],
+            }
+        )
+        return
+    count = max(len(prediction.top) for prediction in predictions)
+    columns = ("image", "prediction", *(f"{index}." for index in range(2, count + 1)))
+    rows = [
+        (file, *(f"{label} ({share_text(share)})" for label, share in prediction.top))
+        for file, prediction in zip(files, predictions, strict=True)
+    ]
+    print_table(columns, rows, empty="no images")
+
+
+def model_file(model: str, *, quiet: bool = False) -> Path:
+    """The file of a model: ``model`` itself if it is one, else that of the job, fetched unless it is here already.
+
+    Raises:
+        LocalFileError: there is no such file, and it is no job either.
+    """
+    path = Path(model)
+    if path.is_file():
+        return path
+    if path.suffix or os.sep in model or not (model == "last" or model.startswith("job_")):
+        raise LocalFileError(
+            f"there is no model file {model}", remedy="fetch one with `fqt fetch JOB`, or name the job"
+        )
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fqt" / "models"
+    with connect() as client:
+        identity = job_id(client, model)
+        with transfer_bar(f"Fetching the model of {identity}", shown=not quiet) as progress:
+            return client.jobs.download(identity, "model", cache / f"{identity}.safetensors", progress=progress)
+
+
+def image_files(paths: Sequence[Path]) -> list[Path]:
+    """The image files that ``paths`` name; a folder stands for the images in it.
+
+    Raises:
+        LocalFileError: a path does not exist, or a folder has no images.
+    """
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_ENDINGS)
+            if not found:
+                raise LocalFileError(
+                    f"there are no images in {path}", remedy=f"known are {', '.join(sorted(IMAGE_ENDINGS))}"
+                )
+            files.extend(found)
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise LocalFileError(f"there is no image {path}")
+    return files
+
+
+def load(path: Path) -> PackedModel:
+    """Read a packed model.
+
+    Raises:
+        LocalFileError: the file is damaged, or no model of this project.
+    """
+    from fqt_core import export  # noqa: PLC0415 - brings torch in
+
+    try:
+        return export.load(path)
+    except (FqtError, OSError, ValueError) as error:
+        raise LocalFileError(
+            f"cannot use the model {path}: {error}", remedy="fetch it again with `fqt fetch`"
+        ) from error
+
+
+def predict(model: PackedModel, files: Sequence[Path], *, top: int) -> list[Prediction]:
+    """Predict the classes of image files.
+
+    Raises:
+        LocalFileError: an image cannot be read; the message names it.
+    """
+    try:
+        return model.predict(list(files), top=top)
+    except (FqtError, OSError, ValueError) as error:
+        raise LocalFileError(f"cannot predict: {error}") from error
