@@ -38,12 +38,14 @@ def url(port: int, password: str) -> str:
     return f"redis://:{password}@127.0.0.1:{port}/0"
 
 
-def answers(port: int, password: str) -> bool:
-    """Whether it answers a ping."""
-    client = redis.Redis(host="127.0.0.1", port=port, password=password, socket_timeout=1.0)
-    try:
-        return bool(client.ping())
-    except redis.RedisError:
-        return False
-    finally:
-        client.close()
+def answers(address: str) -> bool:
+    """Whether the Redis or Valkey server at this URL answers a ping.
+
+    Raises:
+        ValueError: the URL is none of a Redis or Valkey server.
+    """
+    with redis.Redis.from_url(address, socket_timeout=1.0, socket_connect_timeout=1.0) as client:
+        try:
+            return bool(client.ping())
+        except redis.RedisError:
+            return False

@@ -86,20 +86,13 @@ class EmbeddedService:
             "FQT_DATA_DIR": str(self.settings.data_dir),
             "FQT_DATABASE_URL": self.settings.url,
             "FQT_BLOB_DIR": str(self.settings.blobs),
-            "FQT_BROKER_URL": self.settings.broker_url.get_secret_value(),
             "FQT_QUEUES": self.settings.queues,
             "FQT_SLOTS": str(self.settings.slots),
             "FQT_HOST": self.host,
             "FQT_PORT": str(self.port),
             "PYTHONUNBUFFERED": "1",
         }
-        if self._own_broker:
-            self._say("Starting the broker (Valkey)")
-            password = secrets.token_hex(24)
-            port = ports.any_free()
-            self._launch("broker", broker.command(), environment, given=broker.configuration(port, password))
-            self._wait("the broker", lambda: broker.answers(port, password))
-            environment["FQT_BROKER_URL"] = broker.url(port, password)
+        environment["FQT_BROKER_URL"] = self._start_broker(environment)
         self._say("Starting the API and a worker")
         # -P keeps the present folder out of the import path: a folder `api` of the user must not be run.
         self._launch("api", [sys.executable, "-P", "-m", "api"], environment)
@@ -136,6 +129,26 @@ class EmbeddedService:
                 time.sleep(0.05)
             child.kill()
         self._children.clear()
+
+    def _start_broker(self, environment: dict[str, str]) -> str:
+        """Start a broker, or look whether the one of the settings is there; return its URL."""
+        if not self._own_broker:
+            address = self.settings.broker_url.get_secret_value()
+            try:
+                there = broker.answers(address)
+            except ValueError as error:
+                raise StartError(f"FQT_BROKER_URL is no URL of a Redis or Valkey server: {error}") from error
+            if not there:
+                raise StartError(
+                    "the broker of FQT_BROKER_URL does not answer", remedy="start it, or unset that variable"
+                )
+            return address
+        self._say("Starting the broker (Valkey)")
+        password, port = secrets.token_hex(24), ports.any_free()
+        address = broker.url(port, password)
+        self._launch("broker", broker.command(), environment, given=broker.configuration(port, password))
+        self._wait("the broker", lambda: broker.answers(address))
+        return address
 
     def _launch(self, name: str, command: list[str], environment: dict[str, str], *, given: str | None = None) -> None:
         log = self.settings.data_dir / "logs" / f"{name}.log"

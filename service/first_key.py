@@ -5,12 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from jobs import keys
 from jobs.settings import Settings
-from jobs.store import Store
-from service.errors import StartError
+from service.parts import open_store
 
 
 def first_key(settings: Settings) -> str:
@@ -19,11 +16,7 @@ def first_key(settings: Settings) -> str:
     Raises:
         StartError: the database cannot be used.
     """
-    try:
-        store = Store.open(settings, migrate=True)
-    except (OSError, SQLAlchemyError) as error:
-        detail = " ".join(str(error).split())[:300]
-        raise StartError(f"the database cannot be opened: {detail}", remedy="check FQT_DATABASE_URL") from error
+    store = open_store(settings, migrate=True)
     try:
         with store.write() as connection:
             plain = ""

@@ -47,16 +47,17 @@ def become(module: str, **values: object) -> NoReturn:
     os.execv(sys.executable, [sys.executable, "-P", "-m", module])  # noqa: S606 - no shell is meant
 
 
-def open_store(*, migrate: bool = False) -> Store:
-    """The store of the settings.
+def open_store(settings: Settings | None = None, *, migrate: bool = False) -> Store:
+    """The store of ``settings``, or of those of the environment.
 
     Raises:
         StartError: the database cannot be used.
     """
     try:
-        return Store.open(read_settings(), migrate=migrate)
+        return Store.open(settings or read_settings(), migrate=migrate)
     except (OSError, SQLAlchemyError) as error:
-        detail = " ".join(str(error).split())[:300]
+        # What the driver says, without what SQLAlchemy adds for programmers.
+        detail = " ".join(str(getattr(error, "orig", None) or error).split())
         raise StartError(
             f"the database cannot be used: {detail}", remedy="check FQT_DATABASE_URL; is the server running?"
         ) from error

@@ -48,7 +48,11 @@ def exit_code_of(error: FqtClientError) -> ExitCode:
 
 def line_of(error: FqtClientError) -> str:
     """One line: what went wrong, which field, and what to do about it."""
-    parts = [" ".join(str(error).split()).rstrip(".")]
+    text = str(error)
+    if isinstance(error, ApiError) and error.code == "validation_error" and error.faults:
+        # The faults say it all; the sentence in front of them only announces them.
+        text = "; ".join(str(fault) for fault in error.faults)
+    parts = [" ".join(text.split()).rstrip(".")]
     remedy = error.remedy
     if remedy is None and isinstance(error, AuthenticationError):
         remedy = "set FQT_API_KEY to a valid key (`fqt up` writes one to its client configuration)"

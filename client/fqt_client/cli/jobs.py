@@ -74,7 +74,7 @@ def show(job: JobArgument, as_json: JsonOption = False) -> None:
             "classes": ", ".join(found.spec.get("classes") or []),
             "network": _options(found, "architecture"),
             "method": _options(found, "method"),
-            "training": ", ".join(f"{name} {value}" for name, value in training.items() if not isinstance(value, dict)),
+            "training": ", ".join(f"{name} {value}" for name, value in training.items() if _plain(value)),
             "started from": found.spec.get("initial_weights"),
             "runs on": ", ".join(f"{name} {record[name]}" for name in _RECORD if record.get(name) is not None),
             "progress": _progress(found),
@@ -150,6 +150,10 @@ def _progress(job: Job) -> str:
         return "–"
     text = f"{job.progress.step}/{job.progress.total_steps}"
     return text if job.ended else f"{text}, {duration_text(job.progress.eta_seconds)} left"
+
+
+def _plain(value: object) -> bool:
+    return value is not None and not isinstance(value, dict)
 
 
 def _choice(job: Job, part: str) -> str:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import IO, Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 from rich.text import Text
@@ -33,6 +33,17 @@ def console(file: IO[str] | None = None) -> Console:
     """A console on ``file`` (stdout if None)."""
     stream = file or sys.stdout
     return Console(file=stream, width=None if stream.isatty() else PIPE_WIDTH, highlight=False, soft_wrap=False)
+
+
+def show(renderable: RenderableType) -> None:
+    """Print on stdout; without a terminal, lines are not filled up with blanks."""
+    out = console()
+    if out.is_terminal:
+        out.print(renderable)
+        return
+    with out.capture() as capture:
+        out.print(renderable)
+    print_line("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
 
 def print_json(value: Any) -> None:
@@ -66,7 +77,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty:
                 for name, value in zip(columns, row, strict=True)
             )
         )
-    console().print(table if table.row_count else empty)
+    show(table if table.row_count else Text(empty))
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:
@@ -77,7 +88,7 @@ def print_facts(facts: Mapping[str, Any]) -> None:
     for name, value in facts.items():
         if value not in (None, ""):
             table.add_row(name, Text(str(value), style=STATE_STYLES.get(str(value), "")))
-    console().print(table)
+    show(table)
 
 
 def bytes_text(count: int | float | None) -> str:

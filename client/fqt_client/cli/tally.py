@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fqt_client.models import Event, Job
@@ -36,6 +37,9 @@ class Tally:
         data = event.data
         if event.type == "state":
             self.state = str(data.get("to") or self.state)
+        elif event.type == "log" and isinstance(data.get("started"), Mapping):
+            self.total_steps = data["started"].get("total_steps", self.total_steps)
+            self.epochs = data["started"].get("epochs", self.epochs)
         elif event.type == "metric" and data.get("kind") == "step":
             self.step = data.get("step", self.step)
             self.epoch = data.get("epoch", self.epoch)

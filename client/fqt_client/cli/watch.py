@@ -58,8 +58,6 @@ def follow(client: Client, job: Job, view: JobView) -> Job:
     with view:
         for event in client.jobs.events(job.id):
             tally.read_event(event)
-            if tally.total_steps is None and event.type == "metric":
-                tally.read_job(client.jobs.get(job.id))
             view.event(event, tally)
         job = client.jobs.get(job.id)
         view.end(job, tally)
