@@ -21,7 +21,7 @@ from typing import IO
 from fqt_core.data import names
 from fqt_core.data.faults import Faults, fatal
 from fqt_core.data.limits import DEFLATE_RATIO, MIB, Limits
-from fqt_core.data.reading import BoundedReader, Budget, CountingFile, Reader, damage_reported
+from fqt_core.data.reading import CHUNK, BoundedReader, Budget, CountingFile, Reader, damage_reported
 
 _LARGEST_TAR_HEADER = MIB
 
@@ -104,7 +104,7 @@ class ZipContainer(Container):
                 )
 
     def _zip(self, raw: IO[bytes]) -> zipfile.ZipFile:
-        bounded = CountingFile(raw, largest_read=self.limits.directory_bytes)
+        bounded = CountingFile(raw, largest_read=max(self.limits.directory_bytes, CHUNK))
         return zipfile.ZipFile(bounded)
 
     def _open(self, wanted: Collection[str]) -> Iterator[tuple[Entry, Reader]]:

@@ -1,0 +1,568 @@
+"""Everything that comes from outside may be wrong or wicked: each case must be named, located, and harmless."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import stat
+import struct
+import tarfile
+import tracemalloc
+import zipfile
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fqt_core.data import Limits, load_dataset, profile
+from fqt_core.errors import DataError
+
+from .build import (
+    class_folders,
+    idx,
+    idx_members,
+    npy,
+    npy_claiming,
+    picture,
+    write_folder,
+    write_npz,
+    write_tar,
+    write_zip,
+)
+
+TWO_GB = 2 * 1024**3
+SMALL = Limits(
+    total_bytes=8_000_000,
+    image_file_bytes=200_000,
+    image_pixels=10_000,
+    members=50,
+    directory_bytes=20_000,
+    ratio=50,
+    ratio_free_bytes=1_000_000,
+    classes=20,
+)
+Builder = Callable[[Path], Path]
+CASES: dict[str, tuple[Builder, str, str]] = {}
+"""Name to (builder, expected ``where``, words of the message)."""
+
+
+def case(where: str, message: str) -> Callable[[Builder], Builder]:
+    def add(builder: Builder) -> Builder:
+        CASES[builder.__name__] = (builder, where, message)
+        return builder
+
+    return add
+
+
+# --- containers ---
+
+
+@case("(file)", "an empty file")
+def empty_file(path: Path) -> Path:
+    path.write_bytes(b"")
+    return path
+
+
+@case("(file)", "unknown type")
+def text_file(path: Path) -> Path:
+    path.write_text("cats and dogs\n" * 100)
+    return path
+
+
+@case("(file)", "unknown type")
+def seven_zip(path: Path) -> Path:
+    path.write_bytes(b"7z\xbc\xaf\x27\x1c" + bytes(600))
+    return path
+
+
+@case("(file)", "cannot be read")
+def truncated_zip(path: Path) -> Path:
+    content = write_zip(path, class_folders()).read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    return path
+
+
+@case("(file)", "no files")
+def empty_zip(path: Path) -> Path:
+    return write_zip(path, {})
+
+
+@case("cats/1.png", "cannot be read")
+def flipped_bytes_in_a_zip_member(path: Path) -> Path:
+    members = class_folders()
+    content = bytearray(write_zip(path, members, zipfile.ZIP_STORED).read_bytes())
+    start = content.index(members["cats/1.png"])
+    content[start + 40] ^= 0xFF
+    path.write_bytes(content)
+    return path
+
+
+@case("../evil.png", "leads out of the archive")
+def path_traversal(path: Path) -> Path:
+    return write_zip(path, {**class_folders(), "../evil.png": picture()})
+
+
+@case("cats/..\\..\\evil.png", "leads out of the archive")
+def path_traversal_with_backslashes(path: Path) -> Path:
+    return write_zip(path, {**class_folders(), "cats/..\\..\\evil.png": picture()})
+
+
+@case("/etc/evil.png", "absolute path")
+def absolute_path_in_a_tar(path: Path) -> Path:
+    return write_tar(path, {**class_folders(), "/etc/evil.png": picture()})
+
+
+@case("C:/evil.png", "absolute path")
+def drive_letter(path: Path) -> Path:
+    return write_zip(path, {**class_folders(), "C:/evil.png": picture()})
+
+
+@case("cats/a�b.png", "control characters")
+def control_characters_in_a_name(path: Path) -> Path:
+    return write_zip(path, {**class_folders(), "cats/a\nb.png": picture()})
+
+
+@case("a/" * 20 + "x.png", "folders deep")
+def too_deep(path: Path) -> Path:
+    return write_zip(path, {**class_folders(), "a/" * 20 + "x.png": picture()})
+
+
+@case("cats/0.png", "twice")
+def one_name_twice(path: Path) -> Path:
+    write_zip(path, class_folders())
+    with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("cats/0.png", picture(7))
+    return path
+
+
+@case("cats/link.png", "link or device")
+def link_in_a_zip(path: Path) -> Path:
+    write_zip(path, class_folders())
+    with zipfile.ZipFile(path, "a") as archive:
+        info = zipfile.ZipInfo("cats/link.png")
+        info.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(info, "/etc/passwd")
+    return path
+
+
+@case("cats/0.png", "encrypted")
+def encrypted_zip(path: Path) -> Path:
+    content = bytearray(write_zip(path, class_folders()).read_bytes())
+    central = content.index(b"PK\x01\x02")
+    content[central + 8] |= 1
+    path.write_bytes(content)
+    return path
+
+
+@case("cats/0.png", "other than deflate")
+def unusual_compression(path: Path) -> Path:
+    return write_zip(path, class_folders(), zipfile.ZIP_BZIP2)
+
+
+@case("(file)", "directory of members is too large")
+def huge_central_directory(path: Path) -> Path:
+    return write_zip(path, {f"cats/{'x' * 200}{index}.png": b"" for index in range(4500)})
+
+
+@case("(file)", "more than 50 members")
+def too_many_members(path: Path) -> Path:
+    return write_zip(path, {f"c{index % 2}/{index}": b"" for index in range(60)})
+
+
+@case("cats/bomb.png", "larger than 200,000 bytes")
+def zip_bomb(path: Path) -> Path:
+    return write_zip(path, {**class_folders(), "cats/bomb.png": picture() + bytes(900_000)})
+
+
+@case("cats/6.png", "decompression bomb")
+def many_small_bombs(path: Path) -> Path:
+    flat = picture(1) + bytes(190_000)
+    return write_zip(path, {**{f"cats/{i}.png": flat for i in range(20)}, **{f"dogs/{i}.png": flat for i in range(20)}})
+
+
+@case("dogs/17.png", "8,000,000 bytes of content")
+def too_many_bytes(path: Path) -> Path:
+    noise = np.random.default_rng(0).integers(0, 256, 190_000, dtype=np.uint8).tobytes()
+    members = {f"{name}/{i}.png": picture(i) + noise for name in ("cats", "dogs") for i in range(25)}
+    return write_zip(path, members, zipfile.ZIP_STORED)
+
+
+@case("(file)", "decompression bomb")
+def gzip_bomb_around_a_tar(path: Path) -> Path:
+    return write_tar(path, {**class_folders(), "cats/zeros.png": bytes(6_000_000)})
+
+
+@case("cats/link.png", "link, device or sparse")
+def symbolic_link_in_a_tar(path: Path) -> Path:
+    return _tar_with(path, tarfile.SYMTYPE)
+
+
+@case("cats/link.png", "link, device or sparse")
+def hard_link_in_a_tar(path: Path) -> Path:
+    return _tar_with(path, tarfile.LNKTYPE)
+
+
+@case("cats/link.png", "link, device or sparse")
+def device_in_a_tar(path: Path) -> Path:
+    return _tar_with(path, tarfile.CHRTYPE)
+
+
+@case("cats/link.png", "link, device or sparse")
+def pipe_in_a_tar(path: Path) -> Path:
+    return _tar_with(path, tarfile.FIFOTYPE)
+
+
+def _tar_with(path: Path, kind: bytes) -> Path:
+    with tarfile.open(path, "w") as archive:
+        for name, content in class_folders().items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+        info = tarfile.TarInfo("cats/link.png")
+        info.type, info.linkname = kind, "/etc/passwd"
+        archive.addfile(info)
+    return path
+
+
+@case("cats/holes.png", "link, device or sparse")
+def sparse_file_claiming_2_gb(path: Path) -> Path:
+    info = tarfile.TarInfo("cats/holes.png")
+    info.pax_headers = {
+        "GNU.sparse.major": "0",
+        "GNU.sparse.minor": "1",
+        "GNU.sparse.map": "0,0",
+        "GNU.sparse.size": str(TWO_GB),
+        "GNU.sparse.name": "cats/holes.png",
+    }
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(info)
+        for name, content in class_folders().items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+@case("(file)", "cannot be read")
+def truncated_tar_gz(path: Path) -> Path:
+    content = write_tar(path, class_folders()).read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    return path
+
+
+@case("(file)", "cannot be read")
+def tar_member_claiming_2_gb(path: Path) -> Path:
+    header = tarfile.TarInfo("cats/0.png")
+    header.size = TWO_GB
+    path.write_bytes(header.tobuf(tarfile.USTAR_FORMAT) + picture())
+    return path
+
+
+@case("(file)", "directory of members is too large")
+def tar_extended_header_of_many_megabytes(path: Path) -> Path:
+    header = tarfile.TarInfo("pax")
+    header.type, header.size = tarfile.XHDTYPE, 3_000_000
+    path.write_bytes(header.tobuf(tarfile.USTAR_FORMAT) + bytes(3_000_320) + bytes(1024))
+    return path
+
+
+# --- class folders ---
+
+
+@case("cats/broken.png", "broken image")
+def broken_image(path: Path) -> Path:
+    return write_zip(path, {**class_folders(), "cats/broken.png": picture(5, (40, 40))[:200]})
+
+
+@case("dogs/notes.txt", "not a PNG, JPEG, WebP or BMP")
+def text_in_a_class(path: Path) -> Path:
+    return write_zip(path, {**class_folders(), "dogs/notes.txt": b"about dogs"})
+
+
+@case("dogs/moving.png", "not a PNG, JPEG, WebP or BMP")
+def gif_named_png(path: Path) -> Path:
+    return write_tar(path, {**class_folders(), "dogs/moving.png": picture(3, mode="L", kind="GIF")})
+
+
+def _claiming(path: Path, side: int) -> Path:
+    body = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    data = b"IDAT" + zlib.compress(b"\0" * 100)
+    chunks = b"".join(struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in (body, data))
+    return write_zip(path, {**class_folders(), "cats/huge.png": b"\x89PNG\r\n\x1a\n" + chunks})
+
+
+@case("cats/huge.png", "claims 8000 x 8000 pixels")
+def image_claiming_millions_of_pixels(path: Path) -> Path:
+    return _claiming(path, 8000)
+
+
+@case("cats/huge.png", "too many pixels")
+def image_claiming_billions_of_pixels(path: Path) -> Path:
+    return _claiming(path, 60_000)
+
+
+@case("birds", "no images for training")
+def empty_class(path: Path) -> Path:
+    return write_zip(path, {**class_folders(), "birds/": b""})
+
+
+@case("(file)", "only one class")
+def one_class_only(path: Path) -> Path:
+    return write_zip(path, class_folders(("cats",)))
+
+
+@case("(file)", "no images for training")
+def images_without_class_folders(path: Path) -> Path:
+    return write_zip(path, {f"{index}.png": picture(index) for index in range(3)})
+
+
+@case("val/birds/0.png", "in the validation part only")
+def class_without_training_images(path: Path) -> Path:
+    return write_zip(path, {**class_folders(prefix="train/"), **class_folders(("birds",), prefix="val/")})
+
+
+@case("(file)", "more than 20 classes")
+def too_many_classes(path: Path) -> Path:
+    return write_zip(path, class_folders(tuple(f"c{index:02}" for index in range(25)), 1))
+
+
+@case("cats/pipe", "not a regular file")
+def pipe_in_a_folder(path: Path) -> Path:
+    import os
+
+    write_folder(path, class_folders())
+    os.mkfifo(path / "cats" / "pipe")
+    return path
+
+
+# --- IDX ---
+
+
+def _idx(path: Path, **changed: bytes) -> Path:
+    names = {"images": "train-images-idx3-ubyte", "labels": "train-labels-idx1-ubyte"}
+    return write_zip(path, {**idx_members(), **{names[key]: content for key, content in changed.items()}})
+
+
+@case("train-images-idx3-ubyte", "more than the file can hold")
+def idx_claiming_2_gb(path: Path) -> Path:
+    return _idx(path, images=idx(np.zeros((6, 4, 4)), claim=(TWO_GB // 16, 4, 4)))
+
+
+@case("train-images-idx3-ubyte.gz", "more than the file can hold")
+def compressed_idx_claiming_2_gb(path: Path) -> Path:
+    members = idx_members(suffix=".gz")
+    members["train-images-idx3-ubyte.gz"] = gzip.compress(idx(np.zeros((6, 4, 4)), claim=(TWO_GB // 16, 4, 4)))
+    return write_tar(path, members)
+
+
+@case("train-images-idx3-ubyte.gz", "only 96 are there")
+def compressed_idx_claiming_a_little_more(path: Path) -> Path:
+    members = idx_members(suffix=".gz")
+    members["train-images-idx3-ubyte.gz"] = gzip.compress(idx(np.zeros((6, 4, 4)), claim=(7, 4, 4)))
+    return write_zip(path, members)
+
+
+@case("train-images-idx3-ubyte.gz", "more than the file can hold")
+def compressed_idx_of_zeros(path: Path) -> Path:
+    members = idx_members(suffix=".gz")
+    members["train-images-idx3-ubyte.gz"] = gzip.compress(idx(np.zeros((10_000, 20, 20))))
+    return write_zip(path, members)
+
+
+@case("train-images-idx3-ubyte", "more data than its header claims")
+def idx_with_more_data(path: Path) -> Path:
+    return _idx(path, images=idx(np.zeros((6, 4, 4)), claim=(5, 4, 4)))
+
+
+@case("train-labels-idx1-ubyte", "header is cut off")
+def idx_with_half_a_header(path: Path) -> Path:
+    return _idx(path, labels=b"\0\0\x08\x01\0\0")
+
+
+@case("train-images-idx3-ubyte", "not unsigned bytes")
+def idx_of_floats(path: Path) -> Path:
+    return _idx(path, images=idx(np.zeros((6, 4, 4)), kind=13))
+
+
+@case("train-images-idx3-ubyte", "6 images but 5 labels")
+def idx_counts_that_differ(path: Path) -> Path:
+    return _idx(path, labels=idx(np.arange(5) % 2))
+
+
+@case("train-images-idx3-ubyte", "no file of labels")
+def idx_without_labels(path: Path) -> Path:
+    return write_zip(path, {"train-images-idx3-ubyte": idx_members()["train-images-idx3-ubyte"]})
+
+
+@case("more-images", "a second file of images")
+def two_idx_image_files(path: Path) -> Path:
+    return write_zip(path, {**idx_members(), "more-images": idx(np.zeros((6, 4, 4)))})
+
+
+@case("notes.txt", "not an IDX file")
+def text_among_idx_files(path: Path) -> Path:
+    return write_zip(path, {**idx_members(), "notes.txt": b"hello there"})
+
+
+# --- NPZ ---
+
+IMAGES = np.arange(6 * 16, dtype=np.uint8).reshape(6, 4, 4)
+LABELS = np.array([0, 1, 0, 1, 0, 1])
+
+
+@case("images.npy", "more than the file can hold")
+def npz_claiming_2_gb(path: Path) -> Path:
+    return write_zip(
+        path, {"images.npy": npy_claiming((TWO_GB // 16, 4, 4), "|u1", bytes(96)), "labels.npy": npy(LABELS)}
+    )
+
+
+@case("images.npy", "more than the file can hold")
+def npz_in_a_zip_that_lies_about_sizes(path: Path) -> Path:
+    content = bytearray(
+        write_zip(
+            path, {"images.npy": npy_claiming((TWO_GB // 16, 4, 4), "|u1", bytes(96)), "labels.npy": npy(LABELS)}
+        ).read_bytes()
+    )
+    central = content.index(b"PK\x01\x02")
+    content[central + 24 : central + 28] = struct.pack("<I", TWO_GB)  # claimed size of the uncompressed member
+    path.write_bytes(content)
+    return path
+
+
+@case("images.npy", "only 90 are there")
+def npz_cut_off(path: Path) -> Path:
+    return write_zip(path, {"images.npy": npy(IMAGES)[:-6], "labels.npy": npy(LABELS)})
+
+
+@case("images.npy", "more than the file can hold")
+def npz_with_a_negative_shape(path: Path) -> Path:
+    return write_zip(path, {"images.npy": npy_claiming((-1, 4, 4), "|u1"), "labels.npy": npy(LABELS)})
+
+
+@case("images.npy", "are not read")
+def npz_of_pickled_objects(path: Path) -> Path:
+    return write_npz(path, images=np.array([{"a": 1}] * 6, dtype=object), labels=LABELS)
+
+
+@case("images.npy", "cannot be read")
+def npz_with_code_in_its_header(path: Path) -> Path:
+    header = b"__import__('os').getpid()\n"
+    content = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
+    return write_zip(path, {"images.npy": content, "labels.npy": npy(LABELS)})
+
+
+@case("images.npy", "cannot be read")
+def npz_with_an_endless_header(path: Path) -> Path:
+    content = b"\x93NUMPY\x02\x00" + struct.pack("<I", 2**32 - 1) + b" " * 300_000
+    return write_zip(path, {"images.npy": content, "labels.npy": npy(LABELS)})
+
+
+@case("(file)", "no images and labels among its arrays")
+def npz_with_other_keys(path: Path) -> Path:
+    return write_npz(path, a=IMAGES, b=LABELS)
+
+
+@case("images", "values from 0 to 300")
+def npz_with_values_over_255(path: Path) -> Path:
+    return write_npz(path, images=np.array([0, 300] * 48, dtype=np.int32).reshape(6, 4, 4), labels=LABELS)
+
+
+@case("images", "values from nan to nan")
+def npz_with_nan(path: Path) -> Path:
+    return write_npz(path, images=np.full((6, 4, 4), np.nan, np.float32), labels=LABELS)
+
+
+@case("labels", "expected one per image")
+def npz_with_one_hot_labels(path: Path) -> Path:
+    return write_npz(path, images=IMAGES, labels=np.eye(2, dtype=np.int64)[LABELS])
+
+
+@case("images", "is not (n, h, w)")
+def npz_of_flat_images(path: Path) -> Path:
+    return write_npz(path, images=IMAGES.reshape(6, 16), labels=LABELS)
+
+
+@case("x_test", "is no class of the training part")
+def npz_with_a_class_only_in_test(path: Path) -> Path:
+    return write_npz(path, x_train=IMAGES, y_train=LABELS, x_test=IMAGES, y_test=LABELS + 1)
+
+
+@case("b", "no images for training")
+def npz_with_an_empty_named_class(path: Path) -> Path:
+    return write_npz(path, images=IMAGES, labels=LABELS * 2, classes=np.array(["a", "b", "c"]))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_fault_is_named_and_located(name: str, tmp_path: Path) -> None:
+    builder, where, message = CASES[name]
+    path = builder(tmp_path / "data")
+    before = sorted(tmp_path.rglob("*"))
+    tracemalloc.start()
+    try:
+        record = profile(path, limits=SMALL)
+        with pytest.raises(DataError) as caught:
+            load_dataset(path, limits=SMALL)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert any(message in fault.message for fault in caught.value.faults), caught.value.faults
+    assert next(f for f in caught.value.faults if message in f.message).where == where
+    assert any(message in fault["message"] and fault["where"] == where for fault in record["faults"])
+    assert message in str(caught.value) or len(caught.value.faults) > 1
+    assert peak < 60_000_000
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_faults_are_collected_up_to_a_bound(tmp_path: Path) -> None:
+    members = {**class_folders(), **{f"cats/bad{index:02}.png": b"no image" for index in range(7)}}
+    members["dogs/cut.png"] = picture(9, (30, 30))[:100]
+    record = profile(write_zip(tmp_path / "seven", members))
+    assert [fault["where"] for fault in record["faults"]] == [
+        *(f"cats/bad{i:02}.png" for i in range(7)),
+        "dogs/cut.png",
+    ]
+    assert all(fault["remedy"] for fault in record["faults"])
+    many = {**class_folders(), **{f"cats/bad{index:02}.png": b"no image" for index in range(40)}}
+    with pytest.raises(DataError, match="and 19 more faults") as caught:
+        load_dataset(write_zip(tmp_path / "many", many))
+    assert len(caught.value.faults) == 20
+
+
+def test_bytes_cut_anywhere_never_crash(tmp_path: Path) -> None:
+    """A zip, a tar.gz and an NPZ cut or changed at many places: data, or a DataError, and nothing else."""
+    sources = [
+        write_zip(tmp_path / "a.zip", class_folders(count=2)),
+        write_tar(tmp_path / "a.tgz", class_folders(count=2)),
+        write_npz(tmp_path / "a.npz", images=IMAGES, labels=LABELS),
+        write_zip(tmp_path / "idx.zip", idx_members(suffix=".gz")),
+    ]
+    rng = np.random.default_rng(3)
+    for source in sources:
+        content = source.read_bytes()
+        for _ in range(40):
+            damaged = bytearray(content)
+            if rng.random() < 0.3:
+                del damaged[int(rng.integers(1, len(damaged))) :]
+            for _ in range(int(rng.integers(1, 4))):
+                damaged[int(rng.integers(len(damaged)))] ^= int(rng.integers(1, 256))
+            target = tmp_path / "damaged"
+            target.write_bytes(damaged)
+            with suppress(DataError):
+                load_dataset(target, limits=SMALL)
+
+
+def test_bzip2_is_not_taken_for_a_tar(tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    path.write_bytes(bz2.compress(write_tar(tmp_path / "t", class_folders(), "w").read_bytes()))
+    with pytest.raises(DataError, match="unknown type"):
+        load_dataset(path)
+
+
+def test_a_missing_file_is_not_a_fault_of_the_data(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        load_dataset(tmp_path / "nothing")
