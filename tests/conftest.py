@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+pytest_plugins = ["tests.fixtures"]
+
 # Tests of kernels are small; more threads only add noise. Child processes inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

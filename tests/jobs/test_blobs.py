@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from jobs import artifacts, blobs
+from jobs.blobs import Blob, BlobStore
+from jobs.errors import BlobDamagedError, BlobMissingError, BlobTooLargeError
+from jobs.store import Store
+from tests.jobs.helpers import running
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> BlobStore:
+    return BlobStore(tmp_path / "blobs")
+
+
+def leftovers(files: BlobStore) -> list[Path]:
+    return [path for path in files.root.rglob("*") if path.is_file()]
+
+
+def test_a_file_is_kept_under_its_digest(files: BlobStore) -> None:
+    blob = files.put_stream([b"one ", b"two"])
+    assert blob == Blob(hashlib.sha256(b"one two").hexdigest(), 7)
+    assert files.verify(blob.sha256).read_bytes() == b"one two"
+    assert files.put_stream([b"one two"]) == blob
+    assert leftovers(files) == [files.path(blob.sha256)]
+
+
+def test_nothing_is_left_of_a_file_that_is_too_large_or_broken_off(files: BlobStore) -> None:
+    with pytest.raises(BlobTooLargeError) as caught:
+        files.put_stream(iter([b"x" * 60, b"x" * 60]), limit=100)
+    assert caught.value.limit == 100
+
+    def broken():
+        yield b"some"
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        files.put_stream(broken())
+    assert leftovers(files) == []
+
+
+def test_a_file_is_synced_before_it_gets_its_name(files: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    real_sync, real_replace = blobs.os.fsync, Path.replace
+    monkeypatch.setattr(blobs.os, "fsync", lambda fd: (order.append("fsync"), real_sync(fd))[1])
+    monkeypatch.setattr(Path, "replace", lambda a, b: (order.append("rename"), real_replace(a, b))[1])
+    files.put_stream([b"first"])
+    assert order == ["fsync", "fsync", "rename", "fsync"]  # the file, the new folder's name, the rename, the folder
+
+
+def test_a_damaged_file_is_noticed_and_healed_by_storing_it_again(files: BlobStore) -> None:
+    blob = files.put_stream([b"weights"])
+    files.path(blob.sha256).write_bytes(b"weighty")
+    with pytest.raises(BlobDamagedError, match=blob.sha256):
+        files.verify(blob.sha256)
+    files.put_stream([b"weights"])
+    files.verify(blob.sha256)
+
+
+@pytest.mark.parametrize("digest", ["", "..", "../../etc/passwd", "A" * 64, "a" * 63 + "/"])
+def test_a_name_that_is_no_digest_reaches_no_file(files: BlobStore, digest: str) -> None:
+    with pytest.raises(BlobMissingError):
+        files.open(digest)
+
+
+def test_only_what_nothing_refers_to_is_removed(store: Store) -> None:
+    job = running(store)
+    used, unused = store.blobs.put_stream([b"used"]), store.blobs.put_stream([b"unused"])
+    with store.write() as connection:
+        blobs.register(connection, store.blobs, unused)
+        artifacts.add(connection, store.blobs, job.id, 1, used, name="a", kind="model")
+    assert store.collect([used.sha256, unused.sha256, "f" * 64]) == 1
+    assert store.blobs.exists(used.sha256)
+    assert not store.blobs.exists(unused.sha256)
+
+
+def test_a_row_is_not_made_for_a_file_that_was_collected(store: Store) -> None:
+    blob = store.blobs.put_stream([b"gone"])
+    store.blobs.delete(blob.sha256)
+    with pytest.raises(BlobMissingError), store.write() as connection:
+        blobs.register(connection, store.blobs, blob)
+
+
+def test_leftovers_of_a_crash_are_found_after_a_while(store: Store) -> None:
+    blob = store.blobs.put_stream([b"orphan"])
+    with store.write() as connection:
+        blobs.register(connection, store.blobs, blob)
+    with store.read() as connection:
+        assert blobs.unreferenced(connection, older_than_seconds=60) == []
+        assert blobs.unreferenced(connection, older_than_seconds=-1) == [blob.sha256]

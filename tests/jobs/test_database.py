@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import inspect, select, text
+
+from jobs import database
+from jobs.settings import Settings
+from jobs.sqltypes import now
+from jobs.store import Store
+from jobs.tables import metadata
+
+
+def test_the_migrations_make_exactly_the_tables(store: Store) -> None:
+    with store.read() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+        checks = {
+            (name, check["name"])
+            for name in metadata.tables
+            for check in inspect(connection).get_check_constraints(name)
+        }
+    assert checks == {("jobs", "ck_jobs_state"), ("datasets", "ck_datasets_state")}
+
+
+def test_two_processes_may_migrate_at_once(tmp_path: Path, postgres_server: str) -> None:
+    for url in (f"sqlite:///{tmp_path / 'two.db'}", _empty_postgres(postgres_server)):
+        engines = [database.connect(Settings(database_url=url)) for _ in range(4)]
+        failures: list[BaseException] = []
+        gate = threading.Barrier(len(engines))
+
+        def upgrade(engine, gate=gate, failures=failures) -> None:
+            gate.wait()
+            try:
+                database.upgrade(engine)
+            except BaseException as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=upgrade, args=(engine,)) for engine in engines]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert failures == []
+        assert set(metadata.tables) <= set(inspect(engines[0]).get_table_names())
+        for engine in engines:
+            engine.dispose()
+
+
+def _empty_postgres(server: str) -> str:
+    from sqlalchemy import create_engine, make_url
+
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text("CREATE DATABASE empty"))
+    engine.dispose()
+    return make_url(server).set(database="empty").render_as_string(hide_password=False)
+
+
+def test_a_writing_transaction_locks_sqlite_from_its_beginning(tmp_path: Path) -> None:
+    store = Store.open(Settings(data_dir=tmp_path), migrate=True)
+    order: list[str] = []
+    with store.write() as connection:
+        connection.execute(text("SELECT 1"))  # a transaction that reads first, and would otherwise fail to upgrade
+        other = threading.Thread(target=lambda: _note(store, order))
+        other.start()
+        other.join(0.2)
+        assert order == []
+        with store.read() as reader:  # readers are not held up
+            reader.execute(text("SELECT count(*) FROM jobs"))
+        order.append("first")
+    other.join()
+    assert order == ["first", "second"]
+    store.close()
+
+
+def _note(store: Store, order: list[str]) -> None:
+    with store.write():
+        order.append("second")
+
+
+def test_sqlite_keeps_foreign_keys_and_survives_power_loss(tmp_path: Path) -> None:
+    store = Store.open(Settings(data_dir=tmp_path), migrate=True)
+    with store.read() as connection:
+        pragmas = {name: connection.execute(text(f"PRAGMA {name}")).scalar() for name in _PRAGMAS}
+    assert pragmas == _PRAGMAS
+    store.close()
+
+
+_PRAGMAS = {"foreign_keys": 1, "journal_mode": "wal", "synchronous": 2}
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "mysql://host/name"])
+def test_a_database_that_cannot_serve_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="database_url"):
+        database.connect(Settings(database_url=url))
+
+
+def test_the_database_clock_has_an_offset_and_microseconds(store: Store) -> None:
+    with store.read() as connection:
+        here, later, before = connection.execute(select(now(), now(90.5), now(-3600))).one()
+    assert 90.4 < (later - here).total_seconds() < 90.6
+    assert 3599.9 < (here - before).total_seconds() < 3600.1
+    assert here.utcoffset() is not None
