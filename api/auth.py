@@ -74,7 +74,9 @@ def _verify(store: Store, plain: str) -> Key:
 def _needs(scope: keys.Scope) -> Callable[..., Key]:
     """Return the dependency of routes that need ``scope``."""
 
-    def key_with_scope(request: Request, _documented: Annotated[Any, Security(_scheme)]) -> Key:
+    documented = Security(_scheme, scopes=[scope])
+
+    def key_with_scope(request: Request, _documented: Any = documented) -> Key:
         key = request.scope.get("fqt.key")
         if not isinstance(key, Key):  # a public path with a scope would be a mistake of this program
             raise Unauthenticated

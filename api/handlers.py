@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
@@ -59,10 +60,9 @@ async def _validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     found: list[dict[str, Any]] = list(error.errors())
     body = getattr(request.scope.get("route"), "body_field", None)
-    model = getattr(getattr(body, "field_info", None), "annotation", None)
-    return problems.respond(
-        request, problems.Invalid(errors=explain(found, model if isinstance(model, type) else None))
-    )
+    kind = getattr(getattr(body, "field_info", None), "annotation", None)
+    model = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+    return problems.respond(request, problems.Invalid(errors=explain(found, model)))
 
 
 async def _domain(request: Request, error: Exception) -> Response:

@@ -118,12 +118,6 @@ class Conflict(Problem):
     status, code, title = 409, "conflict", "Conflict"
 
 
-class RequestInProgress(Conflict):
-    """Another request with the same Idempotency-Key is still being answered; try again in a second."""
-
-    code, title = "request_in_progress", "Request in progress"
-
-
 class DatasetInUse(Conflict):
     """The data set is in use by a job that has not ended: cancel that job or wait for it."""
 

@@ -79,6 +79,17 @@ def once(
             return Answer(status, body)
 
 
+def forget(connection: Connection, *, key_id: str, route: str, idempotency_key: str | None) -> None:
+    """Forget an answer whose effect was undone, so that the same request is worked on anew; none is no error."""
+    connection.execute(
+        delete(idempotency).where(
+            idempotency.c.key_id == key_id,
+            idempotency.c.route == route,
+            idempotency.c.idempotency_key == idempotency_key,
+        )
+    )
+
+
 def purge(connection: Connection, *, older_than_seconds: float) -> int:
     """Forget old answers; return how many."""
     return connection.execute(delete(idempotency).where(idempotency.c.created_at < now(-older_than_seconds))).rowcount

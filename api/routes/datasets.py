@@ -111,7 +111,14 @@ async def upload_dataset(
         await discard(context, upload.blob)
     else:
         await to_thread.run_sync(context.doorbell.ring_dataset, dataset_id)
-    return await _verdict(context, dataset_id, wait)
+    row = await _looked_at(context, dataset_id, wait)
+    if row.state == "invalid":
+        await _undo(context, dataset_id, key.id, idempotency_key)
+        error = row.error or {}
+        raise DatasetRejected(str(error.get("message") or "") or None, errors=_faults(error))
+    status = 201 if row.state == "ready" else 202
+    content = DatasetObject.of(row).model_dump(mode="json")
+    return JSONResponse(content, status, headers={"Location": f"/v1/datasets/{dataset_id}"})
 
 
 def _name(upload: Upload) -> str:
@@ -123,41 +130,42 @@ def _name(upload: Upload) -> str:
     return (name or PurePath(stem).stem or "data set")[:_MAX_NAME]
 
 
-async def _verdict(context: AppContext, dataset_id: str, wait: float) -> Response:
-    """Wait for a worker to look through the data set, and answer with what it found."""
+async def _looked_at(context: AppContext, dataset_id: str, wait: float) -> Dataset:
+    """Wait for a worker to look through the data set; return it as it is then."""
 
-    def looked_at(connection: Connection) -> Dataset | None:
+    def verdict(connection: Connection) -> Dataset | None:
         row = datasets.get(connection, dataset_id)
         return row if row.state != "checking" else None
 
     try:
-        row = await context.until(looked_at, wait)
-        if row is None:
-            row = await context.read(lambda connection: datasets.get(connection, dataset_id))
+        found: Dataset | None = await context.until(verdict, wait)
+        if found is None:
+            found = await context.read(lambda connection: datasets.get(connection, dataset_id))
     except NotFoundError:
         raise Conflict("The data set was deleted while it was being checked; upload it again.") from None
-    if row.state == "invalid":
-        error = row.error or {}
-        await _delete(context, dataset_id)
-        raise DatasetRejected(str(error.get("message") or "") or None, errors=_faults(error))
-    body = DatasetObject.of(row).model_dump(mode="json")
-    status = 201 if row.state == "ready" else 202
-    return JSONResponse(body, status, headers={"Location": f"/v1/datasets/{dataset_id}"})
+    return found
+
+
+async def _undo(context: AppContext, dataset_id: str, key_id: str, idempotency_key: str | None) -> None:
+    """Remove a refused upload, and the memory of it: the same file is judged again when it comes again."""
+
+    def undo(connection: Connection) -> list[str]:
+        idempotency.forget(connection, key_id=key_id, route=_ROUTE, idempotency_key=idempotency_key)
+        return datasets.remove(connection, dataset_id)
+
+    digests = await context.write(undo)
+    await to_thread.run_sync(context.store.collect, digests)
 
 
 def _faults(error: dict[str, Any]) -> list[FieldError]:
     """Return a worker's findings as field errors: the place in the file stands for the field."""
-    faults = error.get("faults") or []
     return [
-        FieldError(field=str(fault.get("where") or "file"), message=str(fault.get("message") or "cannot be used"))
-        for fault in faults
-        if isinstance(fault, dict)
+        FieldError(
+            field=str(fault.get("where") or "file"),
+            message="; ".join(str(fault[part]) for part in ("message", "remedy") if fault.get(part)),
+        )
+        for fault in error.get("faults") or []
     ]
-
-
-async def _delete(context: AppContext, dataset_id: str) -> None:
-    digests = await context.write(lambda connection: datasets.remove(connection, dataset_id))
-    await to_thread.run_sync(context.store.collect, digests)
 
 
 @routes.get("/datasets", responses=problems())
@@ -201,4 +209,5 @@ async def delete_dataset(dataset_id: DatasetId, context: AppContext, _key: Write
     """Delete an uploaded data set. Jobs that have ended keep their results; one that has not ended prevents it."""
     if dataset_id in BUILTIN_DATASETS:
         raise Conflict(f"{dataset_id} is built in and cannot be deleted.")
-    await _delete(context, dataset_id)
+    digests = await context.write(lambda connection: datasets.remove(connection, dataset_id))
+    await to_thread.run_sync(context.store.collect, digests)

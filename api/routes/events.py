@@ -93,17 +93,17 @@ async def stream_events(
 
 async def _messages(context: Context, job_id: str, after: int) -> AsyncIterator[ServerSentEvent]:
     yield ServerSentEvent(retry=_RETRY_MILLISECONDS, comment="events of " + job_id)
-    while (tip := await context.hub.wait(job_id, after)) is not None:
-        while after < tip.seq and not context.hub.closed:
-            batch = await context.read(
-                lambda connection, after=after: events.read(connection, job_id, after=after, limit=_BATCH)  # type: ignore[misc]
-            )
-            for event in batch:
-                yield ServerSentEvent(data=EventObject.of(event), event=event.type, id=str(event.seq))
-                after = event.seq
-            if not batch:
-                break
-        if tip.final and after >= tip.seq:
+    while not context.hub.closed:
+        batch = await context.read(
+            lambda connection, after=after: events.read(connection, job_id, after=after, limit=_BATCH)  # type: ignore[misc]
+        )
+        for event in batch:
+            yield ServerSentEvent(data=EventObject.of(event), event=event.type, id=str(event.seq))
+            after = event.seq
+        if len(batch) == _BATCH:
+            continue
+        tip = await context.hub.wait(job_id, after)
+        if tip is not None and tip.final and after >= tip.seq:
             state = tip.state.value if tip.state is not None else "deleted"
             yield ServerSentEvent(data={"object": "end", "state": state}, event="end", id=str(after))
             return

@@ -63,7 +63,7 @@ class DatasetObject(Schema):
                 "format": "builtin",
                 "classes": [{"name": name, "count": None} for name in row.classes],
                 "images": row.images,
-                "sizes": {"min": [row.size, row.size], "max": [row.size, row.size]},
+                "sizes": {part: {"width": row.size, "height": row.size} for part in ("min", "median", "max")},
                 "channels": row.channels,
                 "requirement": row.requirement,
             },

@@ -1,0 +1,241 @@
+"""Uploads, friendly and hostile: what is refused leaves no row, no stored file and no temporary file behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from jobs.settings import Settings
+from jobs.store import Store
+from tests.api.conftest import SPEC, Attempt, RecordingDoorbell, archive, files_of, inspect, png, submit
+
+
+def _upload(client: TestClient, content: bytes, filename: str = "images.zip", **options: Any) -> Any:
+    wait = options.pop("wait", 20)
+    data = options.pop("data", {})
+    return client.post("/v1/datasets", params={"wait": wait}, files={"file": (filename, content)}, data=data, **options)
+
+
+def _nothing_left(client: TestClient, settings: Settings) -> None:
+    assert [row["id"] for row in client.get("/v1/datasets").json()["data"]] == ["digits", "fashion-mnist"]
+    assert files_of(settings) == []
+
+
+@pytest.mark.usefixtures("inspected")
+def test_an_upload_is_ready_when_a_worker_has_looked(client: TestClient, settings: Settings) -> None:
+    content = archive()
+    response = _upload(client, content, "my images.zip", data={"name": "Letters"})
+    assert response.status_code == 201, response.text
+    row = response.json()
+    assert (row["name"], row["filename"], row["state"], row["size"]) == (
+        "Letters",
+        "my images.zip",
+        "ready",
+        len(content),
+    )
+    assert [(entry["name"], entry["count"]) for entry in row["profile"]["classes"]] == [("a", 6), ("b", 6)]
+    assert client.get(f"/v1/datasets/{row['id']}").json() == row
+    assert client.get("/v1/datasets").json()["data"][0] == row
+    assert [path.name for path in files_of(settings)] == [row["sha256"]]
+
+    job = client.post("/v1/jobs", json={**SPEC, "dataset": row["id"], "classes": ["b", "a"]})
+    assert job.status_code == 201
+    wrong = client.post(
+        "/v1/jobs", json={**SPEC, "dataset": row["id"], "classes": ["b", "c"], "training": {"epochs": 0}}
+    )
+    assert [error["field"] for error in wrong.json()["errors"]] == ["training.epochs", "classes.1"]
+
+    refused = client.delete(f"/v1/datasets/{row['id']}")
+    assert (refused.status_code, refused.json()["code"]) == (409, "dataset_in_use")
+    assert job.json()["id"] in refused.json()["detail"]
+    client.post(f"/v1/jobs/{job.json()['id']}/cancel")
+    assert client.delete(f"/v1/datasets/{row['id']}").status_code == 204
+    assert client.get(f"/v1/datasets/{row['id']}").status_code == 404
+    _nothing_left(client, settings)
+
+
+_GOOD = {"a/1.png": png(1), "a/2.png": png(2), "b/1.png": png(3), "b/2.png": png(4)}
+_HOSTILE: dict[str, tuple[bytes, str]] = {
+    "unknown type": (b"MZ\x90\x00" + bytes(500), ""),
+    "empty file": (b"", ""),
+    "broken zip": (archive()[:-40], ""),
+    "broken image": (
+        archive({"a/1.png": png(1), "a/2.png": png(2)[:40], "b/1.png": png(3), "b/2.png": png(4)}),
+        "a/2.png",
+    ),
+    "text as image": (
+        archive({"a/1.png": b"hello", "a/2.png": png(), "b/1.png": png(9), "b/2.png": png(8)}),
+        "a/1.png",
+    ),
+    "empty class": (archive({"a/1.png": png(1), "a/2.png": png(2), "b/": b""}), "b"),
+    "one class only": (archive({"a/1.png": png(1), "a/2.png": png(2)}), ""),
+    "outside of its folder": (archive({"../a/1.png": png(1), "b/2.png": png(2)}), "../a/1.png"),
+}
+
+
+@pytest.mark.usefixtures("inspected")
+@pytest.mark.parametrize("case", _HOSTILE)
+def test_a_bad_data_set_is_refused_by_name_and_not_kept(client: TestClient, settings: Settings, case: str) -> None:
+    content, where = _HOSTILE[case]
+    response = _upload(client, content)
+    assert response.status_code == 422, response.text
+    problem = response.json()
+    assert problem["code"] == "dataset_rejected"
+    assert problem["errors"]
+    assert all(error["message"] for error in problem["errors"])
+    assert any(where in error["field"] for error in problem["errors"]), problem["errors"]
+    _nothing_left(client, settings)
+
+
+def test_without_a_worker_the_answer_does_not_wait_for_ever(
+    client: TestClient, store: Store, doorbell: RecordingDoorbell
+) -> None:
+    response = _upload(client, archive(), wait=0.1)
+    assert response.status_code == 202
+    row = response.json()
+    assert row["state"] == "checking"
+    assert response.headers["location"] == f"/v1/datasets/{row['id']}"
+    assert doorbell.rung == [(row["id"], "inspect")]
+    early = client.post("/v1/jobs", json={**SPEC, "dataset": row["id"]})
+    assert early.json()["errors"][0]["field"] == "dataset"
+    inspect(store, row["id"])
+    assert client.get(f"/v1/datasets/{row['id']}").json()["state"] == "ready"
+
+
+@pytest.mark.usefixtures("inspected")
+def test_the_same_upload_twice(client: TestClient, settings: Settings, doorbell: RecordingDoorbell) -> None:
+    headers = {"Idempotency-Key": "one"}
+    first = _upload(client, archive(), headers=headers)
+    again = _upload(client, archive(), headers=headers)
+    assert (again.status_code, again.json()) == (201, first.json())
+    other = _upload(client, archive(images=7), headers=headers)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+    assert len(files_of(settings)) == 1
+    assert len(doorbell.rung) == 1
+    anew = _upload(client, archive())
+    assert anew.json()["id"] != first.json()["id"]
+    assert len(files_of(settings)) == 1, "the same bytes are stored once"
+    client.delete(f"/v1/datasets/{anew.json()['id']}")
+    assert len(files_of(settings)) == 1, "the first data set still needs them"
+
+
+@pytest.mark.usefixtures("inspected")
+def test_a_refused_upload_is_judged_again_under_the_same_key(client: TestClient, settings: Settings) -> None:
+    for _ in range(2):
+        response = _upload(client, b"nonsense", headers={"Idempotency-Key": "one"})
+        assert (response.status_code, response.json()["code"]) == (422, "dataset_rejected")
+    _nothing_left(client, settings)
+
+
+def test_an_upload_beyond_the_limit_is_not_kept(client: TestClient, settings: Settings) -> None:
+    response = _upload(client, bytes(settings.max_upload_bytes + 1))
+    assert (response.status_code, response.json()["code"]) == (413, "too_large")
+    assert str(settings.max_upload_bytes) in response.json()["detail"]
+    _nothing_left(client, settings)
+
+
+def test_an_endless_upload_without_a_length_is_cut_off(client: TestClient, settings: Settings) -> None:
+    sent = 0
+
+    def body() -> Iterator[bytes]:
+        nonlocal sent
+        yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.zip"\r\n\r\n'
+        while sent < 100 << 20:
+            sent += 1 << 16
+            yield bytes(1 << 16)
+
+    response = client.post("/v1/datasets", content=body(), headers={"Content-Type": "multipart/form-data; boundary=x"})
+    assert response.status_code == 413
+    _nothing_left(client, settings)
+
+
+def _part(name: str, content: str, filename: str | None = None) -> str:
+    named = f'; filename="{filename}"' if filename else ""
+    return f'--x\r\nContent-Disposition: form-data; name="{name}"{named}\r\n\r\n{content}\r\n'
+
+
+_FORMS: dict[str, tuple[str, int, str]] = {
+    "no closing boundary": (_part("file", "abc", "a.zip"), 400, "malformed_body"),
+    "no boundary at all": ("hello", 400, "malformed_body"),
+    "empty": ("", 400, "malformed_body"),
+    "no file": (_part("name", "x") + "--x--\r\n", 422, "validation_error"),
+    "two files": (_part("file", "a", "a.zip") + _part("file", "b", "b.zip") + "--x--\r\n", 422, "validation_error"),
+    "unknown field": (_part("file", "a", "a.zip") + _part("label", "b") + "--x--\r\n", 422, "validation_error"),
+    "overlong name": (_part("file", "a", "a.zip") + _part("name", "b" * 300) + "--x--\r\n", 422, "validation_error"),
+    "huge name": (_part("file", "a", "a.zip") + _part("name", "b" * 9000) + "--x--\r\n", 422, "validation_error"),
+    "NUL in the name": (_part("file", "a", "a.zip") + _part("name", "b\0") + "--x--\r\n", 422, "validation_error"),
+    "header without end": ("--x\r\n" + "A" * 20_000, 400, "malformed_body"),
+}
+
+
+@pytest.mark.parametrize("case", _FORMS)
+def test_damaged_forms(client: TestClient, settings: Settings, case: str) -> None:
+    body, status, code = _FORMS[case]
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    response = client.post("/v1/datasets?wait=0", content=body.encode(), headers=headers)
+    assert (response.status_code, response.json()["code"]) == (status, code), response.text
+    _nothing_left(client, settings)
+
+
+@pytest.mark.parametrize(
+    "media", ["application/zip", "application/json", "multipart/form-data", "multipart/mixed; boundary=x", ""]
+)
+def test_other_content_types(client: TestClient, settings: Settings, media: str) -> None:
+    response = client.post("/v1/datasets", content=b"--x--", headers={"Content-Type": media})
+    assert response.status_code == (400 if media == "multipart/form-data" else 415)
+    _nothing_left(client, settings)
+
+
+@pytest.mark.parametrize(
+    ("filename", "kept", "name"),
+    [
+        ("../../etc/passwd", "passwd", "passwd"),
+        ("C:\\data\\set.tar.gz", "set.tar.gz", "set"),
+        ("a" * 300 + ".zip", None, None),
+        ("bild\x7f.zip", "bild.zip", "bild"),
+    ],
+)
+def test_file_names_are_only_names(client: TestClient, filename: str, kept: str | None, name: str | None) -> None:
+    body = _part("file", "abc", filename) + "--x--\r\n"
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    row = client.post("/v1/datasets?wait=0", content=body.encode(), headers=headers).json()
+    assert len(row["filename"]) <= 255
+    assert len(row["name"]) <= 200
+    if kept is not None:
+        assert (row["filename"], row["name"]) == (kept, name)
+
+
+def test_pages_of_data_sets_end_with_the_built_in_ones(client: TestClient) -> None:
+    made = [_upload(client, archive(images=n), wait=0).json()["id"] for n in (1, 2, 3)]
+    expected = [*made[::-1], "digits", "fashion-mnist"]
+    for limit in (1, 2, 3, 4, 5, 10):
+        seen: list[str] = []
+        after: dict[str, str] = {}
+        while True:
+            page = client.get("/v1/datasets", params={"limit": limit, **after}).json()
+            seen += [row["id"] for row in page["data"]]
+            if not page["has_more"]:
+                break
+            after = {"after": seen[-1]}
+        assert seen == expected, limit
+
+
+def test_built_in_data_sets(client: TestClient) -> None:
+    row = client.get("/v1/datasets/digits").json()
+    assert (row["builtin"], row["state"], row["profile"]["images"]) == (True, "ready", 1797)
+    assert client.delete("/v1/datasets/digits").json()["code"] == "conflict"
+    assert client.get("/v1/datasets/imagenet").status_code == 404
+    assert client.get(f"/v1/datasets/ds_{'0' * 26}").status_code == 404
+    assert client.delete(f"/v1/datasets/ds_{'0' * 26}").status_code == 404
+
+
+def test_a_finished_job_outlives_its_data_set(client: TestClient, store: Store) -> None:
+    row = _upload(client, archive(), wait=0).json()
+    inspect(store, row["id"])
+    job_id = submit(client, dataset=row["id"])
+    Attempt(store, job_id).succeed()
+    assert client.delete(f"/v1/datasets/{row['id']}").status_code == 204
+    assert client.get(f"/v1/jobs/{job_id}").json()["spec"]["dataset"] == row["id"]

@@ -1,0 +1,193 @@
+"""Every refusal is a problem document with a request id, whoever refuses."""
+
+from __future__ import annotations
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from sqlalchemy.exc import OperationalError
+
+from api import problems
+from api.problems import Problem, ProblemDocument
+from tests.api.conftest import SPEC, RecordingDoorbell
+
+
+def _check(response: object, status: int, code: str) -> ProblemDocument:
+    assert response.status_code == status, response.text  # type: ignore[attr-defined]
+    assert response.headers["content-type"] == "application/problem+json"  # type: ignore[attr-defined]
+    document = ProblemDocument.model_validate(response.json())  # type: ignore[attr-defined]
+    assert (document.status, document.code, document.type) == (status, code, f"/problems/{code}")
+    assert document.request_id == response.headers["x-request-id"]  # type: ignore[attr-defined]
+    return document
+
+
+def _kinds(kind: type[Problem] = Problem) -> list[type[Problem]]:
+    return [
+        kind,
+        *(inner for sub in kind.__subclasses__() if sub.__module__ == "api.problems" for inner in _kinds(sub)),
+    ]
+
+
+def test_codes_are_unique_and_each_kind_documents_itself() -> None:
+    kinds = [kind for kind in _kinds() if kind is not Problem]
+    assert len(kinds) > 12
+    assert len({kind.code for kind in kinds}) == len(kinds)
+    for kind in kinds:
+        entry = problems.responses(kind)[kind.status]
+        example = entry["content"]["application/problem+json"]["examples"][kind.code]["value"]
+        ProblemDocument.model_validate(example)
+        assert kind().detail == example["detail"]
+
+
+def test_refusals_of_the_framework(client: TestClient) -> None:
+    _check(client.get("/v1/nothing"), 404, "not_found")
+    response = client.put("/v1/jobs")
+    _check(response, 405, "method_not_allowed")
+    assert set(response.headers["allow"].split(", ")) >= {"GET"} or "POST" in response.headers["allow"]
+    _check(client.get("/v1/jobs/"), 404, "not_found")
+    _check(
+        client.post("/v1/jobs", content=b"{}", headers={"Content-Type": "text/plain"}), 415, "unsupported_media_type"
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"", "line 1"),
+        (b"{", "line 1"),
+        (b'{"dataset": NaN}', "NaN"),
+        (b'{"training": {"learning_rate": Infinity}}', "Infinity"),
+        (b'{"training": {"learning_rate": 1e999}}', "out of range"),
+        (b'{"dataset": "digits", "dataset": "x"}', "twice"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "digits"),
+        (b"[" * 100_000, "deeper"),
+        (b'{"a":' * 70 + b"1" + b"}" * 70, "deeper"),
+        (b'{"name": "\xff"}', "UTF-8"),
+        (b'{"name": "\\ud800"}', "surrogate"),
+        (b'{"name": "a\\u0000b"}', "NUL"),
+        (b"\xef\xbb\xbf{}", "not JSON"),
+    ],
+)
+def test_malformed_json(client: TestClient, body: bytes, says: str) -> None:
+    response = client.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
+    assert says in _check(response, 400, "malformed_body").detail
+
+
+def test_brackets_in_strings_are_no_depth(client: TestClient) -> None:
+    response = client.post("/v1/jobs", json={**SPEC, "name": "[" * 150 + '\\"' + "{" * 40})
+    assert response.status_code == 201
+
+
+@pytest.mark.parametrize("body", [b"null", b"[]", b'"x"', b"3"])
+def test_json_that_is_no_object(client: TestClient, body: bytes) -> None:
+    _check(client.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"}), 422, "validation_error")
+
+
+def test_a_body_too_large_is_refused_by_its_header_and_by_its_bytes(client: TestClient) -> None:
+    big = b'{"name": "' + b"x" * (1 << 20) + b'"}'
+    headers = {"Content-Type": "application/json"}
+    _check(client.post("/v1/jobs", content=big, headers=headers), 413, "too_large")
+    _check(client.post("/v1/jobs", content=iter([big[:1000], big[1000:]]), headers=headers), 413, "too_large")
+
+
+def test_every_wrong_field_in_one_answer(client: TestClient) -> None:
+    spec = {
+        "dataset": "ds_" + "0" * 26,
+        "classes": ["a"],
+        "initial_weights": "job_" + "0" * 26,
+        "architecture": {"name": "resnet18", "width": 99, "stemm": 1, "channels": 2},
+        "method": {"name": "fqt", "bits": 3, "keep": 0},
+        "training": {"epochs": 0, "optimizer": "adamw", "augment": {"pad_crop": -1}},
+        "devices": "cpu",
+    }
+    errors = {
+        error.field: error for error in _check(client.post("/v1/jobs", json=spec), 422, "validation_error").errors
+    }
+    assert set(errors) == {
+        "dataset",
+        "classes",
+        "initial_weights",
+        "architecture.width",
+        "architecture.stemm",
+        "architecture.channels",
+        "method.bits",
+        "method.keep",
+        "training.epochs",
+        "training.optimizer",
+        "training.augment.pad_crop",
+        "devices",
+    }
+    assert errors["method.bits"].allowed == [1, 2, 4, 8]
+    assert errors["training.optimizer"].allowed == ["adam", "sgd"]
+    assert errors["training.epochs"].allowed == {"minimum": 1}
+    assert errors["classes"].allowed == {"minItems": 2}
+    assert "stem" in errors["architecture.stemm"].message
+    assert "device" in errors["devices"].message
+
+
+@pytest.mark.parametrize("method", [{"name": "fq4"}, {}, {"bits": 4}])
+def test_an_unknown_method_names_those_there_are(client: TestClient, method: dict[str, object]) -> None:
+    document = _check(client.post("/v1/jobs", json={**SPEC, "method": method}), 422, "validation_error")
+    assert [(error.field, error.allowed) for error in document.errors] == [
+        ("method.name", ["fp32", "fqt", "psq", "qat"])
+    ]
+
+
+def test_a_misspelt_query_parameter_is_refused(client: TestClient) -> None:
+    document = _check(client.post("/v1/jobs?dryrun=true", json=SPEC), 422, "validation_error")
+    assert document.errors[0].field == "dryrun"
+    assert "dry_run" in document.errors[0].message
+    assert client.get("/v1/jobs").json()["data"] == []
+
+
+def test_request_ids_come_back(client: TestClient) -> None:
+    assert client.get("/healthz", headers={"X-Request-ID": "abc-1"}).headers["x-request-id"] == "abc-1"
+    for unfit in ("a b", "x" * 200, "<script>"):
+        assert client.get("/healthz", headers={"X-Request-ID": unfit}).headers["x-request-id"].startswith("req_")
+
+
+def test_a_fault_of_the_service_shows_nothing_of_itself(app: FastAPI, client: TestClient) -> None:
+    @app.get("/healthz/broken")
+    def broken() -> None:
+        raise RuntimeError("secret detail")
+
+    response = client.get("/healthz/broken")
+    assert "secret" not in _check(response, 500, "internal_error").model_dump_json()
+    assert "Traceback" not in response.text
+
+
+def test_a_silent_database_is_told_as_such(app: FastAPI, client: TestClient) -> None:
+    @app.get("/healthz/broken")
+    def broken() -> None:
+        raise OperationalError("SELECT secret", {}, Exception("locked"))
+
+    response = client.get("/healthz/broken")
+    assert "secret" not in _check(response, 503, "unavailable").model_dump_json()
+    assert response.headers["retry-after"] == "2"
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "", "a b", "[::2]"]
+)
+def test_other_hosts_are_not_answered_for(client: TestClient, host: str) -> None:
+    _check(client.get("/healthz", headers={"Host": host}), 400, "host_not_allowed")
+
+
+@pytest.mark.parametrize("host", ["localhost:8000", "LOCALHOST", "127.0.0.1:1", "[::1]:80"])
+def test_own_hosts_are(client: TestClient, host: str) -> None:
+    assert client.get("/healthz", headers={"Host": host}).status_code == 200
+
+
+def test_no_page_elsewhere_may_read_an_answer(client: TestClient) -> None:
+    response = client.get("/v1/jobs", headers={"Origin": "https://evil.example"})
+    assert not [name for name in response.headers if name.startswith("access-control-")]
+    assert response.headers["x-content-type-options"] == "nosniff"
+
+
+def test_readiness(client: TestClient, doorbell: RecordingDoorbell) -> None:
+    client.headers.pop("Authorization")
+    assert client.get("/readyz").json() == {"status": "ready", "database": True, "broker": True, "worker": True}
+    doorbell.worker = False
+    assert client.get("/readyz").json()["worker"] is False
+    doorbell.broker = False
+    assert "broker" in _check(client.get("/readyz"), 503, "unavailable").detail
