@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import pairwise
 from typing import IO, Any
 
 from rich.console import Console, RenderableType
@@ -126,23 +127,16 @@ def duration_text(seconds: float | None) -> str:
     return f"{minutes // 60}:{minutes % 60:02d} h"
 
 
-def sparkline(values: Sequence[float], width: int = 24) -> str:
+def sparkline(values: Iterable[float], width: int = 24) -> str:
     """A curve in one line of block characters; each stands for the mean of its share of ``values``."""
-    if not values:
+    every = list(values)
+    if not every:
         return ""
-    buckets = (
-        [
-            values[
-                len(values) * index // width : max(len(values) * (index + 1) // width, len(values) * index // width + 1)
-            ]
-            for index in range(min(width, len(values)))
-        ]
-        if len(values) > width
-        else [[value] for value in values]
-    )
-    means = [sum(bucket) / len(bucket) for bucket in buckets]
-    low, high = min(means), max(means)
-    span = (high - low) or 1.0
+    count = min(width, len(every))
+    edges = [len(every) * index // count for index in range(count + 1)]
+    means = [sum(every[start:end]) / (end - start) for start, end in pairwise(edges)]
+    low = min(means)
+    span = (max(means) - low) or 1.0
     return "".join(_SPARKS[round((mean - low) / span * (len(_SPARKS) - 1))] for mean in means)
 
 

@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import httpx
+import pytest
+import typer
+
+from fqt_client import Client
+from fqt_client.cli import main, plugins, session
+from tests.client.fake import JOB_ID, Script, event, job, problem, stream
+
+PATH = f"/v1/jobs/{JOB_ID}"
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def fqt(script: Script, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run one command line against the scripted service."""
+    http, wait = httpx.MockTransport(script), script.waits.append
+    monkeypatch.setattr(session, "Client", lambda: Client("http://127.0.0.1:1", "fqt_test", http=http, sleep=wait))
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [])
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = main(arguments)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def _run_through(script: Script, state: str = "succeeded") -> None:
+    log = event(2, "log", message="training", started={"total_steps": 4, "epochs": 2})
+    steps = [event(2 + n, kind="step", step=n, epoch=n / 2, loss=1 / n, images_per_second=50.0) for n in range(1, 5)]
+    epoch = event(7, kind="epoch", step=4, epoch=2, train_loss=0.5, validation_accuracy=0.875)
+    warning = event(8, "warning", code="slow", message="the kernels are the slow ones")
+    last = event(9, "state", **{"from": "running", "to": state, "reason": "done"})
+    script.on(
+        "GET",
+        f"{PATH}/events/stream",
+        stream(event(1, "state", to="running"), log, *steps, epoch, warning, last, end=True),
+    )
+    error = {"code": "nan", "message": "the loss is not finite", "param": "training.learning_rate"}
+    times = {"started_at": "2026-01-02T03:04:05Z", "finished_at": "2026-01-02T03:05:12Z"}
+    script.on("GET", PATH, httpx.Response(200, json=job(state, error=error if state == "failed" else None, **times)))
+
+
+def test_watch_tells_epochs_warnings_and_the_outcome_in_plain_lines(fqt: Run, script: Script) -> None:
+    _run_through(script)
+    code, out, err = fqt("watch", JOB_ID)
+    assert code == 0
+    assert "step 4/4 · epoch 2.0/2 · loss" in out
+    assert "accuracy 87.5 % · 50 images/s" in out
+    assert "warning: the kernels are the slow ones" in out
+    assert out.splitlines()[-1].endswith("succeeded · 1:07 min · accuracy 87.5 %")
+    assert err == ""
+
+
+def test_watch_of_a_job_that_fails_ends_with_1_and_the_field(fqt: Run, script: Script) -> None:
+    _run_through(script, "failed")
+    code, out, _ = fqt("watch", JOB_ID)
+    assert code == 1
+    assert "training.learning_rate: the loss is not finite" in out.splitlines()[-1]
+
+
+def test_watch_as_json_lines_ends_with_the_job(fqt: Run, script: Script) -> None:
+    _run_through(script)
+    code, out, _ = fqt("watch", JOB_ID, "--json")
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [line["seq"] for line in lines[:-1]] == list(range(1, 10))
+    assert lines[-1]["object"] == "job"
+
+
+def test_ctrl_c_leaves_the_job_running_and_says_so(fqt: Run, script: Script) -> None:
+    _run_through(script)
+
+    def interrupt(_: httpx.Request) -> httpx.Response:
+        raise KeyboardInterrupt
+
+    script.on("GET", f"{PATH}/events/stream", interrupt)
+    code, _, err = fqt("watch", JOB_ID)
+    assert code == 130
+    assert f"the job goes on. Watch again: fqt watch {JOB_ID}" in err
+    assert not script.seen("POST", f"{PATH}/cancel")
+
+
+def test_submit_sends_what_the_options_say(fqt: Run, script: Script, tmp_path: Path) -> None:
+    script.on("POST", "/v1/jobs", httpx.Response(201, json=job("queued")))
+    script.on("GET", "/v1/jobs", httpx.Response(200, json={"data": [job("succeeded")], "has_more": False}))
+    spec = tmp_path / "spec.json"
+    spec.write_text('{"method": {"name": "qat", "weight_scale": "none"}, "training": {"seed": 1, "epochs": 2}}')
+    arguments = ["--dataset", "digits", "--method", "fqt", "--bits", "2", "--epochs", "3", "--classes", "5, 6"]
+    arguments += ["--width", "0.25", "--from", "last", "--set", "training.augment.pad_crop=2", "--set", "name=seven"]
+    code, out, _ = fqt("submit", *arguments, "--spec", str(spec))
+    assert code == 0
+    assert JOB_ID in out
+    assert json.loads(script.seen("POST", "/v1/jobs")[0].content) == {
+        "dataset": "digits",
+        "classes": ["5", "6"],
+        "method": {"name": "fqt", "bits": 2},  # another method: the options of the old one are gone
+        "architecture": {"name": "resnet18", "width": 0.25},
+        "training": {"seed": 1, "epochs": 3, "augment": {"pad_crop": 2}},
+        "initial_weights": JOB_ID,
+        "name": "seven",
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["submit", "--dataset", "digits", "--set", "epochs"], "'epochs' is not of the form PATH=VALUE"),
+        (["submit", "--dataset", "digits", "--set", "name.x=1", "--set", "name.x.y=1"], "x is no object"),
+        (["submit"], "name a data set, e.g. --dataset digits"),
+        (["submit", "--bogus"], "No such option"),
+        (["bogus"], "No such command 'bogus'"),
+        (["watch"], "Missing argument"),
+        (["jobs", "--limit", "0"], "--limit"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_2(fqt: Run, arguments: list[str], said: str) -> None:
+    code, out, err = fqt(*arguments)
+    assert code == 2
+    assert said in err
+    assert err.count("\n") == 1
+    assert "--help`" in err
+    assert out == ""
+
+
+def test_refusals_name_every_field_and_end_with_4(fqt: Run, script: Script) -> None:
+    faults = [
+        {"field": "training.epochs", "message": "too small", "allowed": {"minimum": 1}},
+        {"field": "b", "message": "x"},
+    ]
+    script.on("POST", "/v1/jobs", problem(422, "validation_error", "Some fields are wrong.", errors=faults))
+    code, out, err = fqt("submit", "--dataset", "digits")
+    assert (code, out) == (4, "")
+    assert err == "fqt: training.epochs: too small (allowed: at least 1); b: x\n"
+
+
+def test_a_key_that_is_not_accepted_comes_with_the_remedy(fqt: Run, script: Script) -> None:
+    script.on("GET", "/v1/jobs", problem(401, "unauthenticated", "A valid API key is needed."))
+    code, _, err = fqt("jobs")
+    assert code == 4
+    assert "FQT_API_KEY" in err
+
+
+def test_no_service_is_3(fqt: Run, script: Script) -> None:
+    script.on("GET", "/v1/jobs", httpx.ConnectError("connection refused"))
+    code, _, err = fqt("jobs", "--json")
+    assert code == 3
+    assert "cannot reach the service at http://127.0.0.1:1 (connection refused) — start it with `fqt up`" in err
+
+
+def test_a_fault_of_ours_is_told_in_one_line(fqt: Run, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    script.on("GET", "/v1/jobs", ZeroDivisionError("oh"))
+    code, _, err = fqt("jobs")
+    assert code == 70
+    assert err.startswith("fqt: ZeroDivisionError: oh")
+    assert err.count("\n") == 1
+    monkeypatch.setenv("FQT_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        fqt("jobs")
+
+
+def test_lists_are_tables_for_people_and_json_for_programs(fqt: Run, script: Script) -> None:
+    rows = [job("succeeded", name="first", result={"validation_accuracy": 0.5})]
+    script.on("GET", "/v1/jobs", httpx.Response(200, json={"data": rows, "has_more": False}))
+    _, out, _ = fqt("jobs")
+    assert out.splitlines()[0].split()[:3] == ["id", "name", "state"]
+    assert {JOB_ID, "first", "succeeded", "50.0"} <= set(out.splitlines()[1].split())
+    _, out, _ = fqt("jobs", "--json")
+    assert json.loads(out) == rows
+    script.on("GET", "/v1/jobs", httpx.Response(200, json={"data": [], "has_more": False}))
+    assert "fqt submit" in fqt("jobs")[1]
+    assert fqt("show", "last")[0] == 4
+
+
+def test_pages_are_read_on_only_as_far_as_needed(fqt: Run, script: Script) -> None:
+    script.on("GET", "/v1/jobs", httpx.Response(200, json={"data": [job()] * 3, "has_more": True}))
+    _, out, _ = fqt("jobs", "--limit", "5", "--json")
+    assert len(json.loads(out)) == 5
+    assert len(script.requests) == 2
+
+
+def test_logs_are_a_line_each_without_the_single_steps(fqt: Run, script: Script) -> None:
+    events = [
+        event(1, "state", **{"from": "queued", "to": "running", "reason": "claimed"}),
+        event(2, kind="step", step=1, loss=1.0),
+        event(3, kind="epoch", epoch=1, train_loss=0.25, validation_accuracy=0.75),
+        event(4, "log", message="hello"),
+        event(5, "artifact", kind="model", size=9),
+    ]
+    script.on("GET", f"{PATH}/events", httpx.Response(200, json={"data": events, "has_more": False}))
+    _, out, _ = fqt("logs", JOB_ID)
+    texts = [line.split(maxsplit=2)[2] for line in out.splitlines()]
+    assert texts == [
+        "queued → running (claimed)",
+        "epoch 1: loss 0.250, accuracy 75.0 %",
+        "hello",
+        "kind model, size 9",
+    ]
+
+
+def test_the_commands_of_plugins_are_merged(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    points = [
+        EntryPoint("good", "tests.client.test_cli:plugin", plugins.GROUP),
+        EntryPoint("none", "tests.client.test_cli:PATH", plugins.GROUP),
+        EntryPoint("broken", "no_such_module:app", plugins.GROUP),
+    ]
+    monkeypatch.setattr(plugins, "entry_points", lambda group: points)
+    assert main(["greet-all"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "hello from a plugin\n"
+    assert "no_such_module:app cannot be loaded" in captured.err
+    assert "tests.client.test_cli:PATH is no Typer app" in captured.err
+    assert main(["jobs", "--help"]) == 0
+    assert "the plugin's own" not in capsys.readouterr().out
+
+
+def test_help_and_version_need_no_service(fqt: Run) -> None:
+    for arguments in ([], ["--help"], ["datasets"], ["submit", "--help"]):
+        code, out, err = fqt(*arguments)
+        assert code == 0
+        assert "Usage" in out
+        assert err == ""
+    assert fqt("--version")[1].startswith("fqt 0.")
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    code = "import sys; from fqt_client.cli import main; sys.exit(main(['--help']))"
+    run = subprocess.run(
+        f'{sys.executable} -c "{code}" | true; exit ${{PIPESTATUS[0]}}',
+        shell=True,
+        executable="/bin/bash",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in run.stderr
+
+
+plugin = typer.Typer()
+
+
+@plugin.command()
+def greet_all() -> None:
+    print("hello from a plugin")
+
+
+@plugin.command()
+def jobs() -> None:
+    """The plugin's own: it must not replace the command that is there."""
