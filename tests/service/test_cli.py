@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import json
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from fqt_client import FqtClientError, NotFoundError
+from jobs import keys
+from jobs.settings import Settings
+from jobs.store import Store
+from service.cli import app
+from service.errors import StartError
+from service.parts import read_settings
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setenv("FQT_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.delenv("FQT_DATABASE_URL", raising=False)
+    return Settings()
+
+
+def _fqt(*arguments: str) -> Result:
+    result = CliRunner().invoke(app, arguments)
+    if isinstance(result.exception, FqtClientError):
+        raise result.exception
+    return result
+
+
+def _json(*arguments: str) -> Any:
+    result = _fqt(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.output)
+
+
+def test_the_life_of_a_key(settings: Settings) -> None:
+    assert _json("migrate")["migrated"] is True
+    made = _json("keys", "create", "--name", "a script", "--scopes", "read")
+    store = Store.open(settings)
+    with store.read() as connection:
+        key = keys.verify(connection, store.key_secret, made["key"])
+    assert key is not None
+    assert (key.id, key.scopes) == (made["id"], ["read"])
+    listed = _json("keys", "list")
+    assert [entry["id"] for entry in listed] == [made["id"]]
+    assert made["key"] not in json.dumps(listed)
+    assert _json("keys", "revoke", made["id"])["revoked_at"]
+    with store.read() as connection:
+        assert keys.verify(connection, store.key_secret, made["key"]) is None
+    store.close()
+    assert "revoked" in _fqt("keys", "list").output
+
+
+def test_keys_that_cannot_be(settings: Settings) -> None:
+    _fqt("migrate")
+    assert "allowed are read, write, admin" in " ".join(
+        _fqt("keys", "create", "--name", "x", "--scopes", "all").output.split()
+    )
+    with pytest.raises(NotFoundError, match="key_none"):
+        _fqt("keys", "revoke", "key_none")
+
+
+def test_migrating_twice_is_harmless_and_shows_no_password(settings: Settings) -> None:
+    assert "are up to date" in _fqt("migrate").output
+    assert "are up to date" in _fqt("migrate").output
+
+
+def test_a_database_that_is_not_there_is_said_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FQT_DATABASE_URL", "postgresql://fqt:hunter2@127.0.0.1:1/none")
+    with pytest.raises(StartError, match="the database cannot be used") as caught:
+        _fqt("migrate")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_secrets_are_made_once(tmp_path: Path) -> None:
+    folder = tmp_path / "secrets"
+    made = _json("secrets", str(folder), "--database-host", "db", "--broker-host", "bus")
+    assert "fqt_database_url" in made["written"]
+    before = (folder / "fqt_database_url").read_text()
+    assert "@db:5432/" in before
+    assert stat.S_IMODE((folder / "fqt_database_url").stat().st_mode) == 0o600
+    assert _json("secrets", str(folder), "--database-host", "db", "--broker-host", "bus")["written"] == []
+    assert (folder / "fqt_database_url").read_text() == before
+
+
+def test_wrong_settings_are_named_as_people_write_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FQT_SLOTS", "none")
+    monkeypatch.setenv("FQT_PORT", "99999")
+    with pytest.raises(StartError, match=r"FQT_PORT: .*FQT_SLOTS: ") as caught:
+        read_settings()
+    assert "\n" not in str(caught.value)
+
+
+def test_options_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FQT_SLOTS", "2")
+    assert read_settings(slots=None).slots == 2
+    assert read_settings(slots=3).slots == 3
+
+
+def test_the_commands_are_quick_to_load() -> None:
+    """`fqt --help` must not wait for what only a single command needs."""
+    heavy = {"torch", "numpy", "sqlalchemy", "celery", "fastapi", "sklearn", "PIL", "pydantic"}
+    code = f"import service.cli, sys; found = {heavy!r} & set(sys.modules); sys.exit(repr(found) if found else 0)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
