@@ -62,6 +62,7 @@ class CeleryDoorbell:
                 "socket_connect_timeout": _CONNECT_SECONDS,
                 "socket_timeout": 5.0,
                 "retry_on_timeout": False,
+                "max_retries": 0,
             },
         )
         self._instruments = instruments
@@ -79,8 +80,7 @@ class CeleryDoorbell:
         """Return whether the broker can be reached."""
         try:
             with self._celery.connection_for_write() as connection:
-                connection.connect()
-                connection.channel().close()  # a Redis channel pings when it is opened
+                connection.default_channel  # noqa: B018 - opening it connects and pings
         except Exception as error:  # noqa: BLE001 - each transport has exceptions of its own
             log.warning("broker cannot be reached", error=str(error))
             return False
