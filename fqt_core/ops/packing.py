@@ -19,9 +19,9 @@ def _pack_bits(bits: Tensor) -> Tensor:
     """Pack bool (..., C) into int64 words (..., ceil(C / 64)). Relies on little-endian byte order."""
     channels = bits.shape[-1]
     words = words_for(channels)
-    octets = functional.pad(bits.to(torch.uint8), (0, words * WORD_BITS - channels))
+    octets = functional.pad(bits.to(torch.uint8), (0, words * WORD_BITS - channels)).contiguous()
     octets = octets.view(*bits.shape[:-1], words * 8, 8)
-    packed = octets[..., 0].clone()
+    packed = octets[..., 0].clone(memory_format=torch.contiguous_format)
     for bit in range(1, 8):
         packed |= octets[..., bit] << bit
     return packed.view(torch.int64)

@@ -31,14 +31,18 @@ def group_rows(g: Tensor, dim: int) -> Tensor:
     return g.movedim(1, -1).flatten(1) if dim == 0 else g.transpose(0, 1).flatten(1)
 
 
-def power_of_two_scale(lo: Tensor, hi: Tensor) -> Tensor:
-    """An exact factor that keeps the reciprocal of a range finite and normal, float32.
+def range_mapping(lo: Tensor, hi: Tensor, levels: int) -> tuple[Tensor, Tensor]:
+    """Factors that take g - lo to [0, levels]: ``((g - lo) * scale) * inverse``, float32, each operation rounded by itself.
 
-    2**64 where hi - lo < 2**-60, 2**-64 where hi - lo > 2**60, else 1.
+    ``scale`` is an exact power of two that keeps the reciprocal of a range finite and normal: 2**64 where hi - lo < 2**-60,
+    2**-64 where hi - lo > 2**60, else 1. ``inverse`` is ``levels / ((hi - lo) * scale)``, 0 where hi <= lo.
     """
     extent = hi - lo
     scale = torch.where(extent < 2.0**-60, 2.0**64, 1.0)
-    return torch.where(extent > 2.0**60, 2.0**-64, scale).to(torch.float32)
+    scale = torch.where(extent > 2.0**60, 2.0**-64, scale).to(torch.float32)
+    # A number divided by a tensor would be a reciprocal and a product, rounded twice.
+    quotient = torch.full_like(extent, float(levels)) / (extent * scale)
+    return scale, torch.where(hi > lo, quotient, 0.0)
 
 
 def _group_range_fake(g: Tensor, dim: int) -> tuple[Tensor, Tensor]:
@@ -74,8 +78,8 @@ def group_moments(g: Tensor, dim: int, lo: Tensor, hi: Tensor) -> tuple[Tensor, 
     variance; as the range R of n elements is at most 2·sqrt(n)·σ, that is less than one part in a thousand for up to
     2**23 elements.
 
-    The float32 arithmetic is fixed: s from :func:`power_of_two_scale`, ``inv = 65535 / ((hi - lo) * s)`` (0 if hi <=
-    lo), ``i = min(rint(((g - lo) * s) * inv), 65535)``, ties to even.
+    The float32 arithmetic is fixed: ``i = min(max(rint(v), 0), 65535)``, ties to even, where v is g as
+    :func:`range_mapping` maps it.
 
     Args:
         g: float32 (N, D, *), finite, not empty, fewer than 2**31 elements per group.
@@ -90,8 +94,7 @@ def group_moments(g: Tensor, dim: int, lo: Tensor, hi: Tensor) -> tuple[Tensor, 
         lo.shape == hi.shape == (g.shape[dim],), f"lo and hi must have one entry for each of the {g.shape[dim]} groups"
     )
     rows = group_rows(g, dim)
-    scale = power_of_two_scale(lo, hi)
-    inverse = torch.where(hi > lo, MOMENT_LEVELS / ((hi - lo) * scale), 0.0)
+    scale, inverse = range_mapping(lo, hi, MOMENT_LEVELS)
     places = ((rows - lo[:, None]) * scale[:, None]) * inverse[:, None]
     integers = places.round().clamp(0, MOMENT_LEVELS).to(torch.int64)
     return integers.sum(1), (integers * integers).sum(1)

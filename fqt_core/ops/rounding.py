@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fqt_core.ops.geometry import check
-from fqt_core.ops.ranges import check_gradient, group_rows, power_of_two_scale
+from fqt_core.ops.ranges import check_gradient, group_rows, range_mapping
 from fqt_core.ops.registry import operation
 from fqt_core.random import PhiloxKey, uniform
 
@@ -80,10 +80,9 @@ def quantize_groups(
     rows = group_rows(g.index_select(dim, index), dim)
     size = rows.shape[1]
     check(g.shape[dim] * -(-size // 4) <= 1 << 32, "the gradient has more elements than one random sequence")
-    levels = float((1 << bits) - 1)
-    scale = power_of_two_scale(lo, hi)
-    inverse = torch.where(hi > lo, levels / ((hi - lo) * scale), 0.0)
-    value = (((rows - lo[:, None]) * scale[:, None]) * inverse[:, None]).clamp(0.0, levels)
+    levels = (1 << bits) - 1
+    scale, inverse = range_mapping(lo, hi, levels)
+    value = (((rows - lo[:, None]) * scale[:, None]) * inverse[:, None]).clamp(0, levels)
     u = uniform(PhiloxKey(seed, step, layer, purpose), index, size)
     codes = (value + u).floor().clamp(max=levels).to(torch.uint8)
     shape = (*g.shape[2:], g.shape[1]) if dim == 0 else (g.shape[0], *g.shape[2:])

@@ -1,0 +1,11 @@
+// Declares every kernel of the table as fqt::<isa>::<operation>(arguments, threads).
+#pragma once
+
+#include "arguments.h"
+
+#define FQT_KERNEL(operation, arguments, isa)                                \
+  namespace fqt::isa {                                                       \
+  void operation(const arguments& a, const Threads& threads);                \
+  }
+#include "../kernels.inc"
+#undef FQT_KERNEL

@@ -1,0 +1,198 @@
+// convT(q, Wb) for the kept samples: for each input pixel and channel, a sum over (tap, output channel).
+//
+// Vector lanes are output channels d, which lie side by side in the codes. Weights become byte masks, laid out as
+// [group][channel][tap][d], d padded to whole vectors with zeros; codes are repacked as [pixel][group][d], padded alike.
+// Four input channels share each load of codes.
+#include "../kernels.h"
+#include "bytes.h"
+
+namespace fqt {
+namespace {
+
+constexpr int64_t shared = 4;  // input channels per load of codes
+
+struct Layout {
+  int64_t taps, channels, outputs, padded;  // channels and outputs of one group
+
+  explicit Layout(const ConvShape& s)
+      : taps(s.kernel_height * s.kernel_width),
+        channels(s.channels / s.groups),
+        outputs(s.outputs / s.groups),
+        padded(round_up(outputs, byte_lanes)) {}
+};
+
+void expand_weights(const InputGradientArguments& a, const Layout& l, uint8_t* masks) {
+  const int64_t words = ceil_div(l.channels, 64), rows = round_up(l.channels, shared);
+  for (int64_t d = 0; d < a.shape.outputs; ++d) {
+    const int64_t g = d / l.outputs;
+    for (int64_t t = 0; t < l.taps; ++t) {
+      const uint64_t* bits = a.weight + (d * l.taps + t) * words;
+      uint8_t* out = masks + (g * rows * l.taps + t) * l.padded + d % l.outputs;
+      for (int64_t c = 0; c < l.channels; ++c) {
+        out[c * l.taps * l.padded] = static_cast<uint8_t>(-static_cast<int>(bits[c / 64] >> (c % 64) & 1));
+      }
+    }
+  }
+}
+
+// One tap that reaches an input pixel: its number and the codes of the output pixel it comes from.
+struct Source {
+  int64_t tap;
+  const uint8_t* codes;
+  int32_t total;
+};
+
+struct Accumulators {
+  Shorts wide[shared] = {};
+  int64_t terms = 0;
+  int64_t result[shared] = {};
+
+  void flush() {
+    for (int64_t c = 0; c < shared; ++c) {
+      result[c] += sum(wide[c]);
+      wide[c] = Shorts{};
+    }
+    terms = 0;
+  }
+};
+
+// Adds Σ q AND m over all sources and d, for `shared` consecutive channels.
+void masked_sums(const Source* sources, int64_t count, const uint8_t* masks, const Layout& l, const Planes& planes,
+                 int64_t* result) {
+  const int64_t row = l.taps * l.padded, step = planes.in_byte * byte_lanes;
+  Accumulators sums;
+  for (int64_t s = 0; s < count; ++s) {
+    const uint8_t* q = sources[s].codes;
+    const uint8_t* m = masks + sources[s].tap * l.padded;
+    for (int64_t first = 0; first < l.padded; first += step) {
+      const int64_t end = smaller(l.padded, first + step);
+      Bytes s0{}, s1{}, s2{}, s3{};
+      for (int64_t d = first; d < end; d += byte_lanes) {
+        const Bytes v = load_bytes(q + d);
+        s0 += v & load_bytes(m + d);
+        s1 += v & load_bytes(m + row + d);
+        s2 += v & load_bytes(m + 2 * row + d);
+        s3 += v & load_bytes(m + 3 * row + d);
+      }
+      // A lane of 16 bits takes two bytes, each below 256.
+      if (++sums.terms == 128) sums.flush();
+      sums.wide[0] += even_bytes(s0) + odd_bytes(s0);
+      sums.wide[1] += even_bytes(s1) + odd_bytes(s1);
+      sums.wide[2] += even_bytes(s2) + odd_bytes(s2);
+      sums.wide[3] += even_bytes(s3) + odd_bytes(s3);
+    }
+  }
+  sums.flush();
+  for (int64_t c = 0; c < shared; ++c) result[c] = sums.result[c];
+}
+
+// Codes of one sample as planes [plane][pixel][group][padded], and their sums [pixel][group].
+struct Sample {
+  Buffer<uint8_t> parts;
+  Buffer<int32_t> totals;
+  int64_t plane_size;
+
+  Sample(const ConvShape& s, const Layout& l, const Planes& planes)
+      : parts(planes.count * s.out_height * s.out_width * s.groups * l.padded),
+        totals(s.out_height * s.out_width * s.groups),
+        plane_size(s.out_height * s.out_width * s.groups * l.padded) {}
+
+  void load(const uint8_t* codes, const ConvShape& s, const Layout& l, const Planes& planes) {
+    for (int64_t i = 0; i < s.out_height * s.out_width * s.groups; ++i) {
+      int32_t total = 0;
+      for (int64_t d = 0; d < l.outputs; ++d) total += codes[i * l.outputs + d];
+      totals[i] = total;
+      for (int64_t plane = 0; plane < planes.count; ++plane) {
+        uint8_t* out = parts.get() + plane * plane_size + i * l.padded;
+        for (int64_t d = 0; d < l.outputs; ++d) out[d] = planes.part(codes[i * l.outputs + d], plane);
+      }
+    }
+  }
+};
+
+// The output position whose tap lands on input position `at`, or -1.
+inline int64_t source_of(int64_t at, int64_t tap, int64_t axis, const ConvShape& s, int64_t out_size) {
+  const int64_t offset = at + s.padding[axis] - tap * s.dilation[axis];
+  if (offset < 0 || offset % s.stride[axis] != 0) return -1;
+  const int64_t position = offset / s.stride[axis];
+  return position < out_size ? position : -1;
+}
+
+struct Row {
+  Buffer<Source> sources;  // [w][up to taps]
+  Buffer<int64_t> count;   // [w]
+
+  Row(const ConvShape& s, const Layout& l) : sources(s.width * l.taps), count(s.width) {}
+
+  void find(const ConvShape& s, const Layout& l, const Sample& sample, int64_t h, int64_t group) {
+    for (int64_t w = 0; w < s.width; ++w) {
+      count[w] = 0;
+      for (int64_t kh = 0; kh < s.kernel_height; ++kh) {
+        const int64_t oh = source_of(h, kh, 0, s, s.out_height);
+        if (oh < 0) continue;
+        for (int64_t kw = 0; kw < s.kernel_width; ++kw) {
+          const int64_t ow = source_of(w, kw, 1, s, s.out_width);
+          if (ow < 0) continue;
+          const int64_t at = (oh * s.out_width + ow) * s.groups + group;
+          sources[w * l.taps + count[w]++] = {kh * s.kernel_width + kw, sample.parts.get() + at * l.padded,
+                                              sample.totals[at]};
+        }
+      }
+    }
+  }
+};
+
+void input_row(const InputGradientArguments& a, const Layout& l, const Planes& planes, const uint8_t* masks,
+               const Sample& sample, int64_t n, int64_t h, Row& row) {
+  const ConvShape& s = a.shape;
+  const int64_t rows = round_up(l.channels, shared);
+  for (int64_t g = 0; g < s.groups; ++g) {
+    row.find(s, l, sample, h, g);
+    for (int64_t c = 0; c < l.channels; c += shared) {
+      const uint8_t* m = masks + (g * rows + c) * l.taps * l.padded;
+      const int64_t channels = smaller(shared, l.channels - c);
+      for (int64_t w = 0; w < s.width; ++w) {
+        Source* sources = row.sources.get() + w * l.taps;
+        int64_t total = 0, low[shared], high[shared] = {};
+        for (int64_t i = 0; i < row.count[w]; ++i) total += sources[i].total;
+        masked_sums(sources, row.count[w], m, l, planes, low);
+        if (planes.count == 2) {
+          for (int64_t i = 0; i < row.count[w]; ++i) sources[i].codes += sample.plane_size;
+          masked_sums(sources, row.count[w], m, l, planes, high);
+          for (int64_t i = 0; i < row.count[w]; ++i) sources[i].codes -= sample.plane_size;
+        }
+        for (int64_t i = 0; i < channels; ++i) {
+          const int64_t at = ((n * s.channels + g * l.channels + c + i) * s.height + h) * s.width + w;
+          a.result[at] = static_cast<int32_t>(2 * (low[i] + 16 * high[i]) - total);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+
+namespace portable {
+
+void conv2d_input_gradient(const InputGradientArguments& a, const Threads& threads) {
+  const ConvShape& s = a.shape;
+  const Layout l(s);
+  const int64_t size = s.out_height * s.out_width * s.outputs;
+  const Planes planes(a.codes, s.samples * size);
+  const Buffer<uint8_t> masks(s.groups * round_up(l.channels, shared) * l.taps * l.padded);
+  expand_weights(a, l, masks.get());
+  parallel(threads, s.samples * s.height, 4, [&](int64_t begin, int64_t end) {
+    Sample sample(s, l, planes);
+    Row row(s, l);
+    int64_t loaded = -1;
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t n = i / s.height;
+      if (n != loaded) sample.load(a.codes + n * size, s, l, planes);
+      loaded = n;
+      input_row(a, l, planes, masks.get(), sample, n, i % s.height, row);
+    }
+  });
+}
+
+}  // namespace portable
+}  // namespace fqt

@@ -1,0 +1,61 @@
+// Small helpers of the kernels. Everything here has internal linkage: a file compiled for a newer instruction set must not
+// hand its copy of an inline function to the rest of the program.
+#pragma once
+
+#include <cstring>
+
+#include "arguments.h"
+
+namespace fqt {
+namespace {
+
+template <typename T>
+class Buffer {
+ public:
+  explicit Buffer(int64_t count) : data_(static_cast<T*>(allocate(sizeof(T) * static_cast<size_t>(count)))) {}
+  ~Buffer() { release(data_); }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  T* get() const { return data_; }
+  T& operator[](int64_t i) const { return data_[i]; }
+
+ private:
+  T* data_;
+};
+
+template <typename Function>
+inline void parallel(const Threads& threads, int64_t count, int64_t grain, Function function) {
+  if (count <= 0) return;
+  threads.run(
+      count, grain,
+      [](void* context, int64_t begin, int64_t end) { (*static_cast<Function*>(context))(begin, end); }, &function);
+}
+
+constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+constexpr int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+constexpr int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+
+// Bits [first, first + count) of packed words, count <= 64, moved down to bit 0.
+inline uint64_t extract_bits(const uint64_t* words, int64_t first, int64_t count) {
+  const int64_t word = first / 64, shift = first % 64;
+  uint64_t bits = words[word] >> shift;
+  if (shift != 0 && shift + count > 64) bits |= words[word + 1] << (64 - shift);
+  return count == 64 ? bits : bits & ((uint64_t{1} << count) - 1);
+}
+
+// Positions o of an output axis for which o * stride - padding + tap * dilation lies inside [0, size): [begin, end).
+struct Interval {
+  int64_t begin, end;
+};
+
+inline Interval outputs_inside(int64_t tap_offset, int64_t stride, int64_t size, int64_t out_size) {
+  // tap_offset = tap * dilation - padding
+  const int64_t begin = tap_offset >= 0 ? 0 : ceil_div(-tap_offset, stride);
+  const int64_t last = size - 1 - tap_offset;
+  const int64_t end = last < 0 ? 0 : smaller(out_size, last / stride + 1);
+  return {smaller(begin, larger(end, 0)), larger(end, 0)};
+}
+
+}  // namespace
+}  // namespace fqt

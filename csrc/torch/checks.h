@@ -1,0 +1,97 @@
+// What the rim refuses before a kernel sees a pointer, and what it hands over.
+#pragma once
+
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/util/Exception.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace fqt {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+template <typename T>
+struct TypeOf;
+template <>
+struct TypeOf<float> {
+  static constexpr ScalarType value = ScalarType::Float;
+  static constexpr const char* name = "float32";
+};
+template <>
+struct TypeOf<int64_t> {
+  static constexpr ScalarType value = ScalarType::Long;
+  static constexpr const char* name = "int64";
+};
+template <>
+struct TypeOf<uint8_t> {
+  static constexpr ScalarType value = ScalarType::Byte;
+  static constexpr const char* name = "uint8";
+};
+
+// A CPU tensor of the element type T, made contiguous if it is not.
+template <typename T>
+inline Tensor input(const char* name, const Tensor& tensor) {
+  STD_TORCH_CHECK(tensor.is_cpu(), name, " must be on the CPU");
+  STD_TORCH_CHECK(tensor.scalar_type() == TypeOf<T>::value, name, " must be ", TypeOf<T>::name);
+  return tensor.is_contiguous() ? tensor : torch::stable::contiguous(tensor);
+}
+
+inline void check_dim(const char* name, const Tensor& tensor, int64_t dim) {
+  STD_TORCH_CHECK(tensor.dim() == dim, name, " must have ", dim, " dimensions, got ", tensor.dim());
+}
+
+inline void check_size(const char* name, const Tensor& tensor, int64_t axis, int64_t size) {
+  STD_TORCH_CHECK(tensor.size(axis) == size, name, " must have size ", size, " along dimension ", axis, ", got ",
+                  tensor.size(axis));
+}
+
+inline int64_t words_for(int64_t channels) { return (channels + 63) / 64; }
+
+inline void check_words(const char* name, const Tensor& words, int64_t dim, int64_t channels) {
+  check_dim(name, words, dim);
+  STD_TORCH_CHECK(channels >= 0 && words.size(dim - 1) == words_for(channels), name, " must have ",
+                  words_for(channels), " words for ", channels, " channels, got ", words.size(dim - 1));
+}
+
+inline void check_vector(const char* name, const Tensor& tensor, int64_t size) {
+  check_dim(name, tensor, 1);
+  check_size(name, tensor, 0, size);
+}
+
+// Every entry is in [0, size).
+inline void check_index(const Tensor& index, int64_t size) {
+  check_dim("index", index, 1);
+  const auto* entries = static_cast<const int64_t*>(index.const_data_ptr());
+  for (int64_t i = 0; i < index.size(0); ++i) {
+    STD_TORCH_CHECK(entries[i] >= 0 && entries[i] < size, "index must be at least 0 and below ", size, ", got ",
+                    entries[i]);
+  }
+}
+
+// A sum of this many products of 8-bit codes with ±1 must fit 32 bits.
+inline void check_products(int64_t terms) {
+  STD_TORCH_CHECK(terms <= INT32_MAX / 255, terms,
+                  " products of 8-bit codes do not fit 32-bit sums; use a smaller batch");
+}
+
+inline void check_key(const char* name, int64_t value, int bits) {
+  STD_TORCH_CHECK(value >= 0 && (bits == 63 || value < int64_t{1} << bits), name, " must be at least 0 and below 2**",
+                  bits, ", got ", value);
+}
+
+template <typename T>
+inline const T* data_of(const Tensor& tensor) {
+  return static_cast<const T*>(tensor.const_data_ptr());
+}
+
+template <typename T>
+inline T* result_of(const Tensor& tensor) {
+  return static_cast<T*>(tensor.mutable_data_ptr());
+}
+
+}  // namespace fqt

@@ -1,0 +1,17 @@
+// Registers every kernel of the table with torch, as `fqt_native::<operation>.<isa>`.
+#include "../cpu/kernels.h"
+#include "rim.h"
+
+STABLE_TORCH_LIBRARY(fqt_native, m) {
+#define FQT_KERNEL(operation, arguments, isa)                                          \
+  m.def((std::string(#operation "." #isa) + fqt::rim::schema_##operation).c_str());
+#include "../kernels.inc"
+#undef FQT_KERNEL
+}
+
+STABLE_TORCH_LIBRARY_IMPL(fqt_native, CPU, m) {
+#define FQT_KERNEL(operation, arguments, isa)                                          \
+  m.impl(#operation "." #isa, TORCH_BOX((&fqt::rim::operation<&fqt::isa::operation>)));
+#include "../kernels.inc"
+#undef FQT_KERNEL
+}

@@ -1,0 +1,256 @@
+// Between torch and the kernels: one function per operation, which checks its arguments, allocates results and calls the
+// kernel that it is instantiated with. Schemas are those of fqt_core/ops (a test compares them).
+#pragma once
+
+#include <tuple>
+
+#include "../cpu/arguments.h"
+#include "checks.h"
+
+namespace fqt::rim {
+
+using Sizes = std::vector<int64_t>;
+
+inline const Threads threads{[](int64_t count, int64_t grain, Threads::Body body, void* context) {
+  torch::stable::parallel_for(0, count, grain, [=](int64_t begin, int64_t end) { body(context, begin, end); });
+}};
+
+// (N, C, *) as samples, channels and pixels.
+struct Extent {
+  int64_t samples, channels, pixels;
+
+  explicit Extent(const char* name, const Tensor& x) {
+    STD_TORCH_CHECK(x.dim() >= 2, name, " must have at least 2 dimensions, got ", x.dim());
+    samples = x.size(0);
+    channels = x.size(1);
+    pixels = 1;
+    for (int64_t i = 2; i < x.dim(); ++i) pixels *= x.size(i);
+  }
+};
+
+inline Tensor new_tensor(const Tensor& like, const Sizes& sizes, ScalarType type) {
+  return torch::stable::new_empty(like, sizes, type);
+}
+
+// (N, C, *) to (N, *, last).
+inline Sizes channels_last(const Tensor& x, int64_t last) {
+  Sizes sizes{x.size(0)};
+  for (int64_t i = 2; i < x.dim(); ++i) sizes.push_back(x.size(i));
+  sizes.push_back(last);
+  return sizes;
+}
+
+constexpr const char* schema_pack_sign = "(Tensor x) -> Tensor";
+template <auto kernel>
+Tensor pack_sign(Tensor x_) {
+  const Tensor x = input<float>("x", x_);
+  const Extent e("x", x);
+  Tensor sign = new_tensor(x, channels_last(x, words_for(e.channels)), ScalarType::Long);
+  kernel({data_of<float>(x), result_of<uint64_t>(sign), nullptr, e.samples, e.channels, e.pixels}, threads);
+  return sign;
+}
+
+constexpr const char* schema_pack_sign_window = "(Tensor x) -> (Tensor, Tensor)";
+template <auto kernel>
+std::tuple<Tensor, Tensor> pack_sign_window(Tensor x_) {
+  const Tensor x = input<float>("x", x_);
+  const Extent e("x", x);
+  const Sizes sizes = channels_last(x, words_for(e.channels));
+  Tensor sign = new_tensor(x, sizes, ScalarType::Long), window = new_tensor(x, sizes, ScalarType::Long);
+  kernel({data_of<float>(x), result_of<uint64_t>(sign), result_of<uint64_t>(window), e.samples, e.channels, e.pixels},
+         threads);
+  return {sign, window};
+}
+
+constexpr const char* schema_unpack_sign = "(Tensor words, int channels) -> Tensor";
+template <auto kernel>
+Tensor unpack_sign(Tensor words_, int64_t channels) {
+  const Tensor words = input<int64_t>("words", words_);
+  STD_TORCH_CHECK(words.dim() >= 2, "words must have at least 2 dimensions, got ", words.dim());
+  check_words("words", words, words.dim(), channels);
+  Sizes sizes{words.size(0), channels};
+  int64_t pixels = 1;
+  for (int64_t i = 1; i + 1 < words.dim(); ++i) {
+    sizes.push_back(words.size(i));
+    pixels *= words.size(i);
+  }
+  Tensor signs = new_tensor(words, sizes, ScalarType::Float);
+  kernel({data_of<uint64_t>(words), result_of<float>(signs), words.size(0), channels, pixels}, threads);
+  return signs;
+}
+
+constexpr const char* schema_apply_window = "(Tensor gradient, Tensor window) -> Tensor";
+template <auto kernel>
+Tensor apply_window(Tensor gradient_, Tensor window_) {
+  const Tensor gradient = input<float>("gradient", gradient_), window = input<int64_t>("window", window_);
+  const Extent e("gradient", gradient);
+  const Sizes expected = channels_last(gradient, words_for(e.channels));
+  check_words("window", window, gradient.dim(), e.channels);
+  for (size_t i = 0; i < expected.size(); ++i) check_size("window", window, static_cast<int64_t>(i), expected[i]);
+  Tensor result = torch::stable::empty_like(gradient);
+  kernel({data_of<float>(gradient), data_of<uint64_t>(window), result_of<float>(result), e.samples, e.channels, e.pixels},
+         threads);
+  return result;
+}
+
+// The geometry of a convolution of (samples, channels, height, width) with (outputs, kernel); refuses what none has.
+inline ConvShape conv_shape(const Sizes& in, int64_t outputs, const Sizes& kernel, const Sizes& stride,
+                            const Sizes& padding, const Sizes& dilation, int64_t groups) {
+  ConvShape s{in[0], in[1], in[2], in[3], outputs, kernel[0], kernel[1], {}, {}, {}, groups, 0, 0};
+  int64_t out[2];
+  for (size_t i = 0; i < 2; ++i) {
+    STD_TORCH_CHECK(stride[i] >= 1 && padding[i] >= 0 && dilation[i] >= 1 && kernel[i] >= 1,
+                    "stride, dilation and kernel must be at least 1, padding at least 0");
+    s.stride[i] = stride[i];
+    s.padding[i] = padding[i];
+    s.dilation[i] = dilation[i];
+    const int64_t room = in[i + 2] + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1;
+    STD_TORCH_CHECK(room >= 0, "the kernel does not fit an input of ", in[2], "x", in[3], " pixels");
+    out[i] = room / stride[i] + 1;
+  }
+  STD_TORCH_CHECK(groups >= 1 && s.channels % groups == 0 && outputs % groups == 0, "groups=", groups,
+                  " must divide the ", s.channels, " input and ", outputs, " output channels");
+  s.out_height = out[0];
+  s.out_width = out[1];
+  return s;
+}
+
+constexpr const char* schema_binary_conv2d =
+    "(Tensor x, Tensor weight, int channels, int[2] stride, int[2] padding, int[2] dilation, int groups) -> Tensor";
+template <auto kernel>
+Tensor binary_conv2d(Tensor x_, Tensor weight_, int64_t channels, Sizes stride, Sizes padding, Sizes dilation,
+                     int64_t groups) {
+  const Tensor x = input<int64_t>("x", x_), weight = input<int64_t>("weight", weight_);
+  check_words("x", x, 4, channels);
+  check_dim("weight", weight, 4);
+  const ConvShape s = conv_shape({x.size(0), channels, x.size(1), x.size(2)}, weight.size(0),
+                                 {weight.size(1), weight.size(2)}, stride, padding, dilation, groups);
+  check_words("weight", weight, 4, channels / groups);
+  Tensor y = new_tensor(x, {s.samples, s.outputs, s.out_height, s.out_width}, ScalarType::Int);
+  kernel({s, data_of<uint64_t>(x), data_of<uint64_t>(weight), result_of<int32_t>(y)}, threads);
+  return y;
+}
+
+constexpr const char* schema_binary_linear = "(Tensor x, Tensor weight, int features) -> Tensor";
+template <auto kernel>
+Tensor binary_linear(Tensor x_, Tensor weight_, int64_t features) {
+  const Tensor x = input<int64_t>("x", x_), weight = input<int64_t>("weight", weight_);
+  check_words("x", x, 2, features);
+  check_words("weight", weight, 2, features);
+  const ConvShape s = conv_shape({x.size(0), features, 1, 1}, weight.size(0), {1, 1}, {1, 1}, {0, 0}, {1, 1}, 1);
+  Tensor y = new_tensor(x, {s.samples, s.outputs}, ScalarType::Int);
+  kernel({s, data_of<uint64_t>(x), data_of<uint64_t>(weight), result_of<int32_t>(y)}, threads);
+  return y;
+}
+
+inline Gradient gradient_of(const Tensor& g, int64_t dim) {
+  const Extent e("the gradient", g);
+  STD_TORCH_CHECK(dim == 0 || dim == 1, "groups lie along dimension 0 or 1, got ", dim);
+  STD_TORCH_CHECK(g.numel() > 0, "the gradient is empty");
+  return {data_of<float>(g), e.samples, e.channels, e.pixels, dim};
+}
+
+constexpr const char* schema_group_range = "(Tensor g, int dim) -> (Tensor, Tensor)";
+template <auto kernel>
+std::tuple<Tensor, Tensor> group_range(Tensor g_, int64_t dim) {
+  const Tensor g = input<float>("the gradient", g_);
+  const Gradient gradient = gradient_of(g, dim);
+  Tensor lo = new_tensor(g, {g.size(dim)}, ScalarType::Float), hi = new_tensor(g, {g.size(dim)}, ScalarType::Float);
+  kernel({gradient, result_of<float>(lo), result_of<float>(hi)}, threads);
+  return {lo, hi};
+}
+
+constexpr const char* schema_group_moments = "(Tensor g, int dim, Tensor lo, Tensor hi) -> (Tensor, Tensor)";
+template <auto kernel>
+std::tuple<Tensor, Tensor> group_moments(Tensor g_, int64_t dim, Tensor lo_, Tensor hi_) {
+  const Tensor g = input<float>("the gradient", g_), lo = input<float>("lo", lo_), hi = input<float>("hi", hi_);
+  const Gradient gradient = gradient_of(g, dim);
+  check_vector("lo", lo, g.size(dim));
+  check_vector("hi", hi, g.size(dim));
+  Tensor first = new_tensor(g, {g.size(dim)}, ScalarType::Long), second = new_tensor(g, {g.size(dim)}, ScalarType::Long);
+  kernel({gradient, data_of<float>(lo), data_of<float>(hi), result_of<int64_t>(first), result_of<int64_t>(second)},
+         threads);
+  return {first, second};
+}
+
+constexpr const char* schema_quantize_groups =
+    "(Tensor g, int dim, Tensor index, Tensor lo, Tensor hi, int bits, int seed, int step, int layer, int purpose)"
+    " -> Tensor";
+template <auto kernel>
+Tensor quantize_groups(Tensor g_, int64_t dim, Tensor index_, Tensor lo_, Tensor hi_, int64_t bits, int64_t seed,
+                       int64_t step, int64_t layer, int64_t purpose) {
+  const Tensor g = input<float>("the gradient", g_), index = input<int64_t>("index", index_);
+  const Tensor lo = input<float>("lo", lo_), hi = input<float>("hi", hi_);
+  const Gradient gradient = gradient_of(g, dim);
+  STD_TORCH_CHECK(bits >= 1 && bits <= 8, "bits must be 1 to 8, got ", bits);
+  check_index(index, g.size(dim));
+  const int64_t kept = index.size(0), size = g.numel() / g.size(dim);
+  check_vector("lo", lo, kept);
+  check_vector("hi", hi, kept);
+  check_key("seed", seed, 63);
+  check_key("step", step, 32);
+  check_key("layer", layer, 32);
+  check_key("purpose", purpose, 32);
+  STD_TORCH_CHECK(g.size(dim) * ((size + 3) / 4) <= int64_t{1} << 32,
+                  "the gradient has more elements than one random sequence");
+  Sizes sizes{kept};
+  if (dim == 1) sizes.push_back(g.size(0));
+  for (int64_t i = 2; i < g.dim(); ++i) sizes.push_back(g.size(i));
+  if (dim == 0) sizes.push_back(g.size(1));
+  Tensor codes = new_tensor(g, sizes, ScalarType::Byte);
+  const auto low = static_cast<uint32_t>(seed), high = static_cast<uint32_t>(seed >> 32);
+  kernel({gradient, data_of<int64_t>(index), kept, data_of<float>(lo), data_of<float>(hi),
+          static_cast<int32_t>((1 << bits) - 1), {low, high}, static_cast<uint32_t>(step), static_cast<uint32_t>(layer),
+          static_cast<uint32_t>(purpose), result_of<uint8_t>(codes)},
+         threads);
+  return codes;
+}
+
+constexpr const char* schema_conv2d_input_gradient =
+    "(Tensor codes, Tensor weight, int channels, int[2] input_size, int[2] stride, int[2] padding, int[2] dilation,"
+    " int groups) -> Tensor";
+template <auto kernel>
+Tensor conv2d_input_gradient(Tensor codes_, Tensor weight_, int64_t channels, Sizes input_size, Sizes stride,
+                             Sizes padding, Sizes dilation, int64_t groups) {
+  const Tensor codes = input<uint8_t>("codes", codes_), weight = input<int64_t>("weight", weight_);
+  check_dim("codes", codes, 4);
+  check_dim("weight", weight, 4);
+  const ConvShape s = conv_shape({codes.size(0), channels, input_size[0], input_size[1]}, weight.size(0),
+                                 {weight.size(1), weight.size(2)}, stride, padding, dilation, groups);
+  check_words("weight", weight, 4, channels / groups);
+  check_size("codes", codes, 1, s.out_height);
+  check_size("codes", codes, 2, s.out_width);
+  check_size("codes", codes, 3, s.outputs);
+  check_products(s.outputs / groups * s.kernel_height * s.kernel_width);
+  Tensor result = new_tensor(codes, {s.samples, s.channels, s.height, s.width}, ScalarType::Int);
+  kernel({s, data_of<uint8_t>(codes), data_of<uint64_t>(weight), result_of<int32_t>(result)}, threads);
+  return result;
+}
+
+constexpr const char* schema_conv2d_weight_gradient =
+    "(Tensor x, Tensor codes, Tensor index, int channels, int outputs, int[2] kernel_size, int[2] stride,"
+    " int[2] padding, int[2] dilation, int groups) -> Tensor";
+template <auto kernel>
+Tensor conv2d_weight_gradient(Tensor x_, Tensor codes_, Tensor index_, int64_t channels, int64_t outputs,
+                              Sizes kernel_size, Sizes stride, Sizes padding, Sizes dilation, int64_t groups) {
+  const Tensor x = input<int64_t>("x", x_), codes = input<uint8_t>("codes", codes_);
+  const Tensor index = input<int64_t>("index", index_);
+  check_words("x", x, 4, channels);
+  check_dim("codes", codes, 4);
+  const ConvShape s = conv_shape({x.size(0), channels, x.size(1), x.size(2)}, outputs, kernel_size, stride, padding,
+                                 dilation, groups);
+  check_index(index, outputs);
+  check_size("index", index, 0, codes.size(0));
+  check_size("codes", codes, 1, s.samples);
+  check_size("codes", codes, 2, s.out_height);
+  check_size("codes", codes, 3, s.out_width);
+  check_products(s.samples * s.out_height * s.out_width);
+  Tensor result =
+      new_tensor(codes, {codes.size(0), channels / groups, s.kernel_height, s.kernel_width}, ScalarType::Int);
+  kernel({s, data_of<uint64_t>(x), data_of<uint8_t>(codes), data_of<int64_t>(index), codes.size(0),
+          result_of<int32_t>(result)},
+         threads);
+  return result;
+}
+
+}  // namespace fqt::rim
