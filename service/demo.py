@@ -16,7 +16,7 @@ from typing import Any
 
 from fqt_client import Artifact, Client, Job
 from fqt_client.cli.exits import ExitCode
-from fqt_client.cli.output import print_json_line, print_line
+from fqt_client.cli.output import print_json_line
 from fqt_client.cli.watch import follow, view_for
 from fqt_client.errors import JobFailedError, LocalFileError
 from service import demo_data, demo_report, predict
@@ -24,7 +24,7 @@ from service.embedded import EmbeddedService
 from service.errors import StopRequestedError
 from service.lock import DataDirLock
 from service.parts import read_settings
-from service.up import stop_signals
+from service.stopping import StopSignals, voice
 
 LEAST_ACCURACY = 0.6
 """Of five classes chance is 0.2; below this the demo has failed."""
@@ -60,17 +60,17 @@ def run(directory: Path, *, as_json: bool) -> int:
     data_dir = root / "service"
     # A service of its own, whatever this machine's environment says of another one.
     settings = read_settings(data_dir=data_dir, database_url="", blob_dir=data_dir / "blobs", queues="cpu", slots=1)
-    say = (lambda text: print_json_line({"event": "log", "message": text})) if as_json else print_line
-    with DataDirLock(data_dir) as lock, stop_signals() as (stop, at_once):
+    say = voice(as_json=as_json)
+    with DataDirLock(data_dir) as lock, StopSignals() as signals:
         clear(root, lock.path)
-        service = EmbeddedService(settings, host="127.0.0.1", port=0, own_broker=True, say=say, stop=stop)
+        service = EmbeddedService(settings, host="127.0.0.1", port=0, own_broker=True, say=say, stop=signals.stop)
         try:
             service.start()
             say(f"The service runs at {service.url} (data in {data_dir})")
-            with Client(service.url, service.api_key) as client:
+            with signals.interrupting(), Client(service.url, service.api_key) as client:
                 stages, held_out = _train(client, root, as_json=as_json)
                 model = client.jobs.download(stages[-1].job.id, stages[-1].model, root / "model.safetensors")
-            predictions = predict.predict(predict.load(model), [entry.path for entry in held_out], top=1)
+                predictions = predict.predict(predict.load(model), [entry.path for entry in held_out], top=1)
         except StopRequestedError:
             return ExitCode.INTERRUPTED
         except JobFailedError as error:
@@ -78,7 +78,7 @@ def run(directory: Path, *, as_json: bool) -> int:
             return ExitCode.JOB_FAILED
         finally:
             say("Stopping the service …")
-            service.stop(at_once=at_once)
+            service.stop(at_once=signals.at_once)
     told = [
         (entry, prediction.label, prediction.probability)
         for entry, prediction in zip(held_out, predictions, strict=True)

@@ -18,6 +18,7 @@ from service import broker, ports
 from service.errors import StartError, StopRequestedError
 from service.first_key import first_key
 from service.process import Child
+from service.stopping import Say
 
 PREFERRED_PORT = 8000
 START_SECONDS = 60.0
@@ -25,8 +26,6 @@ POLL_SECONDS = 0.1
 API_GRACE = 10.0
 BROKER_GRACE = 5.0
 WORKER_SLACK = 5.0
-
-Say = Callable[[str], None]
 
 
 class EmbeddedService:

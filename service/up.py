@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from fqt_client.cli.output import print_json_line, print_line
+from fqt_client.cli.output import print_json_line
 from fqt_client.config import config_file, read_config_file, write_config_file
 from fqt_client.errors import NotConfiguredError
 from jobs.settings import Settings
 from service.embedded import EmbeddedService
 from service.errors import StopRequestedError
 from service.lock import DataDirLock
+from service.stopping import StopSignals, voice
 
 CHECK_SECONDS = 0.3
 MANAGED_BY = "fqt up"
@@ -28,16 +25,11 @@ def run(settings: Settings, *, host: str, port: int | None, as_json: bool) -> in
         StartError: it cannot be started, or runs on this data folder already.
     """
 
-    def say(text: str) -> None:
-        if as_json:
-            print_json_line({"event": "log", "message": text})
-        else:
-            print_line(text)
-
-    with DataDirLock(settings.data_dir) as lock, stop_signals() as (stop, at_once):
+    say = voice(as_json=as_json)
+    with DataDirLock(settings.data_dir) as lock, StopSignals() as signals:
         # A broker that the environment names is used; the default of that setting is only a guess.
         own_broker = "broker_url" not in settings.model_fields_set
-        service = EmbeddedService(settings, host=host, port=port, own_broker=own_broker, say=say, stop=stop)
+        service = EmbeddedService(settings, host=host, port=port, own_broker=own_broker, say=say, stop=signals.stop)
         lock.tell(pid=os.getpid(), url=service.url)
         try:
             service.start()
@@ -46,33 +38,16 @@ def run(settings: Settings, *, host: str, port: int | None, as_json: bool) -> in
                 ready = {"event": "ready", "url": service.url, "data_dir": str(settings.data_dir), "config": str(place)}
                 print_json_line({**ready, "pid": os.getpid(), "children": service.pids})
             else:
-                print_line(_welcome(service, place))
-            while not stop.wait(CHECK_SECONDS):
+                say(_welcome(service, place))
+            while not signals.stop.wait(CHECK_SECONDS):
                 service.check()
         except StopRequestedError:
             pass
         finally:
             say("Stopping (once more to stop at once) …")
-            service.stop(at_once=at_once)
+            service.stop(at_once=signals.at_once)
             say("Stopped.")
     return 0
-
-
-@contextmanager
-def stop_signals() -> Iterator[tuple[threading.Event, threading.Event]]:
-    """Within the block SIGINT, SIGTERM and SIGHUP set the first event, and when they come again the second one."""
-    stop, at_once = threading.Event(), threading.Event()
-
-    def asked(*_: object) -> None:
-        (at_once if stop.is_set() else stop).set()
-
-    names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {name: signal.signal(name, asked) for name in names}
-    try:
-        yield stop, at_once
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)
 
 
 def write_client_config(service: EmbeddedService, path: Path | None = None) -> Path:

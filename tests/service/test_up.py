@@ -47,14 +47,14 @@ def test_from_start_to_ctrl_c(tmp_path: Path) -> None:
         assert second.stderr.count("\n") == 1
 
         # A part that crashes is reported with its last lines, and comes back.
-        client = Client(up.ready["url"], key)
         api = psutil.Process(up.ready["children"]["api"])
         api.kill()
         up.wait_for("The api was ended by SIGKILL; starting it again")
         deadline = time.monotonic() + 30
-        while not _answers(client):
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+        with Client(up.ready["url"], key) as client:
+            while not _answers(client):
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
         family = up.family()
         assert up.end(signal.SIGINT) == 0
         assert wait_until_gone(family) == []
