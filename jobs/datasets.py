@@ -29,7 +29,8 @@ from jobs.tables import datasets, jobs
 class DatasetSource:
     """What a job needs to know of its data set. ``id`` and ``sha256`` are ``None`` for a built-in one.
 
-    ``counts`` are the images of each class where they are known; ``images`` counts all of them.
+    ``counts`` are the training images of each class where they are known, ``images`` their sum; ``validation_images``
+    counts the data set's own validation part, 0 if it has none.
     """
 
     reference: str
@@ -38,7 +39,7 @@ class DatasetSource:
     classes: list[str]
     counts: dict[str, int] | None
     images: int
-    own_validation: bool
+    validation_images: int
 
 
 def create(
@@ -116,7 +117,8 @@ def source(connection: Connection, reference: str) -> DatasetSource | None:
     builtin = BUILTIN_DATASETS.get(reference)
     if builtin is not None:
         classes = list(builtin.classes)
-        return DatasetSource(reference, None, None, classes, None, builtin.images, builtin.own_validation)
+        own = builtin.validation_images
+        return DatasetSource(reference, None, None, classes, None, builtin.images - own, own)
     query = select(datasets).where(datasets.c.id == reference, datasets.c.state == "ready")
     row = connection.execute(query.with_for_update(read=True)).one_or_none()
     if row is None:
@@ -130,7 +132,7 @@ def source(connection: Connection, reference: str) -> DatasetSource | None:
         list(counts),
         counts,
         sum(counts.values()),
-        bool(profile.get("own_validation", False)),
+        int(profile.get("validation_images", 0)),
     )
 
 

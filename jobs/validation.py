@@ -39,6 +39,7 @@ def check(connection: Connection, spec: JobSpec) -> Sources:
     dataset = _dataset(connection, spec, faults)
     classes, images = ([], 0) if dataset is None else _classes(spec, dataset, faults)
     weights = _initial_weights(connection, spec, faults)
+    _crop(spec, faults)
     if faults or dataset is None:
         raise InvalidSpecError(faults)
     return Sources(dataset, classes, images, weights)
@@ -98,3 +99,10 @@ def _initial_weights(connection: Connection, spec: JobSpec, faults: list[SpecFau
     if sha256 is None:
         faults.append(SpecFault("initial_weights", "that job left no weights"))
     return sha256
+
+
+def _crop(spec: JobSpec, faults: list[SpecFault]) -> None:
+    padding, size = spec.training.augment.pad_crop, spec.architecture.image_size
+    if padding >= size:
+        message = f"{padding} pixels of padding are too much for images of {size} pixels"
+        faults.append(SpecFault("training.augment.pad_crop", message, f"at most {size - 1}"))

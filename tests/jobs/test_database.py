@@ -30,14 +30,14 @@ def test_the_migrations_make_exactly_the_tables(store: Store) -> None:
 def test_two_processes_may_migrate_at_once(tmp_path: Path, postgres_server: str) -> None:
     for url in (f"sqlite:///{tmp_path / 'two.db'}", _empty_postgres(postgres_server)):
         engines = [database.connect(Settings(database_url=url)) for _ in range(4)]
-        failures: list[BaseException] = []
+        failures: list[Exception] = []
         gate = threading.Barrier(len(engines))
 
         def upgrade(engine, gate=gate, failures=failures) -> None:
             gate.wait()
             try:
                 database.upgrade(engine)
-            except BaseException as error:
+            except Exception as error:
                 failures.append(error)
 
         threads = [threading.Thread(target=upgrade, args=(engine,)) for engine in engines]

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import pytest
+
+from fqt_core.config.plan import network_plan
+from jobs import lease
+from jobs.errors import InvalidSpecError
+from jobs.plan import Plan, plan, steps_per_epoch
+from jobs.store import Store
+from tests.jobs.helpers import claim, ready_dataset, spec, submit
+
+
+def planned(store: Store, **changes: object) -> Plan:
+    with store.read() as connection:
+        return plan(connection, spec(**changes))
+
+
+def finish(store: Store, seconds: float, **changes: object) -> None:
+    job = submit(store, **changes)
+    assert claim(store) is not None
+    with store.write() as connection:
+        result = {"train_images": 1438, "epochs": 2, "seconds": seconds, "classes": list("0123456789")}
+        lease.succeed(connection, job.id, 1, result)
+
+
+def test_steps_and_sizes_are_known_before_anything_runs(store: Store) -> None:
+    dataset = ready_dataset(store, {"a": 10, "b": 11, "c": 2, "d": 1})
+    training = {"epochs": 3, "batch_size": 4, "validation_fraction": 0.5}
+    made = planned(store, dataset=dataset, classes=["a", "c", "d", "b"], training=training)
+    # Of each class half is set aside, rounded to even, at least one and never all: 5, 1, 0 and 6 of 10, 2, 1 and 11.
+    assert (made.train_images, made.validation_images) == (12, 12)
+    assert (made.steps_per_epoch, made.steps, made.epochs) == (3, 9, 3)
+    network = network_plan(spec().architecture, 4, spec().method)
+    assert (made.parameters, made.macs, made.model_bytes) == (network.parameters, network.macs, network.model_bytes)
+    assert made.classes == ["a", "c", "d", "b"]
+    assert made.arithmetic == "integer"
+
+
+@pytest.mark.parametrize(("images", "batch", "steps"), [(1, 8, 1), (8, 8, 1), (9, 8, 1), (10, 8, 2), (17, 8, 2)])
+def test_a_last_batch_of_one_image_is_no_step_of_its_own(images: int, batch: int, steps: int) -> None:
+    assert steps_per_epoch(images, batch) == steps
+
+
+def test_time_is_measured_here_or_not_told(store: Store) -> None:
+    assert (planned(store).seconds, planned(store).seconds_reason is None) == (None, False)
+    for seconds in (30, 10, 20):
+        finish(store, seconds)
+    finish(store, 5000, method={"name": "qat"})
+    made = planned(store)
+    assert made.seconds == pytest.approx(20, rel=0.05)
+    assert made.seconds_reason is None
+    longer = planned(store, training={"epochs": 20})
+    assert longer.seconds == pytest.approx(10 * made.seconds, rel=0.01)
+    other_size = {"name": "resnet18", "width": 0.0625, "image_size": 16, "channels": 1}
+    assert planned(store, architecture=other_size).seconds is None
+
+
+def test_more_memory_for_larger_batches(store: Store) -> None:
+    small, large = (planned(store, training={"batch_size": size}).memory_bytes for size in (8, 512))
+    assert 2**28 < small < large
+
+
+def test_a_dry_run_names_every_fault(store: Store) -> None:
+    with pytest.raises(InvalidSpecError) as caught:
+        planned(store, classes=["cat", "dog"])
+    assert [fault.field for fault in caught.value.errors] == ["classes.0", "classes.1"]
