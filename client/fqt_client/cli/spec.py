@@ -13,6 +13,9 @@ import typer
 
 from fqt_client.errors import LocalFileError
 
+# Options without a name belong to the service's default network and method.
+_DEFAULT_NAMES = {"architecture": "resnet18", "method": "fqt"}
+
 
 def build_spec(base: Mapping[str, Any], values: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
     """Put a spec together: ``base``, then the options' values, then ``--set``.
@@ -36,6 +39,11 @@ def build_spec(base: Mapping[str, Any], values: Mapping[str, Any], assignments: 
                 f"{text!r} is not of the form PATH=VALUE, e.g. training.seed=7", param_hint="--set"
             )
         assign(spec, path.strip(), _value(value))
+    for part, default in _DEFAULT_NAMES.items():
+        if isinstance(spec.get(part), str):
+            spec[part] = {"name": spec[part]}
+        elif isinstance(spec.get(part), dict):
+            spec[part].setdefault("name", default)
     return spec
 
 

@@ -60,33 +60,28 @@ def submit(
 
     What is left out takes the service's default. With `--watch` the exit code is that of `fqt watch`.
     """
+    values = {
+        "name": name,
+        "dataset": dataset,
+        "classes": [part.strip() for part in classes.split(",")] if classes is not None else None,
+        # The names come first: a new name drops the options that belong to another one.
+        "architecture.name": architecture,
+        "architecture.width": width,
+        "architecture.image_size": image_size,
+        "architecture.channels": channels,
+        "method.name": method,
+        "method.bits": bits,
+        "training.epochs": epochs,
+        "training.batch_size": batch_size,
+        "training.learning_rate": learning_rate,
+        "training.seed": seed,
+    }
+    spec = build_spec(read_spec(spec_file) if spec_file else {}, values, assignments or ())
+    if "dataset" not in spec:
+        raise typer.BadParameter("name a data set, e.g. --dataset digits", param_hint="--dataset")
     with connect() as client:
-        values = {
-            "name": name,
-            "dataset": dataset,
-            "classes": [part.strip() for part in classes.split(",")] if classes is not None else None,
-            # The names come first: a new name drops the options that belong to another one.
-            "architecture.name": architecture,
-            "architecture.width": width,
-            "architecture.image_size": image_size,
-            "architecture.channels": channels,
-            "method.name": method,
-            "method.bits": bits,
-            "training.epochs": epochs,
-            "training.batch_size": batch_size,
-            "training.learning_rate": learning_rate,
-            "training.seed": seed,
-            "initial_weights": None if from_job is None else job_id(client, from_job),
-        }
-        spec = build_spec(read_spec(spec_file) if spec_file else {}, values, assignments or ())
-        if "dataset" not in spec:
-            raise typer.BadParameter("name a data set, e.g. --dataset digits", param_hint="--dataset")
-        # Options without a name belong to the service's default network and method.
-        for part, default in (("architecture", "resnet18"), ("method", "fqt")):
-            if isinstance(spec.get(part), dict):
-                spec[part].setdefault("name", default)
-            elif isinstance(spec.get(part), str):
-                spec[part] = {"name": spec[part]}
+        if from_job is not None:
+            spec["initial_weights"] = job_id(client, from_job)
         if dry_run:
             _show_plan(client.jobs.plan(spec), as_json)
             return ExitCode.OK
