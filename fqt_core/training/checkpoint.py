@@ -15,27 +15,23 @@ A file is written beside its final name, synced, and renamed: a crash leaves the
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from fqt_core.errors import CheckpointError
+from fqt_core.tensorfile import read_tensors, write_tensors
 from fqt_core.training.state import RunState
 
 FORMAT = "fqt-checkpoint"
-VERSION = "1"
-_CHUNK = 1024 * 1024
-_JSON_KEYS = ("identity", "state", "environment")
+VERSION = 1
+SECTIONS = ("model", "best", "optimizer", "signs")
 
 
 class WrittenFile(NamedTuple):
@@ -48,7 +44,7 @@ class WrittenFile(NamedTuple):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint holds. ``tensors`` maps section (``model``, ``best``, ``optimizer``, ``signs``) to tensors."""
+    """What a checkpoint holds. ``tensors`` maps each of :data:`SECTIONS` to named tensors."""
 
     identity: dict[str, Any]
     state: RunState
@@ -62,27 +58,18 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> WrittenFile:
     Raises:
         OSError: the disk is full or not writable. No partial file is left.
     """
-    flat = _independent({f"{s}/{name}": t for s, section in checkpoint.tensors.items() for name, t in section.items()})
-    metadata = {
+    flat = {f"{section}/{name}": t for section, part in checkpoint.tensors.items() for name, t in part.items()}
+    metadata: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
-        "identity": json.dumps(checkpoint.identity, sort_keys=True),
-        "state": json.dumps(checkpoint.state.model_dump(), sort_keys=True),
-        "environment": json.dumps(checkpoint.environment, sort_keys=True),
+        "identity": checkpoint.identity,
+        "state": checkpoint.state.model_dump(),
+        "environment": checkpoint.environment,
     }
     metadata["digest"] = _digest(metadata, flat)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        save_file(flat, temporary, metadata)
-        sha256, size = _sync_and_hash(temporary)
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    _sync_directory(path.parent)
-    return WrittenFile(path, sha256, size)
+    size = write_tensors(path, flat, metadata)
+    return WrittenFile(path, file_sha256(path), size)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -91,35 +78,30 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: missing, damaged, or no checkpoint of this version.
     """
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            metadata: dict[str, str] = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise CheckpointError(f"{path.name} is a safetensors file, but not a training checkpoint")
-            if metadata.get("version") != VERSION:
-                raise CheckpointError(
-                    f"{path.name} is a checkpoint of version {metadata.get('version')}; this program reads {VERSION}"
-                )
-            flat: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path.name} cannot be read as a checkpoint: {error}") from error
+    flat, metadata = read_tensors(path)
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(f"{path.name} is a safetensors file, but not a training checkpoint")
+    if metadata.get("version") != VERSION:
+        raise CheckpointError(
+            f"{path.name} is a checkpoint of version {metadata.get('version')}; this program reads version {VERSION}"
+        )
     digest = metadata.pop("digest", None)
     if digest != _digest(metadata, flat):
         raise CheckpointError(f"{path.name} is damaged: its digest does not match its content")
+    identity, environment = metadata.get("identity"), metadata.get("environment")
     try:
-        identity, state, environment = (json.loads(metadata[key]) for key in _JSON_KEYS)
-        run_state = RunState.model_validate(state)
-    except (KeyError, ValueError, RecursionError, ValidationError) as error:
+        state = RunState.model_validate(metadata.get("state"))
+    except ValidationError as error:
         raise CheckpointError(f"{path.name} holds no valid run state: {error}") from error
     if not isinstance(identity, dict) or not isinstance(environment, dict):
-        raise CheckpointError(f"{path.name} holds no valid run state")
-    tensors: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}, "signs": {}}
+        raise CheckpointError(f"{path.name} does not say which run it belongs to")
+    tensors: dict[str, dict[str, Tensor]] = {section: {} for section in SECTIONS}
     for full_name, tensor in flat.items():
         section, _, name = full_name.partition("/")
         if section not in tensors:
             raise CheckpointError(f"{path.name} holds an unknown tensor {full_name!r}")
         tensors[section][name] = tensor
-    return Checkpoint(identity, run_state, environment, tensors)
+    return Checkpoint(identity, state, environment, tensors)
 
 
 def differences(found: Any, expected: Any, where: str = "") -> list[str]:
@@ -157,40 +139,16 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _independent(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """CPU tensors that share no memory: safetensors refuses tied weights."""
-    seen: set[int] = set()
-    result = {}
-    for name, tensor in tensors.items():
-        plain = tensor.detach().cpu().contiguous()
-        if plain.numel() and plain.untyped_storage().data_ptr() in seen:
-            plain = plain.clone()
-        seen.add(plain.untyped_storage().data_ptr())
-        result[name] = plain
-    return result
-
-
-def _digest(metadata: dict[str, str], tensors: dict[str, Tensor]) -> str:
+def _digest(metadata: dict[str, Any], tensors: dict[str, Tensor]) -> str:
     digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for name in sorted(tensors):
-        tensor = tensors[name]
+        tensor = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
-def _sync_and_hash(path: Path) -> tuple[str, int]:
-    digest = hashlib.sha256()
-    with path.open("rb+") as stream:
-        os.fsync(stream.fileno())
-        while piece := stream.read(_CHUNK):
-            digest.update(piece)
-        return digest.hexdigest(), stream.tell()
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def file_sha256(path: Path) -> str:
+    """SHA-256 (hex) of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -46,6 +46,6 @@ def check_gradients(model: nn.Module, step: int) -> None:
     norms = torch.stack([torch.linalg.vector_norm(gradient) for _, gradient in gradients])
     if torch.isfinite(norms.sum()):
         return
-    for name, gradient in gradients:
+    for name, gradient in reversed(gradients):  # backward runs from the last layer to the first
         if not torch.isfinite(gradient).all():
             raise NonFiniteGradientError(name.rpartition(".")[0] or name, step)

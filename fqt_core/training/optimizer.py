@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from fqt_core.config import TrainConfig
 from fqt_core.errors import CheckpointError, ConfigurationError
+from fqt_core.models.order import weight_layers
 
 _STATE_KEYS = {"adam": {"step", "exp_avg", "exp_avg_sq"}, "sgd": {"momentum_buffer"}}
 
@@ -25,7 +26,7 @@ def head_name(model: nn.Module) -> str:
     Raises:
         ConfigurationError: there is none.
     """
-    names: list[str] = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+    names = list(weight_layers(model))
     if not names:
         raise ConfigurationError("the network has no convolution or linear layer to train")
     return names[-1]

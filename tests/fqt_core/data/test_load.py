@@ -193,10 +193,10 @@ def test_built_in_data_sets_are_what_the_table_says(name: str) -> None:
     dataset = load_dataset(name, classes=row.classes[:2], channels=row.channels, image_size=row.size)
     assert dataset.format == "builtin"
     assert dataset.images.max() == 255
-    assert (dataset.validation is not None) == row.own_validation
     opened = builtin_module.builtin_source(name, Limits(), builtin_module.Faults())
     assert opened.classes == list(row.classes)
     assert sum(len(labels) for labels in opened.labels.values()) == row.images
+    assert len(opened.labels.get("validation", ())) == row.validation_images
 
 
 def test_missing_built_in_data_set_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
