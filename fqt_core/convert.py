@@ -1,0 +1,180 @@
+"""Turns a full-precision network into one for another method, by swapping modules in place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from torch import nn
+
+from fqt_core import ops
+from fqt_core.config import MethodConfig
+from fqt_core.conversion.eligibility import Filter, keep_reasons
+from fqt_core.conversion.flow import Flow, feeds_a_sign
+from fqt_core.conversion.report import Action, ConversionReport, ConversionRow
+from fqt_core.errors import ConfigurationError, ConversionError
+from fqt_core.layers import BinaryConv2d, BinaryLayer, BinaryLinear, PackedConv2d, PackedLinear
+from fqt_core.models.layout import BinaryLayout
+from fqt_core.models.order import weight_layers
+from fqt_core.random import PhiloxState
+
+__all__ = ["ConversionReport", "ConversionRow", "convert_"]
+
+
+def convert_(
+    model: nn.Module, method: MethodConfig, *, filter_fn: Filter | None = None, seed: int = 0
+) -> ConversionReport:
+    """Convert ``model`` to ``method``, in place.
+
+    Each ``nn.Conv2d`` and ``nn.Linear`` becomes its binarised form and keeps its parameters (the same objects), except
+    the first and the last weight layer by order of definition, those that a
+    :class:`~fqt_core.models.layout.BinaryLayout` reserves, and those that are not supported. Activations of the ReLU
+    family that feed a binarised layer give way to the identity, for their sign is constant. Modules with a
+    ``BinaryLayout`` rearrange themselves. A network or method that needs none of this is left as it is.
+
+    Sets ``model.fqt_state``, the random state that all converted layers share (not for ``fp32``), and
+    ``model.fqt_report``, what is returned.
+
+    Args:
+        model: any tree of modules. A module that is used in several places is converted once, in all of them.
+        method: the method.
+        filter_fn: called with name and module of each layer that could be converted; False keeps it.
+        seed: of everything that the method draws, from 0 to 2**63 - 1.
+
+    Raises:
+        ConversionError: the network is converted already, or no layer of it can be binarised; it is left unchanged.
+        ConfigurationError: the seed is out of range.
+    """
+    if not 0 <= seed < 2**63:
+        raise ConfigurationError(f"seed must be at least 0 and below 2**63, got {seed}")
+    _refuse_converted(model)
+    if not method.binarises:
+        rows = [_kept(name, module, "full precision") for name, module in weight_layers(model).items()]
+        return _finish(model, method, rows, ("nothing was changed: the method trains in full precision",))
+    layers = weight_layers(model)
+    reasons = keep_reasons(model, filter_fn)
+    state = PhiloxState(seed=seed)
+    swaps = _binarised(layers, reasons, method, state)
+    if not swaps:
+        listed = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "it has no weight layers"
+        raise ConversionError(
+            f"no layer of the network can be binarised ({listed}); it needs an nn.Conv2d or nn.Linear between its "
+            "first and its last weight layer, or use method 'fp32'"
+        )
+    rows = [
+        _converted(name, layers[name], method) if name in swaps else _kept(name, layers[name], reason)
+        for name, reason in reasons.items()
+    ]
+    rows += _rearrange(model)
+    flow = feeds_a_sign(model, swaps)
+    rows += _flow_rows(model, flow)
+    replacements: dict[int, nn.Module] = {id(layers[name]): layer for name, layer in swaps.items()}
+    replacements.update({id(model.get_submodule(name)): nn.Identity() for name in flow.activations | flow.dropouts})
+    _swap(model, replacements)
+    model.fqt_state = cast(Any, state)
+    order = {name: number for number, (name, _) in enumerate(model.named_modules())}
+    rows.sort(key=lambda row: order.get(row.name, -1))
+    return _finish(model, method, rows, _notes(flow))
+
+
+def _refuse_converted(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        if isinstance(module, BinaryLayer | PackedConv2d | PackedLinear):
+            kind = f"method {module.method.name!r}" if isinstance(module, BinaryLayer) else "inference"
+            raise ConversionError(
+                f"the network is converted already: layer {name!r} is binarised for {kind}; build the network afresh, "
+                "convert that one, and load the weights of this one (export.save_weights, models.load_weights)"
+            )
+
+
+def _binarised(
+    layers: Mapping[str, nn.Module], reasons: dict[str, str], method: MethodConfig, state: PhiloxState
+) -> dict[str, BinaryLayer]:
+    """The new layers by name. What turns out not to be supported is added to ``reasons``."""
+    swaps: dict[str, BinaryLayer] = {}
+    for name, module in layers.items():
+        if reasons[name]:
+            continue
+        kind: type[BinaryConv2d | BinaryLinear] = BinaryConv2d if isinstance(module, nn.Conv2d) else BinaryLinear
+        options: dict[str, Any] = {"method": method, "state": state, "layer_index": len(swaps), "name": name}
+        try:
+            swaps[name] = kind.from_float(cast(Any, module), **options)
+        except ConversionError as error:
+            reasons[name] = str(error).removeprefix(f"{name}: ")
+    return swaps
+
+
+def _weights(module: nn.Module) -> int:
+    weight = module.weight
+    return weight.numel() if isinstance(weight, nn.Parameter) and not nn.parameter.is_lazy(weight) else 0
+
+
+def _kept(name: str, module: nn.Module, reason: str) -> ConversionRow:
+    return ConversionRow(name, type(module).__name__, "kept", reason, _weights(module), "float", "torch")
+
+
+def _converted(name: str, module: nn.Module, method: MethodConfig) -> ConversionRow:
+    kind = type(module).__name__
+    return ConversionRow(name, kind, "converted", "", _weights(module), method.arithmetic, ops.isa())
+
+
+def _rearrange(model: nn.Module) -> list[ConversionRow]:
+    return [
+        ConversionRow(name, type(module).__name__, "rearranged", module.binarize_layout_())
+        for name, module in model.named_modules()
+        if isinstance(module, BinaryLayout)
+    ]
+
+
+def _flow_rows(model: nn.Module, flow: Flow) -> list[ConversionRow]:
+    modules = dict(model.named_modules())
+
+    def row(name: str, action: Action, reason: str) -> ConversionRow:
+        return ConversionRow(name, type(modules[name]).__name__, action, reason)
+
+    constant = "it feeds a sign, which would see +1 everywhere"
+    return [
+        *(row(name, "replaced", f"by the identity: {constant}") for name in flow.activations),
+        *(row(name, "replaced", "by the identity: it feeds a sign, and the sign of a dropped 0 is +1")
+          for name in flow.dropouts),
+        *(row(name, "kept", f"{constant}; take it out of the network") for name in flow.gates),
+    ]  # fmt: skip
+
+
+def _notes(flow: Flow) -> tuple[str, ...]:
+    notes = [
+        f"{name}: an activation called as a function feeds its sign, which sees +1 everywhere; use a module, such as "
+        "nn.ReLU, so that it can be replaced"
+        for name in sorted(flow.functional)
+    ]
+    if not flow.traced:
+        notes.append(
+            "the network could not be traced, so which activations feed a sign was judged by the order of definition "
+            f"({flow.obstacle})"
+        )
+    return tuple(notes)
+
+
+def _swap(model: nn.Module, replacements: Mapping[int, nn.Module]) -> None:
+    """Put each replacement wherever its original stands; ``replacements`` is keyed by the original's identity."""
+    for parent in list(model.modules()):
+        for attribute, child in list(parent.named_children()):
+            if id(child) in replacements:
+                parent.register_module(attribute, replacements[id(child)])
+
+
+def _finish(
+    model: nn.Module, method: MethodConfig, rows: list[ConversionRow], notes: tuple[str, ...]
+) -> ConversionReport:
+    binary = {id(module.weight): module.weight.numel() for module in model.modules() if isinstance(module, BinaryLayer)}
+    report = ConversionReport(
+        method=method.name,
+        arithmetic=method.arithmetic,
+        isa=ops.isa() if method.binarises else "torch",
+        rows=tuple(rows),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        binary_parameters=sum(binary.values()),
+        notes=notes,
+    )
+    model.fqt_report = cast(Any, report)
+    return report

@@ -1,0 +1,110 @@
+"""VGG-16 with batch normalisation. Source: Simonyan and Zisserman, arXiv 1409.1556."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from fqt_core.config import Vgg16
+from fqt_core.config.plan import VGG16_HIDDEN, VGG16_POOLED, VGG16_STAGES, scaled
+from fqt_core.models.layout import BinaryLayout
+
+_DROPOUT = 0.5
+
+
+class Features(nn.Sequential, BinaryLayout):
+    """Convolution, batch normalisation, ReLU and now and then a max-pool, numbered as torchvision numbers them.
+
+    Binarised, each pool comes before the batch normalisation, as in XNOR-Net (arXiv 1603.05279): the largest of four
+    values around zero is positive 15 times out of 16, so the sign of a pooled normalised value hardly says anything.
+    """
+
+    def __init__(self, *modules: nn.Module) -> None:
+        super().__init__(*modules)
+        self.order = list(range(len(modules)))
+
+    def binarize_layout_(self) -> str:
+        """See :class:`BinaryLayout`."""
+        order = list(range(len(self)))
+        pools = [index for index in order if isinstance(self[index], nn.MaxPool2d)]
+        for index in pools:
+            order[index - 2 : index + 1] = [index, index - 2, index - 1]
+        self.order = order
+        return f"{len(pools)} max-pools moved before their batch normalisation"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float (N, C, H, W) to float (N, D, H', W')."""
+        for index in self.order:
+            x = self[index](x)
+        return x
+
+
+class Classifier(nn.Sequential, BinaryLayout):
+    """The published head: two hidden layers with ReLU and dropout, then one output per class.
+
+    Binarised, batch normalisation takes the place of each ReLU, so that the next sign sees values around zero.
+    """
+
+    def binarize_layout_(self) -> str:
+        """See :class:`BinaryLayout`."""
+        changed = 0
+        for index, (layer, activation) in enumerate(pairwise(self)):
+            if isinstance(layer, nn.Linear) and isinstance(activation, nn.ReLU):
+                self[index + 1] = nn.BatchNorm1d(layer.out_features, device=layer.weight.device)
+                changed += 1
+        return f"{changed} ReLUs became batch normalisation"
+
+
+class Vgg16Network(nn.Module):
+    """VGG-16 for images of any size from 8 pixels; a pool that would leave less than one pixel is skipped.
+
+    With ``stem="imagenet"`` the modules, names and shapes are those of torchvision's ``vgg16_bn``; with
+    ``stem="small"`` the head is a global average pool and one linear layer, ``classifier``.
+    """
+
+    def __init__(self, config: Vgg16, num_classes: int) -> None:
+        super().__init__()
+        modules: list[nn.Module] = []
+        channels: int = config.channels
+        size = config.image_size
+        for stage_channels, depth in VGG16_STAGES:
+            outputs = scaled(stage_channels, config.width)
+            for _ in range(depth):
+                modules += [nn.Conv2d(channels, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+                channels = outputs
+            modules.append(nn.MaxPool2d(2, 2) if size >= 2 else nn.Identity())
+            size = max(1, size // 2)
+        self.features = Features(*modules)
+        if config.stem == "small":
+            self.avgpool = nn.AdaptiveAvgPool2d(1)
+            self.classifier: nn.Module = nn.Linear(channels, num_classes)
+        else:
+            self.avgpool = nn.AdaptiveAvgPool2d(VGG16_POOLED)
+            hidden = scaled(VGG16_HIDDEN, config.width)
+            self.classifier = Classifier(
+                nn.Linear(channels * VGG16_POOLED**2, hidden),
+                nn.ReLU(inplace=True),
+                nn.Dropout(_DROPOUT),
+                nn.Linear(hidden, hidden),
+                nn.ReLU(inplace=True),
+                nn.Dropout(_DROPOUT),
+                nn.Linear(hidden, num_classes),
+            )
+        self._initialize()
+
+    def _initialize(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, 0, 0.01)
+                nn.init.zeros_(module.bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """float (N, channels, H, W) to logits, float (N, num_classes)."""
+        logits: Tensor = self.classifier(torch.flatten(self.avgpool(self.features(images)), 1))
+        return logits

@@ -1,0 +1,122 @@
+"""Reads and writes safetensors files whose metadata is one JSON object. Nothing is ever unpickled.
+
+The metadata has one key, :data:`METADATA_KEY`: safetensors writes several keys in a random order, and the same model
+has to give the same bytes. Files are written beside their final name, synced and renamed, so that a crash leaves the
+old file or the new one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from fqt_core.errors import CheckpointError
+
+METADATA_KEY = "fqt"
+MAX_HEADER_BYTES = 16 * 1024 * 1024
+"""Longest header that is read. Ten thousand class names of 200 characters take a third of it."""
+
+_LENGTH_BYTES = 8
+_PICKLED = (b"PK\x03\x04", b"\x80")  # torch.save, in its newer and older format
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read all tensors of a safetensors file, and the JSON object of its metadata (empty if there is none).
+
+    Raises:
+        CheckpointError: the file is missing, is no safetensors file, or is damaged; the message says how.
+    """
+    metadata = read_metadata(path)
+    try:
+        return safetensors.torch.load_file(path), metadata
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path}: damaged safetensors file: {error}") from error
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Read the JSON object of the file's metadata alone, within bounds.
+
+    Raises:
+        CheckpointError: see :func:`read_tensors`.
+    """
+    header = _read_header(path)
+    entry = header.get("__metadata__", {})
+    text = entry.get(METADATA_KEY, "{}") if isinstance(entry, dict) else "{}"
+    try:
+        metadata = json.loads(text)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path}: its metadata {METADATA_KEY!r} is no JSON: {error}") from error
+    if not isinstance(metadata, dict):
+        raise CheckpointError(f"{path}: its metadata {METADATA_KEY!r} is no JSON object")
+    return metadata
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            start = file.read(_LENGTH_BYTES)
+            if len(start) < _LENGTH_BYTES:
+                raise CheckpointError(f"{path}: only {size} bytes: no safetensors file")
+            (length,) = struct.unpack("<Q", start)
+            if length > size - _LENGTH_BYTES and start.startswith(_PICKLED):
+                raise CheckpointError(
+                    f"{path}: a pickled torch file, which is never read here because it can run code; "
+                    "convert it to safetensors where you trust it"
+                )
+            if length > size - _LENGTH_BYTES:
+                raise CheckpointError(
+                    f"{path}: cut off, or no safetensors file: its header claims {length} bytes, the file has {size}"
+                )
+            if length > MAX_HEADER_BYTES:
+                raise CheckpointError(f"{path}: its header claims {length} bytes; at most {MAX_HEADER_BYTES} are read")
+            header = json.loads(file.read(length))
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: its header is no JSON: {error}") from error
+    if not isinstance(header, dict):
+        raise CheckpointError(f"{path}: its header is no JSON object")
+    return header
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> int:
+    """Write tensors and metadata atomically: the same input gives the same bytes.
+
+    Returns:
+        The size of the file in bytes.
+
+    Raises:
+        OSError: the file cannot be written; nothing is left behind.
+    """
+    data = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in sorted(tensors.items())}
+    content = safetensors.torch.save(data, {METADATA_KEY: json.dumps(metadata, sort_keys=True, allow_nan=False)})
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_directory(path.parent)
+    return len(content)
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make the renaming itself survive a power failure."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
