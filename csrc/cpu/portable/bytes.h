@@ -28,10 +28,10 @@ inline Bytes load_bytes(const uint8_t* p) {
 inline Shorts even_bytes(Bytes v) { return reinterpret_cast<Shorts>(v) & 0x00FF; }
 inline Shorts odd_bytes(Bytes v) { return reinterpret_cast<Shorts>(v) >> 8; }
 
-inline int32_t sum(Shorts v) {
-  int32_t total = 0;
-  for (int i = 0; i < 8; ++i) total += v[i];
-  return total;
+inline uint32_t sum(Shorts v) {
+  using Ints = uint32_t __attribute__((vector_size(16)));
+  const Ints pairs = (reinterpret_cast<Ints>(v) & 0xFFFF) + (reinterpret_cast<Ints>(v) >> 16);
+  return pairs[0] + pairs[1] + pairs[2] + pairs[3];
 }
 
 // How codes are split, and how many terms fit each width.

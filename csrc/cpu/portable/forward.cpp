@@ -11,16 +11,25 @@
 namespace fqt {
 namespace {
 
-constexpr int64_t block = 64;      // outputs per innermost loop
-constexpr int64_t words_per_sum = 31;  // 31 * 8 fits a byte
+using Words = uint64_t __attribute__((vector_size(16)));
 
-inline uint64_t bits_per_byte(uint64_t x) {
+constexpr int64_t lanes = 2, vectors = 4;
+constexpr int64_t block = lanes * vectors;  // outputs whose sums are kept in registers
+constexpr int64_t words_per_sum = 31;       // 31 * 8 fits a byte
+
+inline Words load_words(const uint64_t* p) {
+  Words v;
+  std::memcpy(&v, p, sizeof(v));
+  return v;
+}
+
+inline Words bits_per_byte(Words x) {
   x -= x >> 1 & 0x5555555555555555;
   x = (x & 0x3333333333333333) + (x >> 2 & 0x3333333333333333);
   return (x + (x >> 4)) & 0x0F0F0F0F0F0F0F0F;
 }
 
-inline uint64_t sum_of_bytes(uint64_t x) {
+inline Words sum_of_bytes(Words x) {
   x = (x & 0x00FF00FF00FF00FF) + (x >> 8 & 0x00FF00FF00FF00FF);
   x = x + (x >> 16);
   return (x + (x >> 32)) & 0xFFFF;
@@ -54,18 +63,26 @@ struct Terms {
   explicit Terms(int64_t most) : x(most), weight(most) {}
 };
 
+// Numbers of differing bits of `block` outputs from `first` on.
 void differing_bits(const Terms& terms, int64_t first, uint64_t* count) {
-  for (int64_t d = 0; d < block; ++d) count[d] = 0;
+  Words sums[vectors] = {};
   for (int64_t i = 0; i < terms.count; i += words_per_sum) {
-    uint64_t bytes[block] = {};
+    Words b0{}, b1{}, b2{}, b3{};  // named, so that they stay in registers
     const int64_t end = smaller(terms.count, i + words_per_sum);
     for (int64_t j = i; j < end; ++j) {
-      const uint64_t x = terms.x[j];
+      const Words x = Words{} + terms.x[j];
       const uint64_t* w = terms.weight[j] + first;
-      for (int64_t d = 0; d < block; ++d) bytes[d] += bits_per_byte(x ^ w[d]);
+      b0 += bits_per_byte(x ^ load_words(w));
+      b1 += bits_per_byte(x ^ load_words(w + lanes));
+      b2 += bits_per_byte(x ^ load_words(w + 2 * lanes));
+      b3 += bits_per_byte(x ^ load_words(w + 3 * lanes));
     }
-    for (int64_t d = 0; d < block; ++d) count[d] += sum_of_bytes(bytes[d]);
+    sums[0] += sum_of_bytes(b0);
+    sums[1] += sum_of_bytes(b1);
+    sums[2] += sum_of_bytes(b2);
+    sums[3] += sum_of_bytes(b3);
   }
+  std::memcpy(count, sums, sizeof(sums));
 }
 
 // Row r of the output: sample r / out_height, line r % out_height.

@@ -57,7 +57,7 @@ void pack(const PackArguments& a, uint64_t* result, const Threads& threads, Test
   });
 }
 
-// Calls use(c, tile pixels' bits) for every channel; bits[p] is 0 or all ones.
+// Calls use(first element, count, half, bit) for every channel of every tile: bit `bit` of half[p] is that of pixel p.
 template <typename Use>
 void for_each_channel(const uint64_t* packed, int64_t samples, int64_t channels, int64_t pixels, const Threads& threads,
                       Use use) {
@@ -109,7 +109,12 @@ void apply_window(const WindowArguments& a, const Threads& threads) {
                    [&](int64_t at, int64_t count, const uint32_t* half, int64_t bit) {
                      const float* in = a.gradient + at;
                      float* out = a.result + at;
-                     for (int64_t p = 0; p < count; ++p) out[p] = (half[p] >> bit & 1) != 0 ? in[p] : 0.0F;
+                     for (int64_t p = 0; p < count; ++p) {
+                       uint32_t v;
+                       std::memcpy(&v, in + p, sizeof(v));
+                       v &= -(half[p] >> bit & 1);  // all bits of the float, or +0
+                       std::memcpy(out + p, &v, sizeof(v));
+                     }
                    });
 }
 

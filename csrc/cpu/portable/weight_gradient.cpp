@@ -13,9 +13,10 @@ namespace {
 
 constexpr int64_t rows = 4;                     // kept channels summed together
 constexpr int64_t columns = 2 * byte_lanes;     // input channels summed together
+constexpr int64_t pixels_together = 1024;       // output pixels that are worth a pass
 
 struct Layout {
-  int64_t taps, channels, padded, pixels, out_pixels;  // channels of one group
+  int64_t taps, channels, padded, pixels, out_pixels;  // channels: of one group
 
   explicit Layout(const ConvShape& s)
       : taps(s.kernel_height * s.kernel_width),
@@ -25,39 +26,56 @@ struct Layout {
         out_pixels(s.out_height * s.out_width) {}
 };
 
-// For each tap, the pairs (output pixel, input pixel) that it joins, as offsets into splats and masks.
+// For each tap, the pairs (output pixel, input pixel) that it joins, as offsets into splats and masks. Small images are taken
+// several at a time, so that sums run over many pixels; pairs are ordered by image.
 struct Pairs {
   struct Pair {
     int64_t output, input;
   };
-  Buffer<Pair> pairs;
-  Buffer<int64_t> count;
-  int64_t most;
+  int64_t images;
+  Buffer<Pair> pairs;      // [tap][up to images * out_pixels]
+  Buffer<int64_t> in_one;  // [tap], pairs of one image
 
-  Pairs(const ConvShape& s, const Layout& l) : pairs(l.taps * l.out_pixels), count(l.taps), most(l.out_pixels) {
+  Pairs(const ConvShape& s, const Layout& l)
+      : images(larger(1, smaller(s.samples, pixels_together / l.out_pixels))),
+        pairs(l.taps * images * l.out_pixels),
+        in_one(l.taps),
+        most_(images * l.out_pixels) {
     for (int64_t kh = 0; kh < s.kernel_height; ++kh) {
       for (int64_t kw = 0; kw < s.kernel_width; ++kw) {
         const int64_t tap = kh * s.kernel_width + kw;
-        const int64_t dh = kh * s.dilation[0] - s.padding[0], dw = kw * s.dilation[1] - s.padding[1];
-        const Interval oh_range = outputs_inside(dh, s.stride[0], s.height, s.out_height);
-        const Interval ow_range = outputs_inside(dw, s.stride[1], s.width, s.out_width);
-        for (int64_t oh = oh_range.begin; oh < oh_range.end; ++oh) {
-          for (int64_t ow = ow_range.begin; ow < ow_range.end; ++ow) {
-            const int64_t pixel = (oh * s.stride[0] + dh) * s.width + ow * s.stride[1] + dw;
-            pairs[tap * most + count[tap]++] = {oh * s.out_width + ow, pixel * s.groups * l.padded};
-          }
+        int64_t count = 0;
+        for (int64_t image = 0; image < images; ++image) {
+          add_image(s, l, tap, kh * s.dilation[0] - s.padding[0], kw * s.dilation[1] - s.padding[1], image, count);
+          if (image == 0) in_one[tap] = count;
         }
       }
     }
   }
 
-  const Pair* of(int64_t tap) const { return pairs.get() + tap * most; }
+  const Pair* of(int64_t tap) const { return pairs.get() + tap * most_; }
+
+ private:
+  void add_image(const ConvShape& s, const Layout& l, int64_t tap, int64_t dh, int64_t dw, int64_t image,
+                 int64_t& count) {
+    const Interval lines = outputs_inside(dh, s.stride[0], s.height, s.out_height);
+    const Interval columns_inside = outputs_inside(dw, s.stride[1], s.width, s.out_width);
+    for (int64_t oh = lines.begin; oh < lines.end; ++oh) {
+      for (int64_t ow = columns_inside.begin; ow < columns_inside.end; ++ow) {
+        const int64_t pixel = (oh * s.stride[0] + dh) * s.width + ow * s.stride[1] + dw;
+        pairs[tap * most_ + count++] = {image * l.out_pixels + oh * s.out_width + ow,
+                                        (image * l.pixels + pixel) * s.groups * l.padded};
+      }
+    }
+  }
+
+  int64_t most_;
 };
 
-void expand_input(const uint64_t* x, const ConvShape& s, const Layout& l, uint8_t* masks) {
+void expand_input(const uint64_t* x, int64_t pixels, const ConvShape& s, const Layout& l, uint8_t* masks) {
   const int64_t words = ceil_div(s.channels, 64);
   uint8_t block[64];
-  for (int64_t p = 0; p < l.pixels; ++p) {
+  for (int64_t p = 0; p < pixels; ++p) {
     for (int64_t g = 0; g < s.groups; ++g) {
       uint8_t* out = masks + (p * s.groups + g) * l.padded;
       for (int64_t c = 0; c < l.channels; c += 64) {
@@ -73,19 +91,6 @@ void expand_input(const uint64_t* x, const ConvShape& s, const Layout& l, uint8_
 struct Block {
   int64_t first, count, group;
 };
-
-// Codes of one block and sample, spread over vectors: [plane][pixel][row][16].
-void spread_codes(const WeightGradientArguments& a, const Layout& l, const Planes& planes, const Block& b, int64_t n,
-                  uint8_t* splats) {
-  for (int64_t r = 0; r < b.count; ++r) {
-    const uint8_t* codes = a.codes + ((b.first + r) * a.shape.samples + n) * l.out_pixels;
-    for (int64_t plane = 0; plane < planes.count; ++plane) {
-      for (int64_t p = 0; p < l.out_pixels; ++p) {
-        std::memset(splats + ((plane * l.out_pixels + p) * rows + r) * byte_lanes, planes.part(codes[p], plane), byte_lanes);
-      }
-    }
-  }
-}
 
 inline void widen(Bytes v, uint16_t* sums) {
   Shorts even, odd;
@@ -136,49 +141,66 @@ class Worker {
         l_(l),
         planes_(planes),
         pairs_(pairs),
-        masks_(l.pixels * a.shape.groups * l.padded),
-        splats_(planes.count * l.out_pixels * rows * byte_lanes) {}
+        masks_(pairs.images * l.pixels * a.shape.groups * l.padded),
+        splats_(planes.count * pairs.images * l.out_pixels * rows * byte_lanes) {}
 
-  void load(int64_t n) {
-    expand_input(a_.x + n * l_.pixels * ceil_div(a_.shape.channels, 64), a_.shape, l_, masks_.get());
+  // Takes up the images from `first` on.
+  void load(int64_t first) {
+    first_ = first;
+    images_ = smaller(pairs_.images, a_.shape.samples - first);
+    const uint64_t* x = a_.x + first * l_.pixels * ceil_div(a_.shape.channels, 64);
+    expand_input(x, images_ * l_.pixels, a_.shape, l_, masks_.get());
   }
 
-  // Adds the sample's share to the results of a block.
-  void add(const Block& b, int64_t n) {
-    spread_codes(a_, l_, planes_, b, n, splats_.get());
+  // Adds the share of the images in hand to the sums of a block, [tap][row][padded channel].
+  void add(const Block& b, int32_t* sums) {
+    spread_codes(b);
     for (int64_t tap = 0; tap < l_.taps; ++tap) {
-      int64_t totals[rows] = {};
-      for (int64_t i = 0; i < pairs_.count[tap]; ++i) {
-        for (int64_t r = 0; r < b.count; ++r) {
-          totals[r] += a_.codes[((b.first + r) * a_.shape.samples + n) * l_.out_pixels + pairs_.of(tap)[i].output];
-        }
-      }
       for (int64_t c = 0; c < l_.channels; c += columns) {
-        for (int64_t plane = 0; plane < planes_.count; ++plane) add_columns(b, tap, c, plane, plane == 0 ? totals : nullptr);
+        for (int64_t plane = 0; plane < planes_.count; ++plane) {
+          add_columns(b, tap, c, plane, sums + tap * rows * l_.padded + c);
+        }
       }
     }
   }
 
  private:
-  void add_columns(const Block& b, int64_t tap, int64_t c, int64_t plane, const int64_t* totals) {
-    const uint8_t* masks = masks_.get() + b.group * l_.padded + c;
-    const uint8_t* splats = splats_.get() + plane * l_.out_pixels * rows * byte_lanes;
-    const int64_t weight = 2 << (4 * plane), channels = smaller(columns, l_.channels - c);
-    for (int64_t first = 0; first == 0 || first < pairs_.count[tap]; first += planes_.in_short) {
-      uint16_t sums[rows * columns] = {};
-      const int64_t count = smaller(planes_.in_short, pairs_.count[tap] - first);
-      masked_sums(pairs_.of(tap) + first, count, splats, masks, planes_.in_byte, sums);
-      for (int64_t r = 0; r < b.count; ++r) {
-        int32_t* out = a_.result + ((b.first + r) * l_.channels + c) * l_.taps + tap;
-        for (int64_t i = 0; i < channels; ++i) {
-          // Byte i of vector v = i / 16 went to the even or odd half.
-          const int64_t at = r * columns + i / byte_lanes * byte_lanes + i % 2 * 8 + i % byte_lanes / 2;
-          const int64_t total = totals != nullptr && first == 0 ? totals[r] : 0;
-          out[i * l_.taps] += static_cast<int32_t>(weight * sums[at] - total);
-        }
+  const uint8_t* codes(const Block& b, int64_t row) const {
+    return a_.codes + ((b.first + row) * a_.shape.samples + first_) * l_.out_pixels;
+  }
+
+  // Codes of a block, spread over vectors: [plane][pixel][row][16].
+  void spread_codes(const Block& b) {
+    const int64_t pixels = images_ * l_.out_pixels;
+    for (int64_t r = 0; r < b.count; ++r) {
+      const uint8_t* q = codes(b, r);
+      for (int64_t plane = 0; plane < planes_.count; ++plane) {
+        uint8_t* out = plane_splats(plane) + r * byte_lanes;
+        for (int64_t p = 0; p < pixels; ++p) std::memset(out + p * rows * byte_lanes, planes_.part(q[p], plane), byte_lanes);
       }
     }
   }
+
+  uint8_t* plane_splats(int64_t plane) const {
+    return splats_.get() + plane * pairs_.images * l_.out_pixels * rows * byte_lanes;
+  }
+
+  void add_columns(const Block& b, int64_t tap, int64_t c, int64_t plane, int32_t* out) {
+    const uint8_t* masks = masks_.get() + b.group * l_.padded + c;
+    const int32_t weight = 1 << (4 * plane);
+    const int64_t count = pairs_.in_one[tap] * images_;
+    for (int64_t first = 0; first < count; first += planes_.in_short) {
+      uint16_t sums[rows * columns] = {};
+      const int64_t some = smaller(planes_.in_short, count - first);
+      masked_sums(pairs_.of(tap) + first, some, plane_splats(plane), masks, planes_.in_byte, sums);
+      for (int64_t r = 0; r < b.count; ++r) {
+        for (int64_t i = 0; i < columns; ++i) out[r * l_.padded + i] += weight * sums[r * columns + place(i)];
+      }
+    }
+  }
+
+  // Where masked_sums leaves byte i of its columns: the even bytes of a vector stand before the odd ones.
+  static int64_t place(int64_t i) { return i / byte_lanes * byte_lanes + i % 2 * 8 + i % byte_lanes / 2; }
 
   const WeightGradientArguments& a_;
   const Layout& l_;
@@ -186,7 +208,25 @@ class Worker {
   const Pairs& pairs_;
   Buffer<uint8_t> masks_;
   Buffer<uint8_t> splats_;
+  int64_t first_ = 0, images_ = 0;
 };
+
+// result[row][c][tap] = 2 * sums[tap][row][c] - the sum of the codes that the tap meets.
+void finish(const WeightGradientArguments& a, const Layout& l, const Pairs& pairs, const Block& b, const int32_t* sums) {
+  for (int64_t r = 0; r < b.count; ++r) {
+    const uint8_t* codes = a.codes + (b.first + r) * a.shape.samples * l.out_pixels;
+    for (int64_t tap = 0; tap < l.taps; ++tap) {
+      int32_t total = 0;
+      for (int64_t n = 0; n < a.shape.samples; ++n) {
+        const uint8_t* image = codes + n * l.out_pixels;
+        for (int64_t i = 0; i < pairs.in_one[tap]; ++i) total += image[pairs.of(tap)[i].output];
+      }
+      int32_t* out = a.result + (b.first + r) * l.channels * l.taps + tap;
+      const int32_t* in = sums + (tap * rows + r) * l.padded;
+      for (int64_t c = 0; c < l.channels; ++c) out[c * l.taps] = static_cast<int32_t>(int64_t{2} * in[c] - total);
+    }
+  }
+}
 
 }  // namespace
 
@@ -207,13 +247,15 @@ void conv2d_weight_gradient(const WeightGradientArguments& a, const Threads& thr
       blocks[count++] = {i, 1, group};
     }
   }
-  std::memset(a.result, 0, sizeof(int32_t) * static_cast<size_t>(a.kept * l.channels * l.taps));
   parallel(threads, count, 1, [&](int64_t begin, int64_t end) {
     Worker worker(a, l, planes, pairs);
-    for (int64_t n = 0; n < s.samples; ++n) {
+    const int64_t block_size = l.taps * rows * l.padded;
+    const Buffer<int32_t> sums((end - begin) * block_size);
+    for (int64_t n = 0; n < s.samples; n += pairs.images) {
       worker.load(n);
-      for (int64_t b = begin; b < end; ++b) worker.add(blocks[b], n);
+      for (int64_t b = begin; b < end; ++b) worker.add(blocks[b], sums.get() + (b - begin) * block_size);
     }
+    for (int64_t b = begin; b < end; ++b) finish(a, l, pairs, blocks[b], sums.get() + (b - begin) * block_size);
   });
 }
 
