@@ -1,0 +1,302 @@
+"""A supervisor and its scripted child, through everything that can happen to either."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+
+import pytest
+from sqlalchemy import update
+
+from jobs import artifacts, checkpoints, events, jobs, lease, metrics
+from jobs.blobs import BlobStore
+from jobs.errors import LeaseLostError
+from jobs.sqltypes import now
+from jobs.store import Store
+from jobs.tables import jobs as table
+from tests.jobs.helpers import claim, get
+from tests.worker.conftest import Bench
+from tests.worker.helpers import (
+    cancel,
+    chain,
+    children,
+    gone,
+    log,
+    moves,
+    pause,
+    reached,
+    scripted,
+    step,
+    until,
+)
+
+
+def the_child() -> int:
+    return int(until(lambda: children(os.getpid()))[0])
+
+
+def model(store: Store, job_id: str) -> bytes:
+    with store.read() as connection:
+        artifact = artifacts.get(connection, job_id, "model.safetensors")
+    return store.blobs.verify(artifact.sha256).read_bytes()
+
+
+def test_a_job_runs_and_leaves_its_record_metrics_and_files(store: Store) -> None:
+    bench = Bench(store)
+    job_id = scripted(store, steps=10, nan=4).id
+    assert bench.slots.work() == 1
+    job = get(store, job_id)
+    assert moves(store, job_id) == ["queued", "running", "succeeded"]
+    assert job.record is not None
+    assert (job.record["attempt"], job.record["isa"], job.record["threads"]) == (1, "reference", 1)
+    assert job.record["report"] == [{"name": "conv1", "action": "kept"}]
+    assert job.progress is not None
+    assert (job.progress["step"], job.progress["total_steps"], job.progress["validation_accuracy"]) == (10, 10, 0.8)
+    assert job.result is not None
+    assert (job.result["validation_accuracy"], job.result["train_images"], job.result["seconds"]) == (0.8, 80, 1)
+    assert job.result["artifacts"]["model.safetensors"]["size"] == 64
+    assert model(store, job_id) == chain(10)
+    with store.read() as connection:
+        loss = metrics.series(connection, job_id, kind="step", names=["loss"])[0]
+        assert (loss.steps, loss.values[3], loss.values[9]) == (list(range(1, 11)), None, 0.1)
+        assert [row.step for row in checkpoints.list_checkpoints(connection, job_id)] == [10, 5]
+    assert [event.seq for event in log(store, job_id)] == list(range(1, job.next_seq))
+    assert list((store.settings.data_dir / "work").iterdir()) == []
+
+
+def test_a_killed_child_is_tried_again_from_its_checkpoint(bench: Bench) -> None:
+    job_id = scripted(bench.store, steps=12, every=5, die=7).id
+    bench.slots.work()
+    assert moves(bench.store, job_id) == ["queued", "running", "queued", "running", "succeeded"]
+    broken = next(event for event in log(bench.store, job_id) if event.data.get("reason") == "child_killed")
+    assert "SIGKILL" in broken.data["error"]["message"]
+    assert "the fake child says hello" in broken.data["error"]["log"]
+    starts = [event.data["started"]["step"] for event in log(bench.store, job_id) if "started" in event.data]
+    assert starts == [0, 5]
+    assert model(bench.store, job_id) == chain(12)
+
+
+def test_attempts_are_bounded_and_the_record_says_why(bench: Bench) -> None:
+    job_id = scripted(bench.store, exit=3).id
+    bench.slots.work()
+    job = get(bench.store, job_id)
+    assert moves(bench.store, job_id).count("running") == 3
+    assert job.error is not None
+    assert (job.error["code"], job.error["attempts"], job.error["log"][-1]) == ("child_crashed", 3, "a traceback, say")
+
+
+def test_a_failure_for_good_is_not_repeated(bench: Bench) -> None:
+    job_id = scripted(bench.store, fail=2).id
+    bench.slots.work()
+    job = get(bench.store, job_id)
+    assert moves(bench.store, job_id) == ["queued", "running", "failed"]
+    assert job.error is not None
+    assert (job.error["code"], job.error["param"]) == ("non_finite_gradient", "training.learning_rate")
+
+
+def test_cancel_in_mid_run(bench: Bench) -> None:
+    job_id = scripted(bench.store, steps=1000, pause=0.02).id
+    bench.ring()
+    until(lambda: step(bench.store, job_id) > 2)
+    child, asked = the_child(), time.monotonic()
+    cancel(bench.store, job_id)
+    reached(bench.store, job_id, "cancelled")
+    assert time.monotonic() - asked < 2
+    assert gone(child)
+    assert moves(bench.store, job_id) == ["queued", "running", "cancelling", "cancelled"]
+
+
+def test_a_child_that_does_not_listen_is_ended(bench: Bench) -> None:
+    object.__setattr__(bench.store, "settings", bench.store.settings.model_copy(update={"stop_grace_seconds": 0.3}))
+    job_id = scripted(bench.store, steps=1000, pause=0.02, deaf=True).id
+    bench.ring()
+    until(lambda: step(bench.store, job_id) > 2)
+    cancel(bench.store, job_id)
+    reached(bench.store, job_id, "cancelled", seconds=5)
+
+
+def test_pause_waits_for_a_checkpoint_and_resume_goes_on_from_it(bench: Bench) -> None:
+    job_id = scripted(bench.store, steps=40, pause=0.02, every=1000).id
+    bench.ring()
+    until(lambda: step(bench.store, job_id) > 2)
+    pause(bench.store, job_id)
+    reached(bench.store, job_id, "paused")
+    at = step(bench.store, job_id)
+    assert 2 < at < 40
+    with bench.store.write() as connection:
+        jobs.resume(connection, job_id)
+    bench.ring()
+    reached(bench.store, job_id, "succeeded")
+    assert model(bench.store, job_id) == chain(40)
+    starts = [event.data["started"]["step"] for event in log(bench.store, job_id) if "started" in event.data]
+    assert starts == [0, at]
+
+
+def test_drain_gives_the_job_back_at_a_checkpoint_without_blame(bench: Bench) -> None:
+    job_id = scripted(bench.store, steps=1000, pause=0.02, every=1000).id
+    thread = bench.ring()
+    until(lambda: step(bench.store, job_id) > 2)
+    bench.draining.set()
+    thread.join(10)
+    job = get(bench.store, job_id)
+    assert moves(bench.store, job_id) == ["queued", "running", "queued"]
+    assert (job.failures, job.not_before, job.lease_owner) == (0, None, None)
+    with bench.store.read() as connection:
+        assert len(checkpoints.list_checkpoints(connection, job_id)) == 1
+
+
+def test_when_the_lease_is_lost_the_child_dies_and_nothing_more_is_written(store: Store) -> None:
+    bench = Bench(store)
+    job_id = scripted(store, steps=2000, pause=0.005, deaf=True).id
+    thread = bench.ring()
+    until(lambda: step(store, job_id) > 2)
+    child = the_child()
+    with store.write() as connection:
+        connection.execute(update(table).values(lease_expires_at=now(-1)))
+        policy = lease.RetryPolicy(3, 0)
+        lease.attempt_failed(connection, job_id, 1, {"code": "worker_lost"}, policy, where=lease.lapsed())
+        other = lease.claim(connection, ["cpu"], "another:1:0", 60)
+        assert other is not None
+        assert other.lease_epoch == 2
+    until(lambda: gone(child), store.settings.heartbeat_seconds + 1)
+    bench.draining.set()
+    thread.join(10)
+    after = get(store, job_id)
+    assert (after.state, after.lease_owner, after.lease_epoch) == ("running", "another:1:0", 2)
+    assert after.next_seq == other.next_seq
+
+
+def test_a_worker_that_was_stopped_beyond_its_lease_finds_that_out_first(bench: Bench) -> None:
+    """The supervisor's own writes are refused by their epoch even before its heart has beaten again."""
+    job_id = scripted(bench.store, steps=10).id
+    job = claim(bench.store, 60)
+    assert job is not None
+    with bench.store.write() as connection:
+        lease.release(connection, job_id, 1, reason="taken back")
+    assert claim(bench.store, 60) is not None
+    from worker.supervisor import Supervisor
+
+    Supervisor(bench.store, 1, bench.draining, ["python", "-c", "raise SystemExit('must not matter')"]).run(job)
+    assert get(bench.store, job_id).lease_epoch == 2
+    assert moves(bench.store, job_id) == ["queued", "running", "queued", "running"]
+
+
+def test_the_time_limit_ends_a_job_with_a_clear_record(bench: Bench) -> None:
+    object.__setattr__(bench.store, "settings", bench.store.settings.model_copy(update={"max_job_seconds": 1.0}))
+    job_id = scripted(bench.store, steps=1000, pause=0.02).id
+    bench.slots.work()
+    job = get(bench.store, job_id)
+    assert job.state == "failed"
+    assert job.error is not None
+    assert job.error["code"] == "time_limit"
+    assert "1 seconds" in job.error["message"]
+
+
+def test_a_file_that_is_not_the_childs_is_not_taken(bench: Bench) -> None:
+    job_id = scripted(bench.store, foreign=2).id
+    bench.slots.work()
+    job = get(bench.store, job_id)
+    assert job.state == "failed"
+    assert job.error is not None
+    assert "/etc/hostname" in job.error["message"]
+    with bench.store.read() as connection:
+        assert checkpoints.list_checkpoints(connection, job_id) == []
+
+
+def test_a_line_that_is_no_event_is_told_and_left_out(bench: Bench) -> None:
+    job_id = scripted(bench.store, garbage=2).id
+    bench.slots.work()
+    assert get(bench.store, job_id).state == "succeeded"
+    assert any(event.data.get("level") == "warning" for event in log(bench.store, job_id))
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(bench: Bench) -> None:
+    job_id = scripted(bench.store, steps=20, every=5, pause=0.05, die=12).id
+    bench.ring()
+    until(lambda: len(_kept(bench.store, job_id)) == 2)
+    newest = bench.store.blobs.path(_kept(bench.store, job_id)[0])
+    newest.write_bytes(newest.read_bytes()[:-1] + b"x")
+    reached(bench.store, job_id, "succeeded")
+    starts = [event.data["started"]["step"] for event in log(bench.store, job_id) if "started" in event.data]
+    assert starts == [0, 5]
+    assert model(bench.store, job_id) == chain(20)
+
+
+def _kept(store: Store, job_id: str) -> list[str]:
+    with store.read() as connection:
+        return [row.sha256 for row in checkpoints.list_checkpoints(connection, job_id)]
+
+
+def test_a_job_whose_files_are_gone_fails_with_the_field_to_blame(bench: Bench) -> None:
+    from tests.jobs.helpers import ready_dataset, submit
+
+    dataset = ready_dataset(bench.store, {"a": 5, "b": 5})
+    job = submit(bench.store, dataset=dataset)
+    bench.store.blobs.delete(job.dataset_sha256 or "")
+    bench.slots.work()
+    job = get(bench.store, job.id)
+    assert job.error is not None
+    assert (job.state, job.error["code"], job.error["param"]) == ("failed", "input_unusable", "dataset")
+
+
+def test_trouble_of_the_worker_itself_is_not_the_jobs_fault(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls = BlobStore.put_file, []
+
+    def full(self, path, **options):
+        calls.append(path)
+        if len(calls) == 1:
+            raise OSError(28, "No space left on device")
+        return real(self, path, **options)
+
+    monkeypatch.setattr(BlobStore, "put_file", full)
+    job_id = scripted(bench.store, steps=10).id
+    bench.slots.work()
+    assert moves(bench.store, job_id) == ["queued", "running", "queued", "running", "succeeded"]
+    reasons = [event.data.get("reason") for event in log(bench.store, job_id)]
+    assert "worker_failed" in reasons
+
+
+def test_busy_slots_remember_that_it_rang(bench: Bench) -> None:
+    first = scripted(bench.store, steps=30, pause=0.02).id
+    bench.ring()
+    until(lambda: step(bench.store, first) > 2)
+    second = scripted(bench.store, steps=3).id
+    assert bench.slots.work() == 0  # at once: the only slot is busy
+    reached(bench.store, second, "succeeded")
+    assert moves(bench.store, first) == moves(bench.store, second) == ["queued", "running", "succeeded"]
+
+
+def test_a_second_signal_to_the_group_reaches_grandchildren(bench: Bench) -> None:
+    job_id = scripted(bench.store, steps=1000, pause=0.02).id
+    bench.ring()
+    until(lambda: step(bench.store, job_id) > 1)
+    child = the_child()
+    assert os.getpgid(child) == os.getsid(child) == child != os.getpgid(0)
+    os.kill(child, signal.SIGKILL)
+    until(lambda: moves(bench.store, job_id).count("running") == 2)
+    cancel(bench.store, job_id)
+    reached(bench.store, job_id, "cancelled")
+
+
+def test_what_a_child_is_told_has_no_secrets(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    from worker.process import child_environment
+
+    monkeypatch.setenv("FQT_SECRET", "hush")
+    monkeypatch.setenv("FQT_DATABASE_URL", "postgresql://me:hush@host/x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
+    monkeypatch.setenv("FQT_ISA", "reference")
+    environment = child_environment(bench.store.settings.data_dir, 3, os.environ)
+    assert "hush" not in json.dumps(environment)
+    assert (environment["FQT_ISA"], environment["OMP_NUM_THREADS"]) == ("reference", "3")
+    assert environment["HOME"] == str(bench.store.settings.data_dir)
+
+
+def test_late_writes_are_refused_even_with_the_right_job(store: Store) -> None:
+    job = scripted(store)
+    assert claim(store, 60) is not None
+    with store.write() as connection:
+        lease.release(connection, job.id, 1, reason="x")
+    with pytest.raises(LeaseLostError), store.write() as connection:
+        events.append(connection, job.id, 1, [("log", {})])
