@@ -13,6 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import compile_path
 
 from api import problems
 from api.problems import Problem
@@ -48,12 +49,25 @@ async def _problem(request: Request, error: Exception) -> Response:
 
 async def _framework(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    detail = error.detail
+    detail, headers = error.detail, dict(error.headers or {})
     if error.status_code == 404:
         detail = f"There is nothing at {request.url.path}."
     elif error.status_code == 405:
         detail = f"{request.url.path} does not answer to {request.method}."
-    return problems.respond(request, problems.for_status(error.status_code, detail, error.headers))
+        if methods := _methods_of(request):
+            headers["Allow"] = ", ".join(methods)
+    return problems.respond(request, problems.for_status(error.status_code, detail, headers))
+
+
+def _methods_of(request: Request) -> list[str]:
+    """Return every method that the request's path answers to: the framework names those of one route only."""
+    paths: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
+    return sorted(
+        method.upper()
+        for path, operations in paths.items()
+        if compile_path(path)[0].match(request.url.path)
+        for method in operations
+    )
 
 
 async def _validation(request: Request, error: Exception) -> Response:

@@ -24,7 +24,10 @@ class NewKey(BaseModel):
 
     name: str = Field(min_length=1, max_length=200, description="What the key is for.")
     scopes: Annotated[list[Scope], AfterValidator(_distinct)] = Field(
-        min_length=1, max_length=3, description="`read`, `write` (includes read), `admin` (includes all)."
+        min_length=1,
+        max_length=3,
+        json_schema_extra={"uniqueItems": True},
+        description="`read`, `write` (includes read), `admin` (includes all).",
     )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from starlette.requests import Request
 
+from api.multipart import FileUpload
 from jobs.settings import Settings
 from jobs.store import Store
 from tests.api.conftest import SPEC, Attempt, RecordingDoorbell, archive, files_of, inspect, png, submit
@@ -239,3 +242,27 @@ def test_a_finished_job_outlives_its_data_set(client: TestClient, store: Store) 
     Attempt(store, job_id).succeed()
     assert client.delete(f"/v1/datasets/{row['id']}").status_code == 204
     assert client.get(f"/v1/jobs/{job_id}").json()["spec"]["dataset"] == row["id"]
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 7, 64, 1000])
+def test_a_form_may_arrive_in_any_pieces(step: int) -> None:
+    """However a body is cut, the file's bytes are the same: also where it holds what looks like a boundary."""
+    content = b"\r\n--y\r\n--\r\n-" * 9 + bytes(range(256)) + b"\r\n--"
+    head = b'--xy\r\nContent-Disposition: form-data; name="name"\r\n\r\nLetters\r\n'
+    part = b'--xy\r\nContent-Disposition: form-data; name="file"; filename="a.zip"\r\n\r\n'
+    body = head + part + content + b"\r\n--xy--\r\n"
+    pieces = [body[at : at + step] for at in range(0, len(body), step)]
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces)}
+
+    headers = [(b"content-type", b"multipart/form-data; boundary=xy")]
+    request = Request({"type": "http", "method": "POST", "headers": headers}, receive)
+
+    async def read() -> tuple[bytes, FileUpload]:
+        form = FileUpload(request, limit=len(content), fields=("name",))
+        return b"".join([piece async for piece in form.chunks()]), form
+
+    found, form = asyncio.run(read())
+    assert found == content
+    assert (form.filename, form.values) == ("a.zip", {"name": "Letters"})
