@@ -1,6 +1,8 @@
 """Training and validation batches as tensors: order and augmentation are functions of (seed, epoch, image) alone.
 
 Nothing here keeps a random state, so a run resumes in the middle of an epoch by asking for the next batch number.
+Pixels are handled with NumPy on one thread: they are few, and waking torch's threads for each small operation costs
+more than the operation.
 
 A last batch of a single image is merged into the batch before it: batch normalisation has no variance over one image
 (a feature map of one pixel), and dropping it would never show some image to the network.
@@ -11,19 +13,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from fqt_core.config import AugmentConfig, TrainConfig
 from fqt_core.data.counters import Purpose, below, permutation, words
 from fqt_core.data.dataset import ImageDataset
 from fqt_core.data.split import Split, split_dataset
 from fqt_core.errors import ConfigurationError
+
+Pixels: TypeAlias = npt.NDArray[np.uint8]
 
 _STATISTICS_CHUNK = 4096
 
@@ -49,15 +52,17 @@ class Preprocessing:
         """Read :meth:`to_json`'s record."""
         return cls(int(record["image_size"]), int(record["channels"]), tuple(record["mean"]), tuple(record["std"]))
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, images: Pixels) -> npt.NDArray[np.float32]:
         """uint8 ``(n, c, h, w)`` to float32 of the same shape."""
         view = (1, self.channels, 1, 1)
-        mean = torch.tensor(self.mean, dtype=torch.float32, device=images.device).view(view)
-        std = torch.tensor(self.std, dtype=torch.float32, device=images.device).view(view)
-        return images.to(torch.float32).div_(255.0).sub_(mean).div_(std)
+        result = images.astype(np.float32)
+        result /= np.float32(255)
+        result -= np.array(self.mean, np.float32).reshape(view)
+        result /= np.array(self.std, np.float32).reshape(view)
+        return result
 
 
-def fit_preprocessing(images: npt.NDArray[np.uint8], indices: npt.NDArray[np.int64], normalize: bool) -> Preprocessing:
+def fit_preprocessing(images: Pixels, indices: npt.NDArray[np.int64], normalize: bool) -> Preprocessing:
     """The preprocessing of a run: mean and deviation of the training images, exact from counts of pixel values.
 
     Without ``normalize`` pixels are only divided by 255. A constant channel has deviation 1.
@@ -81,7 +86,7 @@ def fit_preprocessing(images: npt.NDArray[np.uint8], indices: npt.NDArray[np.int
     return Preprocessing(size, channels, tuple(means), tuple(deviations))
 
 
-def augment(images: Tensor, raw: npt.NDArray[np.uint64], config: AugmentConfig) -> Tensor:
+def augment(images: Pixels, raw: npt.NDArray[np.uint64], config: AugmentConfig) -> Pixels:
     """Crop and flip a batch.
 
     Args:
@@ -93,23 +98,16 @@ def augment(images: Tensor, raw: npt.NDArray[np.uint64], config: AugmentConfig) 
         uint8 of the same shape.
     """
     pad, size = config.pad_crop, images.shape[2]
-    if not pad and not config.horizontal_flip:
-        return images
-    steps = np.arange(size)
-    rows = below(raw[:, 0], 2 * pad + 1)[:, None] + steps
-    columns = np.broadcast_to(steps, (len(raw), size))
+    result = images
+    if pad:
+        padded = np.pad(images, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+        result = np.empty_like(images)
+        for index, (top, left) in enumerate(below(raw[:, :2], 2 * pad + 1).tolist()):
+            result[index] = padded[index, :, top : top + size, left : left + size]
     if config.horizontal_flip:
-        flipped = (raw[:, 2] >> np.uint64(63)).astype(bool)
-        columns = np.where(flipped[:, None], steps[::-1], columns)
-    columns = columns + below(raw[:, 1], 2 * pad + 1)[:, None]
-    padded = functional.pad(images, (pad, pad, pad, pad)) if pad else images
-    n, c = images.shape[:2]
-    return padded[
-        torch.arange(n)[:, None, None, None],
-        torch.arange(c)[None, :, None, None],
-        torch.from_numpy(rows)[:, None, :, None],
-        torch.from_numpy(columns)[:, None, None, :],
-    ]
+        flipped = (raw[:, 2] >> np.uint64(63)).astype(np.bool_)
+        result = np.where(flipped[:, None, None, None], result[..., ::-1], result)
+    return result
 
 
 class TrainingData:
@@ -141,8 +139,7 @@ class TrainingData:
         self._config = config
         self._bounds = _batch_bounds(len(self.split.train), config.batch_size)
         held = dataset.validation if dataset.validation is not None else dataset
-        self._held_images, self._held_labels = torch.from_numpy(held.images), torch.from_numpy(held.labels)
-        self._images, self._labels = torch.from_numpy(dataset.images), torch.from_numpy(dataset.labels)
+        self._held = held
         self._order = lru_cache(maxsize=1)(self._draw_order)
 
     @property
@@ -168,15 +165,18 @@ class TrainingData:
         """
         order, raw = self._order(epoch)
         chosen = order[slice(*self._bounds[index])]
-        positions = torch.from_numpy(self.split.train[chosen])
-        images = augment(self._images[positions], raw[chosen], self._config.augment)
-        return self.preprocessing(images), self._labels[positions]
+        positions = self.split.train[chosen]
+        images = augment(self.dataset.images[positions], raw[chosen], self._config.augment)
+        return self._tensors(images, self.dataset.labels[positions])
 
     def validation_batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """All validation images in order, preprocessed, in batches of ``size``; as :meth:`train_batch` returns them."""
         for start in range(0, self.validation_images, size):
-            positions = torch.from_numpy(self.split.validation[start : start + size])
-            yield self.preprocessing(self._held_images[positions]), self._held_labels[positions]
+            positions = self.split.validation[start : start + size]
+            yield self._tensors(self._held.images[positions], self._held.labels[positions])
+
+    def _tensors(self, images: Pixels, labels: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        return torch.from_numpy(self.preprocessing(images)), torch.from_numpy(labels)
 
     def _draw_order(self, epoch: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
         number, seed = self.train_images, self._config.seed

@@ -22,7 +22,7 @@ from fqt_core.data.container import Container, Entry
 from fqt_core.data.faults import fatal
 from fqt_core.data.limits import DEFLATE_RATIO
 from fqt_core.data.names import printable
-from fqt_core.data.reading import CHUNK, Budget, Reader, damage_reported, read_into
+from fqt_core.data.reading import CHUNK, Budget, Reader, allocate, damage_reported, read_into
 from fqt_core.data.source import ArrayPart, ArraySource, Part
 
 _HELD_OUT = re.compile(r"t10k|test|val", re.IGNORECASE)
@@ -121,7 +121,7 @@ def read_idx(reader: Reader, possible: int, where: str) -> npt.NDArray[np.uint8]
             where=where,
             remedy="the file is damaged; copy it again",
         )
-    values = np.empty(count, dtype=np.uint8)
+    values = allocate((count,), where)
     read_into(reader, values.data, where)
     if reader.read(1):
         raise fatal("more data than its header claims", where=where, remedy="the file is damaged; copy it again")

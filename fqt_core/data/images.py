@@ -73,6 +73,8 @@ def open_image(data: bytes, where: str = WHOLE_FILE, limits: Limits = DEFAULT_LI
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise fatal(f"too many pixels ({error})", where=where, remedy="make the image smaller") from error
+    except MemoryError as error:
+        raise fatal("needs more memory than is available", where=where, remedy="make the image smaller") from error
     except _DECODER_ERRORS as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise fatal(f"broken image ({reason})", where=where, remedy=_REMEDY) from error

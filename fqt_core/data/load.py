@@ -12,12 +12,13 @@ from fqt_core.config.builtin import BUILTIN_DATASETS
 from fqt_core.data.builtin import builtin_source
 from fqt_core.data.container import Container, open_container
 from fqt_core.data.dataset import ImageDataset
-from fqt_core.data.faults import Faults, fatal
+from fqt_core.data.faults import WHOLE_FILE, Faults, fatal
 from fqt_core.data.folders import FolderSource
 from fqt_core.data.idx import idx_source, is_idx, plain_reader, read_exactly
 from fqt_core.data.images import to_array
 from fqt_core.data.limits import DEFAULT_LIMITS, Limits
 from fqt_core.data.npz import MAGIC, npz_source
+from fqt_core.data.reading import allocate
 from fqt_core.data.source import Part, Source
 from fqt_core.errors import DataError
 
@@ -119,7 +120,8 @@ def _decode(
             remedy="choose a smaller image_size, grey images, or fewer classes",
         )
     images: dict[Part, npt.NDArray[np.uint8]] = {
-        part: np.empty((int(flags.sum()), channels, image_size, image_size), np.uint8) for part, flags in wanted.items()
+        part: allocate((int(flags.sum()), channels, image_size, image_size), WHOLE_FILE)
+        for part, flags in wanted.items()
     }
     for sample in source.samples(wanted):
         images[sample.part][places[sample.part][sample.index]] = to_array(sample.image, channels, image_size)

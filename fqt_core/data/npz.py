@@ -18,7 +18,7 @@ from numpy.lib import format as npy
 from fqt_core.data.container import Container
 from fqt_core.data.faults import Faults, fatal
 from fqt_core.data.names import printable
-from fqt_core.data.reading import Reader, damage_reported, read_into
+from fqt_core.data.reading import Reader, allocate, damage_reported, read_into
 from fqt_core.data.source import ArrayPart, ArraySource, Part
 
 MAGIC = b"\x93NUMPY"
@@ -78,7 +78,7 @@ def read_npy(reader: Reader, possible: int, where: str) -> npt.NDArray[np.generi
             remedy="the file is damaged; save it again",
         )
     rest = _Rest(head[buffer.tell() :], reader)
-    raw = np.empty(size, dtype=np.uint8)
+    raw = allocate((size,), where)
     read_into(rest, raw.data, where)
     if rest.read(1):
         raise fatal("more data than its header claims", where=where, remedy="the file is damaged; save it again")

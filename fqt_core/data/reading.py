@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import struct
 import tarfile
 import zipfile
@@ -10,6 +11,9 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, NoReturn, Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from fqt_core.data.faults import WHOLE_FILE, ExhaustedError, fatal
 from fqt_core.data.limits import Limits
@@ -159,6 +163,22 @@ class CountingFile(io.RawIOBase):
     def seekable(self) -> bool:
         """Yes."""
         return True
+
+
+def allocate(shape: tuple[int, ...], where: str) -> npt.NDArray[np.uint8]:
+    """An uninitialised uint8 array.
+
+    Raises:
+        DataError: the process may not use that much memory.
+    """
+    try:
+        return np.empty(shape, dtype=np.uint8)
+    except MemoryError as error:
+        raise fatal(
+            f"needs {math.prod(shape):,} bytes of memory, more than is available",
+            where=where,
+            remedy="use fewer or smaller images, or give the worker more memory",
+        ) from error
 
 
 def read_all(reader: Reader, limit: int, where: str) -> bytes:

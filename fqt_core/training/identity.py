@@ -6,8 +6,10 @@ from collections.abc import Collection
 from typing import Any
 
 import torch
+from torch import nn
 
 from fqt_core.config import TrainConfig
+from fqt_core.conversion.report import ConversionReport
 from fqt_core.data.batches import TrainingData
 from fqt_core.layers import BinaryLayer
 from fqt_core.ops import isa
@@ -34,6 +36,12 @@ def run_identity(config: TrainConfig, data: TrainingData, layers: Collection[Bin
 def run_environment(device: torch.device) -> dict[str, Any]:
     """What a run runs on. Results are promised to be the same bit for bit only where this is the same."""
     return {"torch": torch.__version__, "threads": torch.get_num_threads(), "device": str(device)}
+
+
+def conversion_rows(model: nn.Module) -> list[dict[str, Any]]:
+    """The rows of the report that conversion left on the network; none if it was not converted."""
+    report = getattr(model, "fqt_report", None)
+    return report.to_json() if isinstance(report, ConversionReport) else []
 
 
 def arithmetic_of(layers: Collection[BinaryLayer]) -> str:

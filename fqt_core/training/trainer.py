@@ -32,7 +32,7 @@ from fqt_core.events import (
 )
 from fqt_core.training.checkpoint import Checkpoint, check_tensors, differences, read_checkpoint, write_checkpoint
 from fqt_core.training.evaluation import evaluate
-from fqt_core.training.identity import arithmetic_of, kernels_of, run_environment, run_identity
+from fqt_core.training.identity import arithmetic_of, conversion_rows, kernels_of, run_environment, run_identity
 from fqt_core.training.optimizer import (
     build_optimizer,
     load_optimizer_tensors,
@@ -75,7 +75,7 @@ class Trainer:
         resume_from: Path | str | None = None,
         should_stop: Callable[[], bool] | None = None,
         device: torch.device | str = "cpu",
-        report: Sequence[dict[str, Any]] = (),
+        report: Sequence[dict[str, Any]] | None = None,
     ) -> None:
         """Prepare a run.
 
@@ -88,7 +88,7 @@ class Trainer:
             should_stop: asked before every step and validation batch; on True a checkpoint is written and the run
                 ends with ``Stopped``.
             device: where to train.
-            report: rows of the conversion report, for ``Started``.
+            report: rows for ``Started``; ``None``: those of ``model.fqt_report``, which conversion leaves there.
 
         Raises:
             ConfigurationError: the options do not fit the network or the data.
@@ -101,7 +101,7 @@ class Trainer:
         self._device = torch.device(device)
         self._checkpoint_dir = Path(checkpoint_dir) if checkpoint_dir is not None else None
         self._should_stop = should_stop or (lambda: False)
-        self._report = list(report)
+        self._report = conversion_rows(model) if report is None else list(report)
         self._optimizer = build_optimizer(model, config)
         self._statistics = QuantizerStatistics(model)
         self._best: dict[str, Tensor] | None = None

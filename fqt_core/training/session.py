@@ -1,0 +1,115 @@
+"""Puts a run together from its description: data, network, conversion, initial weights, trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from fqt_core.config import ArchitectureConfig, MethodConfig, TrainConfig
+from fqt_core.conversion.report import ConversionReport
+from fqt_core.convert import convert_
+from fqt_core.data import ImageDataset, load_dataset
+from fqt_core.errors import ConfigurationError
+from fqt_core.models import WeightReport, build, load_weights
+from fqt_core.training.seeding import seeded_init
+from fqt_core.training.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Session:
+    """A run that is ready to be iterated over: ``for event in session.trainer``.
+
+    ``weights`` says which initial weights were taken; ``None`` if the run starts from a random initialisation.
+    """
+
+    model: nn.Module
+    dataset: ImageDataset
+    trainer: Trainer
+    conversion: ConversionReport
+    weights: WeightReport | None
+
+
+def prepare(
+    *,
+    architecture: ArchitectureConfig,
+    method: MethodConfig,
+    training: TrainConfig,
+    data: Path | str | ImageDataset,
+    classes: Sequence[str] | None = None,
+    initial_weights: Path | str | None = None,
+    checkpoint_dir: Path | str | None = None,
+    resume_from: Path | str | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    device: torch.device | str = "auto",
+) -> Session:
+    """Build everything that a run needs. The same arguments give the same run, bit for bit.
+
+    Args:
+        architecture: the network; its ``channels`` and ``image_size`` decide how images are decoded.
+        method: what the network is converted to.
+        training: how it is trained; ``training.seed`` seeds everything random.
+        data: see :func:`fqt_core.data.load_dataset`; or a data set of the architecture's channels and size.
+        classes: train on these classes in this order; ``None``: on all. Not with a data set that is loaded already.
+        initial_weights: a safetensors file to start from (fine-tuning); what fits is taken.
+        checkpoint_dir: where checkpoints go; ``None``: none are written.
+        resume_from: a checkpoint of this very run to go on from.
+        should_stop: see :class:`~fqt_core.training.trainer.Trainer`.
+        device: ``auto`` (CUDA if there is one), ``cpu``, ``cuda``, or a torch device.
+
+    Raises:
+        DataError: the data set cannot be used.
+        ConfigurationError: the options do not fit each other, the data or the machine.
+        CheckpointError: ``initial_weights`` or ``resume_from`` cannot be used.
+    """
+    where = resolve_device(device)
+    dataset = _dataset(data, classes, architecture)
+    with seeded_init(training.seed):
+        model = build(architecture, num_classes=len(dataset.classes))
+    conversion = convert_(model, method, seed=training.seed)
+    weights = load_weights(model, initial_weights, classes=dataset.classes) if initial_weights is not None else None
+    trainer = Trainer(
+        model,
+        dataset,
+        training,
+        checkpoint_dir=checkpoint_dir,
+        resume_from=resume_from,
+        should_stop=should_stop,
+        device=where,
+        report=conversion.to_json(),
+    )
+    return Session(model, dataset, trainer, conversion, weights)
+
+
+def resolve_device(device: torch.device | str) -> torch.device:
+    """Settle ``auto``.
+
+    Raises:
+        ConfigurationError: CUDA is asked for, and there is none.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    settled = torch.device(device)
+    if settled.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigurationError("device: this machine has no CUDA device that torch can use; choose cpu or auto")
+    return settled
+
+
+def _dataset(
+    data: Path | str | ImageDataset, classes: Sequence[str] | None, architecture: ArchitectureConfig
+) -> ImageDataset:
+    channels, size = architecture.channels, architecture.image_size
+    if not isinstance(data, ImageDataset):
+        return load_dataset(data, classes=classes, channels=channels, image_size=size)
+    if classes is not None and list(classes) != data.classes:
+        raise ConfigurationError("classes: choose them when the data set is loaded")
+    if (data.channels, data.image_size) != (channels, size):
+        raise ConfigurationError(
+            f"the network wants images of {channels} x {size} x {size}, the data set has "
+            f"{data.channels} x {data.image_size} x {data.image_size}; load it with channels={channels} and "
+            f"image_size={size}"
+        )
+    return data
