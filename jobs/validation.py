@@ -15,7 +15,7 @@ from jobs.states import JobState
 from jobs.tables import artifacts, jobs
 from jobs.tables import datasets as dataset_table
 
-_SAME_FIELDS = ("name", "stem", "width", "channels")  # what must agree for weights to fit; the head may differ
+_SAME_FIELDS = ("name", "stem", "width")  # what must agree; heads and grey against RGB are adapted when loading
 _SHOWN = 50
 
 

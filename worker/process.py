@@ -32,8 +32,8 @@ _INHERITED_PREFIXES = ("CUDA_", "NVIDIA_", "PYTHON", "COVERAGE_")
 
 
 def child_command(module: str) -> list[str]:
-    """The command that runs a module of this package as a child."""
-    return [sys.executable, "-m", module]
+    """The command that runs a module as a child; ``-P``: nothing is imported from the present folder."""
+    return [sys.executable, "-P", "-m", module]
 
 
 def child_environment(home: Path, threads: int, source: Mapping[str, str] = os.environ) -> dict[str, str]:

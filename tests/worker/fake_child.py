@@ -14,7 +14,17 @@ import sys
 import time
 from pathlib import Path
 
-from fqt_core.events import ArtifactWritten, CheckpointWritten, Done, EpochDone, Failed, LogLine, Started, StepDone, Stopped
+from fqt_core.events import (
+    ArtifactWritten,
+    CheckpointWritten,
+    Done,
+    EpochDone,
+    Failed,
+    LogLine,
+    Started,
+    StepDone,
+    Stopped,
+)
 from worker.lifeline import Lifeline
 from worker.protocol import Exit, TrainingInput
 

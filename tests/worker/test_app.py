@@ -1,0 +1,230 @@
+"""Whole worker processes: Celery, a real broker, doorbells that are lost and doubled, kill -9 and SIGTERM."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from celery import Celery
+
+import worker
+from jobs import artifacts, checkpoints, datasets
+from jobs.reaper import Reaper
+from jobs.settings import Settings
+from jobs.store import Store
+from tests.jobs.helpers import get
+from tests.worker.helpers import chain, children, gone, log, moves, reached, scripted, step, until
+
+ROOT = Path(worker.__file__).parents[1]
+SCRIPT = Path(__file__).with_name("run_worker.py")
+
+
+class Bell:
+    """The API's side: sends messages by name."""
+
+    def __init__(self, url: str) -> None:
+        self.celery = Celery("fqt", broker=url, set_as_current=False)
+        self.celery.conf.update(task_serializer="json", task_ignore_result=True)
+
+    def ring_job(self, job_id: str, queue: str) -> None:
+        self.celery.send_task("fqt.run", kwargs={"job_id": job_id}, queue=queue)
+
+    def ring_dataset(self, dataset_id: str) -> None:
+        self.celery.send_task("fqt.inspect", kwargs={"dataset_id": dataset_id}, queue="inspect")
+
+
+class Process:
+    """A worker process on the settings of a store."""
+
+    def __init__(self, settings: Settings, **changes: object) -> None:
+        values = settings.model_dump(exclude_unset=True) | {"broker_url": settings.broker_url} | changes
+        self.log = settings.data_dir / f"worker-{time.monotonic_ns()}.log"
+        environment = {f"FQT_{name.upper()}": _plain(value) for name, value in values.items()}
+        with self.log.open("wb") as log_file:
+            self.popen = subprocess.Popen(
+                [sys.executable, str(SCRIPT)],
+                env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+                stdout=log_file,
+                stderr=subprocess.STDOUT,
+            )
+
+    def end(self) -> int:
+        self.popen.send_signal(signal.SIGTERM)
+        return self.popen.wait(20)
+
+    def kill(self) -> None:
+        self.popen.kill()
+        self.popen.wait()
+
+
+def _plain(value: object) -> str:
+    return str(value.get_secret_value() if hasattr(value, "get_secret_value") else value)
+
+
+@pytest.fixture
+def settings(settings: Settings, valkey_url: str) -> Settings:
+    import redis
+
+    connection = redis.Redis.from_url(valkey_url)
+    connection.flushall()
+    connection.close()
+    return settings.model_copy(update={"broker_url": Settings(broker_url=valkey_url).broker_url})
+
+
+@pytest.fixture
+def bell(settings: Settings) -> Iterator[Bell]:
+    made = Bell(settings.broker_url.get_secret_value())
+    yield made
+    made.celery.close()
+
+
+@pytest.fixture
+def processes() -> Iterator[list[Process]]:
+    started: list[Process] = []
+    yield started
+    for process in started:
+        process.kill()
+
+
+@pytest.fixture
+def reaper(store: Store, bell: Bell) -> Iterator[Reaper]:
+    """A reaper at work, as in the API's process."""
+    made, stop = Reaper(store, bell), threading.Event()
+    thread = threading.Thread(target=made.run, args=(stop,))
+    thread.start()
+    yield made
+    stop.set()
+    thread.join()
+
+
+def result(store: Store, job_id: str) -> bytes:
+    with store.read() as connection:
+        return store.blobs.verify(artifacts.get(connection, job_id, "model.safetensors").sha256).read_bytes()
+
+
+def test_a_job_survives_kill_9_of_its_worker(
+    store: Store, bell: Bell, reaper: Reaper, processes: list[Process]
+) -> None:
+    processes.append(Process(store.settings))
+    job = scripted(store, steps=60, pause=0.05, every=5)
+    bell.ring_job(job.id, job.queue)
+    until(lambda: step(store, job.id) >= 12)
+    orphan = children(processes[0].popen.pid)[0]
+    killed = time.monotonic()
+    processes[0].kill()
+    until(lambda: gone(orphan), 2)
+    assert list((store.settings.data_dir / "work").iterdir())
+    processes.append(Process(store.settings))
+    until(lambda: get(store, job.id).lease_epoch == 2)
+    recovery = time.monotonic() - killed
+    reached(store, job.id, "succeeded", seconds=30)
+    print(f"recovery after kill -9: {recovery:.2f} s with a lease of {store.settings.lease_seconds} s")
+    assert recovery < store.settings.lease_seconds + 3  # the lease, a round of the reaper, the start of a process
+    assert moves(store, job.id) == ["queued", "running", "queued", "running", "succeeded"]
+    assert result(store, job.id) == chain(60)
+    starts = [event.data["started"]["step"] for event in log(store, job.id) if "started" in event.data]
+    assert starts[0] == 0
+    assert starts[1] >= 10
+    assert [event.seq for event in log(store, job.id)] == list(range(1, get(store, job.id).next_seq))
+    assert processes[1].end() == 0
+    assert list((store.settings.data_dir / "work").iterdir()) == []  # the dead worker's folder was cleared away
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_doorbells_that_ring_a_hundred_times_start_one_execution(
+    store: Store, bell: Bell, processes: list[Process]
+) -> None:
+    processes += [Process(store.settings, poll_seconds=600) for _ in range(2)]
+    warm = scripted(store, steps=2)
+    bell.ring_job(warm.id, warm.queue)
+    reached(store, warm.id, "succeeded")
+    job = scripted(store, steps=30, pause=0.02)
+    rung = time.monotonic()
+    for _ in range(100):
+        bell.ring_job(job.id, job.queue)
+    reached(store, job.id, "succeeded")
+    print(f"100 doorbells: done after {time.monotonic() - rung:.2f} s")
+    assert moves(store, job.id) == ["queued", "running", "succeeded"]
+    assert result(store, job.id) == chain(30)
+    for process in processes:
+        assert process.end() == 0
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_sigterm_drains_a_worker_and_another_goes_on(store: Store, bell: Bell, processes: list[Process]) -> None:
+    processes.append(Process(store.settings))
+    job = scripted(store, steps=200, pause=0.02, every=1000)
+    bell.ring_job(job.id, job.queue)
+    until(lambda: step(store, job.id) > 5)
+    asked = time.monotonic()
+    assert processes[0].end() == 0
+    print(f"drained in {time.monotonic() - asked:.2f} s")
+    assert time.monotonic() - asked < 5
+    after = get(store, job.id)
+    assert (after.state, after.failures, after.lease_owner) == ("queued", 0, None)
+    with store.read() as connection:
+        kept = checkpoints.list_checkpoints(connection, job.id)
+    assert len(kept) == 1
+    processes.append(Process(store.settings))  # nobody rings: it looks by itself
+    reached(store, job.id, "succeeded")
+    assert result(store, job.id) == chain(200)
+    assert '"event": "worker stopped"' in processes[0].log.read_text()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_worker_works_and_stops_while_the_broker_is_away(store: Store, processes: list[Process]) -> None:
+    processes.append(Process(store.settings, broker_url="redis://127.0.0.1:1/0"))
+    job = scripted(store, steps=3)
+    reached(store, job.id, "succeeded")
+    assert processes[0].end() in {0, 1}
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_uploads_are_looked_through(store: Store, bell: Bell, processes: list[Process], tmp_path: Path) -> None:
+    processes.append(Process(store.settings))
+    good, bad = (
+        store.blobs.put_file(_archive(tmp_path / "good.zip", broken=False)),
+        store.blobs.put_file(_archive(tmp_path / "bad.zip", broken=True)),
+    )
+    with store.write() as connection:
+        ids = [datasets.create(connection, store.blobs, blob, name="x").id for blob in (good, bad)]
+    for dataset_id in ids * 3:
+        bell.ring_dataset(dataset_id)
+
+    def outcome(dataset_id: str) -> datasets.Dataset:
+        with store.read() as connection:
+            return datasets.get(connection, dataset_id)
+
+    until(lambda: all(outcome(dataset_id).state != "checking" for dataset_id in ids), 30)
+    ready, invalid = map(outcome, ids)
+    assert ready.state == "ready"
+    assert ready.profile is not None
+    assert [(row["name"], row["count"]) for row in ready.profile["classes"]] == [("cat", 3), ("dog", 3)]
+    assert invalid.state == "invalid"
+    assert invalid.error is not None
+    assert "dog/1.png" in str(invalid.error["faults"])
+    assert (ready.check_epoch, invalid.check_epoch) == (1, 1)
+    assert processes[0].end() == 0
+
+
+def _archive(path: Path, *, broken: bool) -> Path:
+    import io
+    import zipfile
+
+    from PIL import Image
+
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("cat", "dog"):
+            for number in range(3):
+                content = io.BytesIO()
+                Image.new("L", (8, 8), number * 40).save(content, "PNG")
+                data = content.getvalue()
+                archive.writestr(f"{name}/{number}.png", data[:40] if broken and (name, number) == ("dog", 1) else data)
+    return path

@@ -1,0 +1,162 @@
+"""The real child: tiny training jobs, from a claim to files that predict; resume after kill -9 with the same bits."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import worker
+from fqt_core import errors
+from jobs import artifacts
+from jobs.records import Job
+from jobs.settings import Settings
+from jobs.store import Store
+from tests.jobs.helpers import get, submit
+from tests.worker.helpers import QUICK, children, log, moves, reached, step, until
+from worker.child_errors import UnusableInputError, explain
+from worker.slots import Slots
+from worker.supervisor import TRAINING_COMMAND
+
+SMALL: dict[str, Any] = {"epochs": 1, "batch_size": 32, "learning_rate": 3e-3, "checkpoint_every_steps": 4, "seed": 3}
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    # Patient: what is tested is not the timing, and machines that test are busy.
+    return Settings(data_dir=tmp_path / "data", **(QUICK | {"lease_seconds": 60, "heartbeat_seconds": 2}))
+
+
+def run(store: Store) -> None:
+    Slots(store, threading.Event(), TRAINING_COMMAND).work()
+
+
+def small(store: Store, **changes: Any) -> Job:
+    return submit(store, **({"classes": ["0", "1"], "training": SMALL} | changes))
+
+
+def digests(store: Store, job_id: str) -> dict[str, str]:
+    with store.read() as connection:
+        rows = artifacts.list_artifacts(connection, job_id)
+    return {row.name: row.sha256 for row in rows}
+
+
+def messages(store: Store, job_id: str) -> str:
+    return json.dumps([event.data for event in log(store, job_id)])
+
+
+def test_a_job_trains_and_another_goes_on_from_its_weights(store: Store) -> None:
+    first = small(store, method={"name": "qat"})
+    run(store)
+    job = get(store, first.id)
+    assert job.state == "succeeded", (job.error, messages(store, job.id))
+    assert job.result is not None
+    assert job.record is not None
+    assert job.result["validation_accuracy"] > 0.5
+    assert job.result["train_images"] + job.result["validation_images"] == 360
+    assert (job.record["threads"], job.record["device"], job.record["arithmetic"]) == (1, "cpu", "float")
+    assert job.record["limits"]["no_new_privileges"] is True
+    files = digests(store, first.id)
+    assert files.keys() == {"model.safetensors", "weights.safetensors", "report.json"}
+    report = json.loads(store.blobs.path(files["report.json"]).read_text())
+    assert report["sizes"]["ratio"] > 1
+    assert report["conversion"]["layers"] == job.record["report"]
+
+    second = small(store, classes=["2", "3", "4"], initial_weights=first.id)
+    run(store)
+    job = get(store, second.id)
+    assert job.state == "succeeded", (job.error, messages(store, job.id))
+    assert job.record is not None
+    assert job.record["arithmetic"] == "integer"
+    assert f"tensors from {first.id}" in messages(store, second.id)
+
+    from fqt_core import export
+    from fqt_core.data import load_dataset
+    from fqt_core.data.split import split_dataset
+
+    # The store keeps files without names; the loader does not mind. What the file predicts is what was reported.
+    model = export.load(store.blobs.verify(digests(store, second.id)["model.safetensors"]))
+    assert model.classes == ["2", "3", "4"]
+    data = load_dataset("digits", classes=model.classes, channels=1, image_size=8)
+    held = split_dataset(data, job.spec.training.validation_fraction, job.spec.training.seed).validation
+    predicted = model.predict(data.images[held])
+    right = [p.label == data.classes[label] for p, label in zip(predicted, data.labels[held], strict=True)]
+    assert job.result is not None
+    assert sum(right) / len(right) == pytest.approx(job.result["validation_accuracy"])
+
+
+def test_kill_9_of_the_child_changes_nothing_in_the_result(store: Store) -> None:
+    calm = small(store, training=SMALL | {"epochs": 2})
+    run(store)
+    assert get(store, calm.id).state == "succeeded", get(store, calm.id).error
+    hit = small(store, training=SMALL | {"epochs": 2})
+    slots = Slots(store, threading.Event(), TRAINING_COMMAND)
+    thread = threading.Thread(target=slots.work)
+    thread.start()
+    until(lambda: step(store, hit.id) >= 6, 60)
+    os.kill(children(os.getpid())[0], signal.SIGKILL)
+    reached(store, hit.id, "succeeded", "failed", seconds=90)
+    thread.join()
+    assert moves(store, hit.id) == ["queued", "running", "queued", "running", "succeeded"]
+    starts = [event.data["started"]["step"] for event in log(store, hit.id) if "started" in event.data]
+    assert starts[1] >= 4
+    first, second = digests(store, calm.id), digests(store, hit.id)
+    assert first["weights.safetensors"] == second["weights.safetensors"]
+    assert first["model.safetensors"] == second["model.safetensors"]
+
+
+def test_a_gpu_that_is_not_there_ends_the_job_with_a_clear_record(store: Store) -> None:
+    job = small(store, device="cuda")
+    object.__setattr__(store, "settings", store.settings.model_copy(update={"queues": "cpu,cuda"}))
+    run(store)
+    job = get(store, job.id)
+    assert job.error is not None
+    assert (job.state, job.error["code"], job.error["param"]) == ("failed", "no_cuda", "device")
+    assert moves(store, job.id) == ["queued", "running", "failed"]
+
+
+NO_ROOM = "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "param"),
+    [
+        (errors.NonFiniteGradientError("conv1", 3), "non_finite_gradient", "training.learning_rate"),
+        (errors.NonFiniteLossError("conv1", 3), "non_finite_loss", "training.learning_rate"),
+        (errors.DataError("bad", where="a.png"), "dataset_unusable", "dataset"),
+        (errors.ConversionError("nothing to convert"), "cannot_convert", "method"),
+        (errors.CheckpointError("of another version"), "checkpoint_unusable", None),
+        (MemoryError(), "out_of_memory", "training.batch_size"),
+        (RuntimeError(NO_ROOM), "out_of_memory", "training.batch_size"),
+        (UnusableInputError("no", "no_cuda", "device"), "no_cuda", "device"),
+    ],
+)
+def test_what_the_library_refuses_is_told_with_the_field_to_mend(
+    error: Exception, code: str, param: str | None
+) -> None:
+    failed = explain(error)
+    assert failed is not None
+    assert (failed.code, failed.param) == (code, param)
+    assert failed.message
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shapes cannot be multiplied"), OSError(28, "disk full")])
+def test_what_may_pass_is_left_to_another_attempt(error: Exception) -> None:
+    assert explain(error) is None
+
+
+def test_the_workers_own_process_loads_no_torch() -> None:
+    code = (
+        "import sys, worker.app, worker.child, worker.inspect_child\n"
+        "assert not {'torch', 'numpy', 'PIL'} & set(sys.modules), sorted(set(sys.modules))"
+    )
+    root = str(Path(worker.__file__).parents[1])
+    done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": root}, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()[-400:]

@@ -1,0 +1,46 @@
+"""``python -m worker.child FOLDER --events FD``: train one job, within limits, without network or database.
+
+Reads ``job.json`` in the folder and reports as :mod:`worker.protocol` says; :class:`worker.protocol.Exit` has the exit
+codes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from pathlib import Path
+
+from worker.child_errors import explain
+from worker.lifeline import Lifeline
+from worker.protocol import Confined, Exit, TrainingInput
+from worker.sandbox import confine
+
+
+def main(arguments: list[str]) -> int:
+    """Run the job of the folder; return the exit code."""
+    parser = argparse.ArgumentParser(prog="worker.child")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--events", type=int, required=True)
+    options = parser.parse_args(arguments)
+
+    lifeline = Lifeline(options.events)
+    data = TrainingInput.model_validate_json((options.folder / "job.json").read_bytes())
+    lifeline.send(Confined(limits=confine(data.limits)))
+
+    # Only now: torch, and what decodes images, load and run within the limits.
+    from worker.child_training import train  # noqa: PLC0415
+
+    try:
+        return train(data, options.folder, lifeline)
+    except Exception as error:
+        failed = explain(error)
+        if failed is None:
+            raise
+    traceback.print_exc()
+    lifeline.send(failed)
+    return Exit.FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
