@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
 
-from api import handlers, reference
+from api import handlers, page, reference
 from api.auth import AuthMiddleware
 from api.context import Context
 from api.doorbell import CeleryDoorbell, Doorbell
@@ -89,6 +89,7 @@ def create_app(settings: Settings, *, doorbell: Doorbell | None = None) -> FastA
     for module in (datasets, jobs, events, metrics, artifacts, methods, keys, health):
         app.include_router(module.routes)
     app.include_router(reference.routes)
+    app.include_router(page.routes)
     handlers.install(app)
     install(app)
     return app

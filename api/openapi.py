@@ -18,11 +18,15 @@ PATH = Path(__file__).parent / "openapi.json"
 DESCRIPTION = """\
 Upload labelled images, submit a training job, follow it, download the model.
 
-- **Errors** are problem documents (RFC 9457) with a stable `code`; `errors` lists every wrong field at once.
-- **Lists** are pages: `?limit=` and `?after=` the last entry's id, as long as `has_more`.
-- **Repeating** a creating request is safe with an `Idempotency-Key`.
-- **Following** a job: `events/stream` is a stream of server-sent events that resumes with `Last-Event-ID`.
-- Every answer carries an `X-Request-ID`, the client's own if it sent one.
+Errors are problem documents (RFC 9457) with a stable `code`; `errors` lists every wrong field at once.
+
+Lists are pages: ask with `limit`, and with `after` the last entry's id as long as `has_more`.
+
+Repeating a creating request is safe with an `Idempotency-Key`.
+
+A job is followed at `events/stream`: server-sent events that resume with `Last-Event-ID`.
+
+Every answer carries an `X-Request-ID`, the client's own if it sent one.
 """
 TAGS = [
     {"name": "datasets", "description": "Labelled images to train on."},

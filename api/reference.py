@@ -4,26 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from html import escape
-from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.responses import FileResponse, HTMLResponse
+from starlette.responses import HTMLResponse
 
 routes = APIRouter(include_in_schema=False)
-_ASSETS = Path(__file__).parent / "page"
 
 
 @routes.get("/docs")
 async def reference(request: Request) -> HTMLResponse:
     """Show the API reference."""
     return HTMLResponse(render(request.app.openapi()))
-
-
-@routes.get("/page.css")
-async def style() -> FileResponse:
-    """Give the style of the pages."""
-    return FileResponse(_ASSETS / "page.css", media_type="text/css")
 
 
 def render(document: dict[str, Any]) -> str:

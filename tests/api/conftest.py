@@ -21,6 +21,7 @@ from jobs import artifacts, checkpoints, datasets, events, keys, lease, logs
 from jobs.records import Job
 from jobs.settings import Settings
 from jobs.store import Store
+from tests.api.process import Api
 
 SPEC: dict[str, Any] = {"dataset": "digits", "architecture": {"name": "resnet18", "width": 0.25, "channels": 1}}
 
@@ -86,6 +87,22 @@ def store(client: TestClient, app: FastAPI) -> Store:
     found = app.state.context.store
     assert isinstance(found, Store)
     return found
+
+
+@pytest.fixture
+def api(tmp_path: Path, valkey_url: str) -> Iterator[Api]:
+    """The API as a process of its own, on a real broker."""
+    found = Api(tmp_path / "data", valkey_url)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def shared_store(api: Api) -> Iterator[Store]:
+    """The store of that process, as a worker has it."""
+    opened = Store.open(api.settings)
+    yield opened
+    opened.close()
 
 
 def key_with(store: Store, *scopes: keys.Scope) -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -15,84 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
-import pytest
 import redis
 
-from jobs.settings import Settings
 from jobs.store import Store
 from tests.api.conftest import SPEC, Attempt, archive, files_of
+from tests.api.process import ROOT, Api
 from tests.api.test_stream import Message, read_messages
 
-ROOT = Path(__file__).resolve().parents[2]
 _MEGABYTE = bytes(1 << 20)
-
-
-class Api:
-    """A ``python -m api`` on a port and a data folder that stay the same when it is started again."""
-
-    def __init__(self, folder: Path, broker: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.settings = Settings(data_dir=folder, port=self.port, broker_url=broker)
-        own = {"FQT_DATA_DIR": str(folder), "FQT_PORT": str(self.port), "FQT_BROKER_URL": broker}
-        self._environment = {name: value for name, value in os.environ.items() if not name.startswith("FQT_")} | own
-        self._log = (folder.parent / "api.log").open("ab")
-        self.start()
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "api"], cwd=ROOT, env=self._environment, stderr=self._log, stdout=self._log
-        )
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                httpx.get(f"http://127.0.0.1:{self.port}/healthz").raise_for_status()
-            except httpx.TransportError:
-                time.sleep(0.05)
-            else:
-                return
-        raise AssertionError(Path(self._log.name).read_text())
-
-    def client(self) -> httpx.Client:
-        key = self.settings.key_path.read_text().strip()
-        return httpx.Client(
-            base_url=f"http://127.0.0.1:{self.port}", headers={"Authorization": f"Bearer {key}"}, timeout=20
-        )
-
-    def stop(self, number: int = signal.SIGTERM) -> float:
-        """Send a signal; return the seconds until the process had ended."""
-        begin = time.monotonic()
-        self.process.send_signal(number)
-        self.process.wait(20)
-        return time.monotonic() - begin
-
-    def peak_memory(self) -> int:
-        """The most memory that the process has used, in bytes."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(status.split("VmHWM:")[1].split()[0]) * 1024
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        self._log.close()
-
-
-@pytest.fixture
-def api(tmp_path: Path, valkey_url: str) -> Iterator[Api]:
-    found = Api(tmp_path / "data", valkey_url)
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def store(api: Api) -> Iterator[Store]:
-    """The same store, as a worker has it."""
-    opened = Store.open(api.settings)
-    yield opened
-    opened.close()
 
 
 def _sent(valkey_url: str, queue: str) -> list[dict[str, Any]]:
@@ -114,12 +43,12 @@ def _follow(api: Api, job_id: str, after: int, into: list[Message]) -> threading
     return thread
 
 
-def test_a_job_and_its_stream_survive_a_restart(api: Api, store: Store, valkey_url: str) -> None:
+def test_a_job_and_its_stream_survive_a_restart(api: Api, shared_store: Store, valkey_url: str) -> None:
     with api.client() as client:
         created = client.post("/v1/jobs", json=SPEC, headers={"Idempotency-Key": "one"})
         job_id = created.json()["id"]
     assert {"task": "fqt.run", "job_id": job_id} in _sent(valkey_url, "auto")
-    attempt = Attempt(store, job_id)
+    attempt = Attempt(shared_store, job_id)
     attempt.steps(1, 3)
 
     before: list[Message] = []
@@ -148,7 +77,7 @@ def test_a_job_and_its_stream_survive_a_restart(api: Api, store: Store, valkey_u
         assert (again.json()["id"], again.headers["idempotent-replayed"]) == (job_id, "true")
 
 
-def test_a_killed_api_leaves_a_store_that_works(api: Api, store: Store) -> None:
+def test_a_killed_api_leaves_a_store_that_works(api: Api) -> None:
     with api.client() as client:
         job_id = client.post("/v1/jobs", json=SPEC).json()["id"]
         api.stop(signal.SIGKILL)
