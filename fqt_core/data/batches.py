@@ -52,8 +52,12 @@ class Preprocessing:
         """Read :meth:`to_json`'s record."""
         return cls(int(record["image_size"]), int(record["channels"]), tuple(record["mean"]), tuple(record["std"]))
 
-    def __call__(self, images: Pixels) -> npt.NDArray[np.float32]:
-        """uint8 ``(n, c, h, w)`` to float32 of the same shape."""
+    def __call__(self, images: Tensor) -> Tensor:
+        """uint8 ``(n, c, h, w)`` to float32 of the same shape, on the same device."""
+        return torch.from_numpy(self.normalize(images.cpu().numpy())).to(images.device)
+
+    def normalize(self, images: Pixels) -> npt.NDArray[np.float32]:
+        """The same for arrays: the very values that training sees."""
         view = (1, self.channels, 1, 1)
         result = images.astype(np.float32)
         result /= np.float32(255)
@@ -176,7 +180,7 @@ class TrainingData:
             yield self._tensors(self._held.images[positions], self._held.labels[positions])
 
     def _tensors(self, images: Pixels, labels: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        return torch.from_numpy(self.preprocessing(images)), torch.from_numpy(labels)
+        return torch.from_numpy(self.preprocessing.normalize(images)), torch.from_numpy(labels)
 
     def _draw_order(self, epoch: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
         number, seed = self.train_images, self._config.seed

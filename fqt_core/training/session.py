@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,14 +15,16 @@ from fqt_core.conversion.report import ConversionReport
 from fqt_core.convert import convert_
 from fqt_core.data import ImageDataset, load_dataset
 from fqt_core.errors import ConfigurationError
+from fqt_core.events import AnyEvent, Done
 from fqt_core.models import WeightReport, build, load_weights
+from fqt_core.training.artifacts import write_artifacts
 from fqt_core.training.seeding import seeded_init
 from fqt_core.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
 class Session:
-    """A run that is ready to be iterated over: ``for event in session.trainer``.
+    """A run that is ready: iterate over ``session.trainer``, or over ``session.run(folder)`` to get files as well.
 
     ``weights`` says which initial weights were taken; ``None`` if the run starts from a random initialisation.
     """
@@ -31,6 +34,16 @@ class Session:
     trainer: Trainer
     conversion: ConversionReport
     weights: WeightReport | None
+
+    def run(self, folder: Path | str, *, spec: Mapping[str, Any] | None = None) -> Iterator[AnyEvent]:
+        """The trainer's events; before ``Done`` the results are written to ``folder``, each with ``ArtifactWritten``.
+
+        See :mod:`fqt_core.training.artifacts` for the files. ``spec`` describes the job, for the record.
+        """
+        for event in self.trainer:
+            if isinstance(event, Done):
+                yield from write_artifacts(self, Path(folder), done=event, spec=spec)
+            yield event
 
 
 def prepare(

@@ -80,7 +80,8 @@ def test_mean_and_deviation_are_of_the_training_images_only() -> None:
     fitted = fit_preprocessing(images, chosen, normalize=True)
     assert np.allclose(fitted.mean, images[chosen].mean((0, 2, 3)) / 255)
     assert np.allclose(fitted.std, images[chosen].std((0, 2, 3)) / 255)
-    ready = fitted(images[chosen])
+    ready = fitted.normalize(images[chosen])
+    assert torch.equal(fitted(torch.from_numpy(images[chosen])), torch.from_numpy(ready))
     assert ready.dtype == np.float32
     assert np.allclose(ready.mean((0, 2, 3)), 0, atol=1e-5)
     assert np.allclose(ready.std((0, 2, 3)), 1, atol=1e-5)

@@ -1,0 +1,91 @@
+"""The files that a finished run leaves.
+
+model.safetensors    kind ``model``    packed, one bit per binarised weight; for prediction
+weights.safetensors  kind ``weights``  full precision, latents included; for fine-tuning later
+report.json          kind ``report``   conversion, initial weights, data, result and sizes
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fqt_core.events import ArtifactWritten, Done
+from fqt_core.export import PackedReport, save_packed, save_weights
+from fqt_core.training.checkpoint import file_sha256
+
+if TYPE_CHECKING:
+    from fqt_core.training.session import Session
+
+
+def write_artifacts(
+    session: Session, folder: Path, *, done: Done, spec: Mapping[str, Any] | None = None
+) -> Iterator[ArtifactWritten]:
+    """Write the three files, one by one, each atomically.
+
+    Raises:
+        ConfigurationError: the network cannot be exported, e.g. because a weight is not finite.
+        OSError: a file cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    classes, metrics = session.dataset.classes, done.model_dump(mode="json", exclude={"type"})
+    model_path, weights_path, report_path = (
+        folder / name for name in ("model.safetensors", "weights.safetensors", "report.json")
+    )
+    packed = save_packed(
+        session.model,
+        model_path,
+        classes=classes,
+        preprocessing=session.trainer.preprocessing,
+        spec=spec,
+        metrics=metrics,
+    )
+    sizes = {"bytes": packed.bytes, "fp32_bytes": packed.fp32_bytes, "ratio": packed.ratio}
+    yield _written("model", model_path, sizes)
+    save_weights(session.model, weights_path, classes=classes)
+    yield _written("weights", weights_path, {})
+    report = _report(session, metrics, packed)
+    _write_text(report_path, json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    yield _written("report", report_path, {})
+
+
+def _report(session: Session, metrics: Mapping[str, Any], packed: PackedReport) -> dict[str, Any]:
+    data, split = session.trainer.data, session.trainer.data.split
+    return {
+        "result": dict(metrics),
+        "conversion": {**session.conversion.totals(), "rows": session.conversion.to_json()},
+        "initial_weights": session.weights.to_json() if session.weights is not None else None,
+        "data": {
+            "classes": data.classes,
+            "format": session.dataset.format,
+            "fingerprint": session.dataset.fingerprint,
+            "train_images": data.train_images,
+            "validation_images": data.validation_images,
+            "split": {"seed": split.seed, "own_validation": split.own, "sha256": split.digest},
+            "preprocessing": data.preprocessing.to_json(),
+            "warnings": session.dataset.warnings,
+        },
+        "size": {key: value for key, value in packed.to_json().items() if key != "path"},
+    }
+
+
+def _written(kind: str, path: Path, details: dict[str, Any]) -> ArtifactWritten:
+    return ArtifactWritten(
+        kind=kind, path=str(path), sha256=file_sha256(path), size=path.stat().st_size, details=details
+    )
+
+
+def _write_text(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
