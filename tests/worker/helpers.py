@@ -88,13 +88,14 @@ def gone(pid: int) -> bool:
 
 
 def children(pid: int) -> list[int]:
-    """The direct children of a process."""
+    """The children of a process that train or inspect (not its servers)."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat.read_text().rpartition(")")[2].split()
+            command = (stat.parent / "cmdline").read_bytes()
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if int(fields[1]) == pid and fields[0] != "Z":
+        if int(fields[1]) == pid and fields[0] != "Z" and b"--events" in command:
             found.append(int(stat.parent.name))
     return found

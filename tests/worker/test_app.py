@@ -113,7 +113,7 @@ def test_a_job_survives_kill_9_of_its_worker(
     store: Store, bell: Bell, reaper: Reaper, processes: list[Process]
 ) -> None:
     processes.append(Process(store.settings))
-    job = scripted(store, steps=60, pause=0.05, every=5)
+    job = scripted(store, steps=40, pause=0.05, every=5)
     bell.ring_job(job.id, job.queue)
     until(lambda: step(store, job.id) >= 12)
     orphan = children(processes[0].popen.pid)[0]
@@ -128,7 +128,7 @@ def test_a_job_survives_kill_9_of_its_worker(
     print(f"recovery after kill -9: {recovery:.2f} s with a lease of {store.settings.lease_seconds} s")
     assert recovery < store.settings.lease_seconds + 3  # the lease, a round of the reaper, the start of a process
     assert moves(store, job.id) == ["queued", "running", "queued", "running", "succeeded"]
-    assert result(store, job.id) == chain(60)
+    assert result(store, job.id) == chain(40)
     starts = [event.data["started"]["step"] for event in log(store, job.id) if "started" in event.data]
     assert starts[0] == 0
     assert starts[1] >= 10
@@ -160,7 +160,7 @@ def test_doorbells_that_ring_a_hundred_times_start_one_execution(
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_sigterm_drains_a_worker_and_another_goes_on(store: Store, bell: Bell, processes: list[Process]) -> None:
     processes.append(Process(store.settings))
-    job = scripted(store, steps=200, pause=0.02, every=1000)
+    job = scripted(store, steps=100, pause=0.02, every=1000)
     bell.ring_job(job.id, job.queue)
     until(lambda: step(store, job.id) > 5)
     asked = time.monotonic()
@@ -174,7 +174,7 @@ def test_sigterm_drains_a_worker_and_another_goes_on(store: Store, bell: Bell, p
     assert len(kept) == 1
     processes.append(Process(store.settings))  # nobody rings: it looks by itself
     reached(store, job.id, "succeeded")
-    assert result(store, job.id) == chain(200)
+    assert result(store, job.id) == chain(100)
     assert '"event": "worker stopped"' in processes[0].log.read_text()
 
 

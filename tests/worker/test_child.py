@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -11,17 +12,19 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import worker
 from fqt_core import errors
-from jobs import artifacts
+from jobs import artifacts, datasets
 from jobs.records import Job
 from jobs.settings import Settings
 from jobs.store import Store
 from tests.jobs.helpers import get, submit
 from tests.worker.helpers import QUICK, children, log, moves, reached, step, until
 from worker.child_errors import UnusableInputError, explain
+from worker.inspection import Inspector
 from worker.slots import Slots
 from worker.supervisor import TRAINING_COMMAND
 
@@ -40,6 +43,20 @@ def run(store: Store) -> None:
 
 def small(store: Store, **changes: Any) -> Job:
     return submit(store, **({"classes": ["0", "1"], "training": SMALL} | changes))
+
+
+def images(store: Store) -> str:
+    """Upload 64 images of two classes, and have them looked through by the real inspection."""
+    generator = np.random.default_rng(0)
+    labels = np.arange(64) % 2
+    pixels = (generator.integers(0, 200, (64, 8, 8)) + 50 * labels[:, None, None]).astype(np.uint8)
+    archive = io.BytesIO()
+    np.savez(archive, images=pixels, labels=labels)
+    blob = store.blobs.put_stream([archive.getvalue()])
+    with store.write() as connection:
+        dataset = datasets.create(connection, store.blobs, blob, name="mine")
+    assert Inspector(store, threading.Event()).run(dataset.id)
+    return dataset.id
 
 
 def digests(store: Store, job_id: str) -> dict[str, str]:
@@ -93,14 +110,15 @@ def test_a_job_trains_and_another_goes_on_from_its_weights(store: Store) -> None
 
 
 def test_kill_9_of_the_child_changes_nothing_in_the_result(store: Store) -> None:
-    calm = small(store, training=SMALL | {"epochs": 2})
+    work = {"dataset": images(store), "classes": None, "training": SMALL | {"epochs": 2, "batch_size": 8}}
+    calm = small(store, **work)
     run(store)
     assert get(store, calm.id).state == "succeeded", get(store, calm.id).error
-    hit = small(store, training=SMALL | {"epochs": 2})
+    hit = small(store, **work)
     slots = Slots(store, threading.Event(), TRAINING_COMMAND)
     thread = threading.Thread(target=slots.work)
     thread.start()
-    until(lambda: step(store, hit.id) >= 6, 60)
+    until(lambda: step(store, hit.id) >= 5, 60)
     os.kill(children(os.getpid())[0], signal.SIGKILL)
     reached(store, hit.id, "succeeded", "failed", seconds=90)
     thread.join()
