@@ -43,7 +43,7 @@ struct Mapping {
 
   Mapping(float low, float high, float levels) : lo(low), scale(1.0F), inverse(0.0F) {
     const float extent = high - low;
-    if (extent < 0x1p-60F) scale = 0x1p64F;
+    if (extent > 0.0F && extent < 0x1p-60F) scale = 0x1p64F;
     if (extent > 0x1p60F) scale = 0x1p-64F;
     if (high > low) inverse = levels / (extent * scale);
   }

@@ -52,7 +52,7 @@ class BinaryLayer(nn.Module):
     def _adopt(self, module: nn.Conv2d | nn.Linear, name: str) -> None:
         """Take over the parameters (the same objects) and the mode of a full-precision layer."""
         self.weight = module.weight
-        self.register_parameter("bias", module.bias)
+        self.register_parameter("bias", cast("nn.Parameter | None", module.bias))
         self.layer_name = name
         if self.alpha is not None:
             self.alpha = nn.Parameter(mean_scale(module.weight))

@@ -36,7 +36,7 @@ def _unpack_bits(words: Tensor, channels: int) -> Tensor:
 
 def _check_channels_second(name: str, x: Tensor) -> None:
     check(x.dim() >= 2, f"{name} must have at least 2 dimensions, got {x.dim()}")
-    check(x.dtype.is_floating_point, f"{name} must be a floating-point tensor, got {x.dtype}")
+    check(x.dtype == torch.float32, f"{name} must be float32, got {x.dtype}")
 
 
 def _check_unpack(words: Tensor, channels: int) -> None:
@@ -61,7 +61,7 @@ def pack_sign(x: Tensor) -> Tensor:
     """Pack ``x >= 0``: sign(0) = sign(-0) = +1, and a NaN counts as -1.
 
     Args:
-        x: floating point (N, C, *).
+        x: float32 (N, C, *).
 
     Returns:
         int64 words (N, *, ceil(C / 64)).
@@ -79,7 +79,7 @@ def pack_sign_window(x: Tensor) -> tuple[Tensor, Tensor]:
     """Pack ``x >= 0`` and the straight-through window ``|x| < 1`` in one pass.
 
     Args:
-        x: floating point (N, C, *).
+        x: float32 (N, C, *).
 
     Returns:
         Sign words and window words, int64 (N, *, ceil(C / 64)) each.
@@ -116,7 +116,7 @@ def apply_window(gradient: Tensor, window: Tensor) -> Tensor:
     """The straight-through estimator: keep the gradient where the window bit is set, zero elsewhere.
 
     Args:
-        gradient: floating point (N, C, *).
+        gradient: float32 (N, C, *).
         window: int64 words (N, *, ceil(C / 64)).
 
     Returns:

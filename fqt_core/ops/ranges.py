@@ -32,13 +32,14 @@ def group_rows(g: Tensor, dim: int) -> Tensor:
 
 
 def range_mapping(lo: Tensor, hi: Tensor, levels: int) -> tuple[Tensor, Tensor]:
-    """Factors that take g - lo to [0, levels]: ``((g - lo) * scale) * inverse``, float32, each operation rounded by itself.
+    """Factors that take g - lo to [0, levels]: ``((g - lo) * scale) * inverse``, each operation rounded to float32.
 
-    ``scale`` is an exact power of two that keeps the reciprocal of a range finite and normal: 2**64 where hi - lo < 2**-60,
-    2**-64 where hi - lo > 2**60, else 1. ``inverse`` is ``levels / ((hi - lo) * scale)``, 0 where hi <= lo.
+    ``scale`` is an exact power of two that keeps the reciprocal of a range finite and normal: 2**64 where
+    0 < hi - lo < 2**-60, 2**-64 where hi - lo > 2**60, else 1. ``inverse`` is ``levels / ((hi - lo) * scale)``, 0 where
+    hi <= lo.
     """
     extent = hi - lo
-    scale = torch.where(extent < 2.0**-60, 2.0**64, 1.0)
+    scale = torch.where((extent > 0) & (extent < 2.0**-60), 2.0**64, 1.0)
     scale = torch.where(extent > 2.0**60, 2.0**-64, scale).to(torch.float32)
     # A number divided by a tensor would be a reciprocal and a product, rounded twice.
     quotient = torch.full_like(extent, float(levels)) / (extent * scale)

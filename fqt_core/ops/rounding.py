@@ -49,7 +49,7 @@ def quantize_groups(
     The float32 arithmetic is fixed, operation by operation and without fused multiply-add, so that every kernel gives
     the same integers. With L = 2**bits - 1, once per group::
 
-        s   = 2**64 if hi - lo < 2**-60, 2**-64 if hi - lo > 2**60, else 1      (1 / Δ stays finite and normal)
+        s   = 2**64 if 0 < hi - lo < 2**-60, 2**-64 if hi - lo > 2**60, else 1      (1 / Δ stays finite and normal)
         inv = L / ((hi - lo) * s)                     (0 if hi <= lo: such a group is exactly lo, with codes 0)
 
     and per element, with u in [0, 1) from Philox (layout and order of elements: :mod:`fqt_core.random`; the number of

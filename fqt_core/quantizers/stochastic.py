@@ -24,7 +24,8 @@ from fqt_core.ops.ranges import MOMENT_LEVELS
 
 def step_size(lo: Tensor, hi: Tensor, bits: int) -> Tensor:
     """Δ of each group: ``(hi - lo) / (2**bits - 1)``, float32."""
-    return (hi - lo) / float((1 << bits) - 1)
+    extent = hi - lo
+    return extent / torch.full_like(extent, float((1 << bits) - 1))  # divided by a number, CUDA would multiply
 
 
 def clipped_range(g: Tensor, dim: int, lo: Tensor, hi: Tensor, clip: float) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+
+from fqt_core import ops
+from fqt_core.errors import ConfigurationError
+from fqt_core.ops import native
+
+G = torch.randn(4, 6, 5, 5, generator=torch.Generator().manual_seed(0))
+X = ops.pack_sign(torch.randn(4, 70, 5, 5, generator=torch.Generator().manual_seed(1)))
+W = ops.pack_sign(torch.randn(6, 70, 3, 3, generator=torch.Generator().manual_seed(2)))
+RANGE = ops.group_range(G, 1)
+WINDOW = ([1, 1], [1, 1], [1, 1], 1)
+KEY = (3, 1, 2, 0)
+
+SAMPLES: dict[str, list[tuple[Any, ...]]] = {
+    "pack_sign": [(G,), (G[:, :, 0, 0],)],
+    "pack_sign_window": [(G,)],
+    "unpack_sign": [(X, 70)],
+    "apply_window": [(G, ops.pack_sign(G))],
+    "binary_conv2d": [(X, W, 70, *WINDOW), (X, W, 70, [2, 1], [0, 2], [1, 2], 1)],
+    "binary_linear": [(X[:, 0, 0], W[:, 0, 0], 70)],
+    "group_range": [(G, 0), (G, 1)],
+    "group_moments": [(G, 1, *RANGE)],
+    "select_groups": [(*RANGE, 2, pruning, *KEY) for pruning in ("none", "topk", "bernoulli", "systematic")],
+    "quantize_groups": [
+        (G, 0, torch.tensor([1, 3]), torch.zeros(2), torch.ones(2), 4, *KEY),
+        (G, 1, torch.tensor([1, 3, 5]), torch.zeros(3), torch.ones(3), 2, *KEY),
+    ],
+    "conv2d_input_gradient": [(torch.ones(2, 5, 5, 6, dtype=torch.uint8), W, 70, [5, 5], *WINDOW)],
+    "conv2d_weight_gradient": [
+        (X, torch.ones(2, 4, 5, 5, dtype=torch.uint8), torch.tensor([0, 4]), 70, 6, [3, 3], *WINDOW)
+    ],
+}
+
+
+def test_every_operation_has_samples() -> None:
+    assert set(SAMPLES) == set(ops.OPERATIONS)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", sorted(SAMPLES))
+def test_opcheck(name: str) -> None:
+    for sample in SAMPLES[name]:
+        torch.library.opcheck(getattr(torch.ops.fqt, name).default, sample)
+
+
+@pytest.mark.parametrize("name", sorted(SAMPLES))
+def test_the_cpu_runs_the_kernel_that_the_table_names(name: str) -> None:
+    operation = ops.OPERATIONS[name]
+    assert operation.isa == ("reference" if (name, ops.isa()) not in native.KERNELS else ops.isa())
+
+
+def test_auto_takes_the_best_that_there_is() -> None:
+    assert native.choose_isa("auto", frozenset({"portable"})) == "portable"
+    assert native.choose_isa("reference", frozenset({"portable"})) == "reference"
+
+
+def test_auto_without_an_extension_warns() -> None:
+    with pytest.warns(ops.NativeKernelWarning, match="slower reference kernels"):
+        assert native.choose_isa("auto", frozenset()) == "reference"
+
+
+@pytest.mark.parametrize("value", ["avx9", "", "PORTABLE"])
+def test_an_unknown_name_is_refused(value: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"FQT_ISA=.* is unknown; use one of auto, reference, portable"):
+        native.choose_isa(value, frozenset({"portable"}))
+
+
+def test_an_instruction_set_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="not available here; available: reference"):
+        native.choose_isa("portable", frozenset())
+
+
+def _run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_environment_variable_is_obeyed() -> None:
+    code = "from fqt_core import ops; print(ops.isa(), {row.isa for row in ops.OPERATIONS.values()})"
+    result = _run(code, FQT_ISA="reference")
+    assert result.stdout.split() == ["reference", "{'reference'}"], result.stderr
+
+
+def test_without_the_extension_the_reference_serves_and_says_so_once() -> None:
+    code = (
+        "import sys; sys.modules['fqt_core._native'] = None\n"
+        "import warnings\n"
+        "with warnings.catch_warnings(record=True) as caught:\n"
+        "    warnings.simplefilter('always')\n"
+        "    from fqt_core import ops\n"
+        "    import fqt_core.layers, torch\n"
+        "    ops.pack_sign(torch.ones(1, 2))\n"
+        "print(ops.isa(), sum(w.category is ops.NativeKernelWarning for w in caught))"
+    )
+    result = _run(code)
+    assert result.stdout.split() == ["reference", "1"], result.stderr
