@@ -92,5 +92,5 @@ def unpack_bits(packed: Tensor, shape: torch.Size) -> Tensor:
 
 def scale_and_bias(name: str, layer: BinaryLayer) -> dict[str, Tensor]:
     """What a model file holds of a binarised layer besides its bits: ``NAME.alpha`` and ``NAME.bias``, if any."""
-    values: dict[str, Tensor | None] = {"alpha": layer.scale(), "bias": layer.bias}
-    return {f"{name}.{suffix}": value.detach().float() for suffix, value in values.items() if value is not None}
+    values = {"alpha": layer.scale(), "bias": layer.bias}
+    return {f"{name}.{key}": value.detach().float() for key, value in values.items() if isinstance(value, Tensor)}

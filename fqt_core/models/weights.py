@@ -97,6 +97,11 @@ def load_weights(
     else:
         tensors, metadata = read_tensors(Path(source))
         where = str(source)
+    if any(name.endswith(".weight_bits") for name in tensors):
+        raise CheckpointError(
+            f"{where}: a packed model with one bit per weight, which training cannot go on from; use the file of "
+            "full-precision weights that was written beside it"
+        )
     targets = {name: value for name, value in model.state_dict(keep_vars=True).items() if not name.endswith(_COUNTER)}
     loader = _Loader(model, targets, _same_classes(metadata, classes))
     rows = [loader.row(name, tensor, where) for name, tensor in tensors.items() if not name.endswith(_COUNTER)]
