@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -30,22 +31,9 @@ def test_the_migrations_make_exactly_the_tables(store: Store) -> None:
 def test_two_processes_may_migrate_at_once(tmp_path: Path, postgres_server: str) -> None:
     for url in (f"sqlite:///{tmp_path / 'two.db'}", _empty_postgres(postgres_server)):
         engines = [database.connect(Settings(database_url=url)) for _ in range(4)]
-        failures: list[Exception] = []
         gate = threading.Barrier(len(engines))
-
-        def upgrade(engine, gate=gate, failures=failures) -> None:
-            gate.wait()
-            try:
-                database.upgrade(engine)
-            except Exception as error:
-                failures.append(error)
-
-        threads = [threading.Thread(target=upgrade, args=(engine,)) for engine in engines]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert failures == []
+        with ThreadPoolExecutor(len(engines)) as pool:
+            list(pool.map(lambda engine, gate=gate: (gate.wait(), database.upgrade(engine)), engines))
         assert set(metadata.tables) <= set(inspect(engines[0]).get_table_names())
         for engine in engines:
             engine.dispose()

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -14,24 +14,17 @@ from tests.jobs.helpers import get, running, submit
 
 def test_events_are_numbered_without_gaps_whoever_writes_at_once(store: Store) -> None:
     job = running(store)
-    failures: list[Exception] = []
 
     def write(count: int) -> None:
-        try:
-            for _ in range(10):
-                with store.write() as connection:
-                    events.append(connection, job.id, 1, [("log", {"message": "x"})] * count)
-        except Exception as error:
-            failures.append(error)
+        for _ in range(10):
+            with store.write() as connection:
+                events.append(connection, job.id, 1, [("log", {"message": "x"})] * count)
 
-    threads = [threading.Thread(target=write, args=(count,)) for count in (1, 2, 3)]
-    for thread in threads:
-        thread.start()
-    with store.write() as connection:
-        jobs.request_cancel(connection, job.id)
-    for thread in threads:
-        thread.join()
-    assert failures == []
+    with ThreadPoolExecutor(3) as pool:
+        writers = pool.map(write, (1, 2, 3))
+        with store.write() as connection:
+            jobs.request_cancel(connection, job.id)
+        list(writers)
     with store.read() as connection:
         log = events.read(connection, job.id, limit=1000)
         assert [event.seq for event in log] == list(range(1, 64))  # created, claimed, cancelling, 60 lines

@@ -23,6 +23,7 @@ from jobs.settings import Settings
 from jobs.store import Store
 from tests.jobs.helpers import get, submit
 from tests.worker.helpers import QUICK, children, log, moves, reached, step, until
+from tests.worker.processes import REAL, Bell, Process
 from worker.child_errors import UnusableInputError, explain
 from worker.inspection import Inspector
 from worker.slots import Slots
@@ -69,9 +70,11 @@ def messages(store: Store, job_id: str) -> str:
     return json.dumps([event.data for event in log(store, job_id)])
 
 
-def test_a_job_trains_and_another_goes_on_from_its_weights(store: Store) -> None:
+def test_a_worker_process_trains_a_job_and_another_that_goes_on_from_its_weights(store: Store, valkey_url: str) -> None:
+    process, bell = Process(store.settings, REAL, broker_url=valkey_url), Bell(valkey_url)
     first = small(store, method={"name": "qat"})
-    run(store)
+    bell.ring_job(first.id, first.queue)
+    reached(store, first.id, "succeeded", "failed", seconds=100)
     job = get(store, first.id)
     assert job.state == "succeeded", (job.error, messages(store, job.id))
     assert job.result is not None
@@ -87,7 +90,10 @@ def test_a_job_trains_and_another_goes_on_from_its_weights(store: Store) -> None
     assert report["conversion"]["layers"] == job.record["report"]
 
     second = small(store, classes=["2", "3", "4"], initial_weights=first.id)
-    run(store)
+    bell.ring_job(second.id, second.queue)
+    reached(store, second.id, "succeeded", "failed", seconds=100)
+    assert process.end() == 0
+    bell.celery.close()
     job = get(store, second.id)
     assert job.state == "succeeded", (job.error, messages(store, job.id))
     assert job.record is not None
