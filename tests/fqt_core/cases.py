@@ -108,7 +108,7 @@ def gradient(shape: tuple[int, ...], seed: int) -> Tensor:
     elif kind == 4:
         g = g * 1e-40
     elif kind == 5:
-        g = g * 1e37
+        g = g * 1e30
     elif kind == 6:
         g = torch.full(shape, 0.25)
     return g
