@@ -91,6 +91,21 @@ struct MomentsArguments {
   int64_t* second;
 };
 
+enum class Pruning { none, topk, bernoulli, systematic };
+
+// index and factor have room for all groups; *count says how many were kept.
+struct SelectArguments {
+  const float* lo;
+  const float* hi;
+  int64_t groups, kept;
+  Pruning pruning;
+  uint32_t key[2];
+  uint32_t step, layer, purpose;
+  int64_t* index;
+  float* factor;
+  int64_t* count;
+};
+
 struct QuantizeArguments {
   Gradient g;
   const int64_t* index;

@@ -12,15 +12,18 @@ namespace {
 template <typename T>
 class Buffer {
  public:
-  explicit Buffer(int64_t count) : data_(static_cast<T*>(allocate(sizeof(T) * static_cast<size_t>(count)))) {}
+  explicit Buffer(int64_t count)
+      : data_(static_cast<T*>(allocate(sizeof(T) * static_cast<size_t>(count)))), count_(count) {}
   ~Buffer() { release(data_); }
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
   T* get() const { return data_; }
+  int64_t count() const { return count_; }
   T& operator[](int64_t i) const { return data_[i]; }
 
  private:
   T* data_;
+  int64_t count_;
 };
 
 template <typename Function>

@@ -173,6 +173,55 @@ std::tuple<Tensor, Tensor> group_moments(Tensor g_, int64_t dim, Tensor lo_, Ten
   return {first, second};
 }
 
+// Seed, step, layer and purpose as the words of a random key.
+struct Key {
+  uint32_t low, high, step, layer, purpose;
+
+  Key(int64_t seed, int64_t step_, int64_t layer_, int64_t purpose_) {
+    check_key("seed", seed, 63);
+    check_key("step", step_, 32);
+    check_key("layer", layer_, 32);
+    check_key("purpose", purpose_, 32);
+    low = static_cast<uint32_t>(seed);
+    high = static_cast<uint32_t>(seed >> 32);
+    step = static_cast<uint32_t>(step_);
+    layer = static_cast<uint32_t>(layer_);
+    purpose = static_cast<uint32_t>(purpose_);
+  }
+};
+
+inline Pruning pruning_of(const std::string& name) {
+  if (name == "none") return Pruning::none;
+  if (name == "topk") return Pruning::topk;
+  if (name == "bernoulli") return Pruning::bernoulli;
+  STD_TORCH_CHECK(name == "systematic", "pruning must be one of none, topk, bernoulli, systematic, got '", name, "'");
+  return Pruning::systematic;
+}
+
+constexpr const char* schema_select_groups =
+    "(Tensor lo, Tensor hi, int kept, str pruning, int seed, int step, int layer, int purpose) -> (Tensor, Tensor)";
+template <auto kernel>
+std::tuple<Tensor, Tensor> select_groups(Tensor lo_, Tensor hi_, int64_t kept, std::string pruning, int64_t seed,
+                                         int64_t step, int64_t layer, int64_t purpose) {
+  const Tensor lo = input<float>("lo", lo_), hi = input<float>("hi", hi_);
+  check_dim("lo", lo, 1);
+  const int64_t groups = lo.size(0);
+  check_vector("hi", hi, groups);
+  const Pruning how = pruning_of(pruning);
+  STD_TORCH_CHECK(kept >= 1 && kept <= groups && groups <= 1 << 20, "kept must be 1 to ", groups,
+                  " groups and those at most 2**20, got ", kept);
+  const Key key(seed, step, layer, purpose);
+  Tensor index = new_tensor(lo, {groups}, ScalarType::Long), factor = new_tensor(lo, {groups}, ScalarType::Float);
+  int64_t count = 0;
+  kernel({data_of<float>(lo), data_of<float>(hi), groups, kept, how, {key.low, key.high}, key.step, key.layer,
+          key.purpose, result_of<int64_t>(index), result_of<float>(factor), &count},
+         threads);
+  if (count == groups) return {index, factor};
+  index = torch::stable::narrow(index, 0, 0, count);
+  factor = torch::stable::narrow(factor, 0, 0, count);
+  return {torch::stable::clone(index), torch::stable::clone(factor)};
+}
+
 constexpr const char* schema_quantize_groups =
     "(Tensor g, int dim, Tensor index, Tensor lo, Tensor hi, int bits, int seed, int step, int layer, int purpose)"
     " -> Tensor";
@@ -187,10 +236,7 @@ Tensor quantize_groups(Tensor g_, int64_t dim, Tensor index_, Tensor lo_, Tensor
   const int64_t kept = index.size(0), size = g.numel() / g.size(dim);
   check_vector("lo", lo, kept);
   check_vector("hi", hi, kept);
-  check_key("seed", seed, 63);
-  check_key("step", step, 32);
-  check_key("layer", layer, 32);
-  check_key("purpose", purpose, 32);
+  const Key key(seed, step, layer, purpose);
   STD_TORCH_CHECK(g.size(dim) * ((size + 3) / 4) <= int64_t{1} << 32,
                   "the gradient has more elements than one random sequence");
   Sizes sizes{kept};
@@ -198,10 +244,9 @@ Tensor quantize_groups(Tensor g_, int64_t dim, Tensor index_, Tensor lo_, Tensor
   for (int64_t i = 2; i < g.dim(); ++i) sizes.push_back(g.size(i));
   if (dim == 0) sizes.push_back(g.size(1));
   Tensor codes = new_tensor(g, sizes, ScalarType::Byte);
-  const auto low = static_cast<uint32_t>(seed), high = static_cast<uint32_t>(seed >> 32);
   kernel({gradient, data_of<int64_t>(index), kept, data_of<float>(lo), data_of<float>(hi),
-          static_cast<int32_t>((1 << bits) - 1), {low, high}, static_cast<uint32_t>(step), static_cast<uint32_t>(layer),
-          static_cast<uint32_t>(purpose), result_of<uint8_t>(codes)},
+          static_cast<int32_t>((1 << bits) - 1), {key.low, key.high}, key.step, key.layer, key.purpose,
+          result_of<uint8_t>(codes)},
          threads);
   return codes;
 }

@@ -117,5 +117,6 @@ def select_groups(
         passed = (picks * weight.cumsum(0) + offset) // total
         chosen = certain | (passed.diff(prepend=passed.new_zeros(1)) > 0)
     index = chosen.nonzero()[:, 0]
-    factor = torch.where(certain, 1.0, total / (picks * weight).double())
+    share = (picks * weight).double()
+    factor = torch.where(certain, 1.0, torch.full_like(share, float(total)) / share)
     return index, factor[index].to(torch.float32)

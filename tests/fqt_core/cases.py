@@ -136,6 +136,13 @@ def _some_groups(count: int, case: Conv, draw: st.DrawFn) -> Tensor:
     return torch.randperm(count, generator=case.generator())[: draw(st.integers(0, count))]
 
 
+def _select(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
+    g, dim = _groups(case, draw)
+    lo, hi = ops.OPERATIONS["group_range"].reference(g, dim)
+    pruning = draw(st.sampled_from(["none", "topk", "bernoulli", "systematic"]))
+    return lo, hi, draw(st.integers(1, len(lo))), pruning, case.seed, draw(st.integers(0, 99)), 1, 1
+
+
 def _quantize(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
     g, dim = _groups(case, draw)
     index = _some_groups(g.shape[dim], case, draw)
@@ -185,6 +192,7 @@ ARGUMENTS = {
     "binary_linear": _linear,
     "group_range": _groups,
     "group_moments": _moments,
+    "select_groups": _select,
     "quantize_groups": _quantize,
     "conv2d_input_gradient": _input_gradient,
     "conv2d_weight_gradient": _weight_gradient,

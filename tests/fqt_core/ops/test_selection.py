@@ -129,8 +129,8 @@ def test_none_keeps_all() -> None:
 
 def test_wrong_arguments_are_named() -> None:
     one = torch.ones(3)
-    with pytest.raises(ValueError, match="pruning must be one of"):
+    with pytest.raises((ValueError, RuntimeError), match="pruning must be one of"):
         ops.select_groups(one, one, 1, "best", 0, 0, 0, 0)
     for kept in (0, 4):
-        with pytest.raises(ValueError, match="kept must be 1 to 3"):
+        with pytest.raises((ValueError, RuntimeError), match="kept must be 1 to 3"):
             ops.select_groups(one, one, kept, "topk", 0, 0, 0, 0)
