@@ -133,12 +133,14 @@ def _flow_rows(model: nn.Module, flow: Flow) -> list[ConversionRow]:
         return ConversionRow(name, type(modules[name]).__name__, action, reason)
 
     constant = "it feeds a sign, which would see +1 everywhere"
-    return [
-        *(row(name, "replaced", f"by the identity: {constant}") for name in flow.activations),
-        *(row(name, "replaced", "by the identity: it feeds a sign, and the sign of a dropped 0 is +1")
-          for name in flow.dropouts),
-        *(row(name, "kept", f"{constant}; take it out of the network") for name in flow.gates),
-    ]  # fmt: skip
+    dropped = "it feeds a sign, and the sign of a dropped 0 is +1"
+    rows = [row(name, "kept", f"{constant}; take it out of the network") for name in flow.gates]
+    for name in flow.activations | flow.dropouts:
+        reason = f"by the identity: {constant if name in flow.activations else dropped}"
+        if flow.calls[name] > 1:
+            reason += f"; the network uses it in {flow.calls[name]} places, and loses it in all of them"
+        rows.append(row(name, "replaced", reason))
+    return rows
 
 
 def _notes(flow: Flow) -> tuple[str, ...]:
@@ -172,7 +174,7 @@ def _finish(
         arithmetic=method.arithmetic,
         isa=ops.isa() if method.binarises else "torch",
         rows=tuple(rows),
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        parameters=sum(value.numel() for value in model.parameters() if not nn.parameter.is_lazy(value)),
         binary_parameters=sum(binary.values()),
         notes=notes,
     )

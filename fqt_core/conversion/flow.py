@@ -9,6 +9,7 @@ definition instead: an activation is taken to feed the next weight layer.
 from __future__ import annotations
 
 import operator
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,13 +73,14 @@ class Flow:
     """Names of modules that feed a sign: ``activations`` and ``dropouts`` can be replaced, ``gates`` cannot.
 
     ``functional`` names binarised layers that are fed by an activation called as a function, which no module swap can
-    reach. ``traced`` is False if the order of definition had to do; ``obstacle`` then says why.
+    reach. ``calls`` says how often each module is called. ``traced`` is False if the order of definition had to do; ``obstacle`` then says why.
     """
 
     activations: set[str] = field(default_factory=set)
     dropouts: set[str] = field(default_factory=set)
     gates: set[str] = field(default_factory=set)
     functional: set[str] = field(default_factory=set)
+    calls: Counter[str] = field(default_factory=Counter)
     traced: bool = True
     obstacle: str = ""
 
@@ -92,7 +94,7 @@ def feeds_a_sign(model: nn.Module, binarised: Collection[str]) -> Flow:
         flow = _by_definition_order(model, binarised)
         flow.traced, flow.obstacle = False, f"{type(error).__name__}: {error}".splitlines()[0]
         return flow
-    flow = Flow()
+    flow = Flow(calls=Counter(str(node.target) for node in graph.nodes if node.op == "call_module"))
     modules = dict(model.named_modules())
     inputs = {
         str(node.target): node.all_input_nodes[0]
