@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from torch import nn
+from torch.nn.parameter import UninitializedParameter
 
 from fqt_core import ops
 from fqt_core.config import MethodConfig
@@ -104,18 +105,18 @@ def _binarised(
     return swaps
 
 
-def _weights(module: nn.Module) -> int:
-    weight = module.weight
-    return weight.numel() if isinstance(weight, nn.Parameter) and not nn.parameter.is_lazy(weight) else 0
+def _size(value: object) -> int:
+    """Elements of a parameter; 0 while its shape is not known."""
+    return value.numel() if isinstance(value, nn.Parameter) and not isinstance(value, UninitializedParameter) else 0
 
 
 def _kept(name: str, module: nn.Module, reason: str) -> ConversionRow:
-    return ConversionRow(name, type(module).__name__, "kept", reason, _weights(module), "float", "torch")
+    return ConversionRow(name, type(module).__name__, "kept", reason, _size(module.weight), "float", "torch")
 
 
 def _converted(name: str, module: nn.Module, method: MethodConfig) -> ConversionRow:
     kind = type(module).__name__
-    return ConversionRow(name, kind, "converted", "", _weights(module), method.arithmetic, ops.isa())
+    return ConversionRow(name, kind, "converted", "", _size(module.weight), method.arithmetic, ops.isa())
 
 
 def _rearrange(model: nn.Module) -> list[ConversionRow]:
@@ -174,7 +175,7 @@ def _finish(
         arithmetic=method.arithmetic,
         isa=ops.isa() if method.binarises else "torch",
         rows=tuple(rows),
-        parameters=sum(value.numel() for value in model.parameters() if not nn.parameter.is_lazy(value)),
+        parameters=sum(_size(value) for value in model.parameters()),
         binary_parameters=sum(binary.values()),
         notes=notes,
     )

@@ -73,7 +73,8 @@ class Flow:
     """Names of modules that feed a sign: ``activations`` and ``dropouts`` can be replaced, ``gates`` cannot.
 
     ``functional`` names binarised layers that are fed by an activation called as a function, which no module swap can
-    reach. ``calls`` says how often each module is called. ``traced`` is False if the order of definition had to do; ``obstacle`` then says why.
+    reach. ``calls`` says how often each module is called. ``traced`` is False if the order of definition had to do;
+    ``obstacle`` then says why.
     """
 
     activations: set[str] = field(default_factory=set)

@@ -64,7 +64,7 @@ def save_packed(
             tensors[name] = value.detach().float()
     _check_finite(tensors)
     _check_finite({name: layer.weight for name, layer in binary.items()})
-    size = _write(Path(path), tensors, record.model_dump(mode="json"))
+    size = _write(Path(path), tensors, record.model_dump())
     return _report(Path(path), size, tensors, binary)
 
 
