@@ -22,12 +22,16 @@ class NativeKernelWarning(UserWarning):
     """The native kernels are not available, so the slower reference kernels are used."""
 
 
-def load_extension() -> ModuleType | None:
-    """Import ``fqt_core._native``, which registers its kernels with torch; ``None`` if it cannot be imported."""
+def load_extension() -> tuple[ModuleType | None, str]:
+    """Import ``fqt_core._native``, which registers its kernels with torch.
+
+    Returns:
+        The module, or ``None`` if it cannot be imported; and the reason why not.
+    """
     try:
-        return importlib.import_module("fqt_core._native")
-    except ImportError:
-        return None
+        return importlib.import_module("fqt_core._native"), ""
+    except ImportError as error:
+        return None, str(error)
 
 
 def kernel_table(extension: ModuleType | None) -> frozenset[tuple[str, str]]:
@@ -35,12 +39,13 @@ def kernel_table(extension: ModuleType | None) -> frozenset[tuple[str, str]]:
     return frozenset() if extension is None else frozenset(extension.KERNELS)
 
 
-def choose_isa(requested: str, available: frozenset[str]) -> str:
+def choose_isa(requested: str, available: frozenset[str], reason: str = "") -> str:
     """Turn the value of ``FQT_ISA`` into the instruction set to use.
 
     Args:
         requested: ``auto`` (the fastest that is available), ``reference``, or the name of an instruction set.
         available: instruction sets that the extension has kernels for.
+        reason: why there is no extension, if there is none.
 
     Raises:
         ConfigurationError: the value is unknown, or that instruction set is not available.
@@ -55,8 +60,8 @@ def choose_isa(requested: str, available: frozenset[str]) -> str:
         if usable:
             return usable[-1]
         warnings.warn(
-            "the native kernels (fqt_core._native) are missing, so the slower reference kernels are used; "
-            "install the package where a C++ compiler is found to build them",
+            f"the native kernels cannot be used ({reason or 'none fits this machine'}), "
+            "so the slower reference kernels serve; install the package where a C++ compiler is found to build them",
             NativeKernelWarning,
             stacklevel=2,
         )
@@ -76,6 +81,6 @@ def kernel(operation: str, isa: str) -> Callable[..., Any]:
     return overload
 
 
-EXTENSION = load_extension()
+EXTENSION, _reason = load_extension()
 KERNELS = kernel_table(EXTENSION)
-ISA = choose_isa(os.environ.get(ENVIRONMENT_VARIABLE, "auto"), frozenset(isa for _, isa in KERNELS))
+ISA = choose_isa(os.environ.get(ENVIRONMENT_VARIABLE, "auto"), frozenset(isa for _, isa in KERNELS), _reason)
