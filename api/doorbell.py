@@ -17,6 +17,8 @@ from jobs.settings import Settings
 RUN_TASK = "fqt.run"
 INSPECT_TASK = "fqt.inspect"
 INSPECT_QUEUE = "inspect"
+# A message that no worker took within this time is dropped: the reaper has rung again by then.
+_EXPIRES_SECONDS = 60.0
 _CONNECT_SECONDS = 1.0
 _PING_SECONDS = 0.5
 _PING_KEPT_SECONDS = 2.0
@@ -105,7 +107,7 @@ class CeleryDoorbell:
 
     def _send(self, task: str, queue: str, arguments: dict[str, str]) -> None:
         try:
-            self._celery.send_task(task, kwargs=arguments, queue=queue)
+            self._celery.send_task(task, kwargs=arguments, queue=queue, expires=_EXPIRES_SECONDS)
         except Exception as error:  # noqa: BLE001 - whatever it is, the job is in SQL and the reaper rings again
             log.warning("doorbell not rung; the reaper rings again", task=task, error=str(error), **arguments)
             self._instruments.doorbells.labels(task, "lost").inc()

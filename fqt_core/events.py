@@ -31,7 +31,9 @@ class Started(Event):
     parameters: int
     binary_parameters: int
     arithmetic: str = Field(description="float, simulated, integer or binary: what the products run in.")
-    isa: str = Field(description="The kernels in use: reference, portable, avx2, avx512 or amx.")
+    isa: str = Field(
+        description="The kernels in use: reference, portable, avx2, avx512 or amx; torch where nothing is binarised."
+    )
     threads: int
     device: str
     report: list[dict[str, Any]] = Field(description="One row per layer of the conversion report.")

@@ -9,7 +9,9 @@ from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
+
+SECRETS_DIR = "FQT_SECRETS_DIR"
 
 
 def _default_data_dir() -> Path:
@@ -18,7 +20,11 @@ def _default_data_dir() -> Path:
 
 
 class Settings(BaseSettings):
-    """Where things are and how patient to be. Times are in seconds, sizes in bytes."""
+    """Where things are and how patient to be. Times are in seconds, sizes in bytes.
+
+    Each field is read from the environment (``FQT_DATABASE_URL``), else from the file of that name (in any case) in the
+    folder that ``FQT_SECRETS_DIR`` names, else it has its default.
+    """
 
     model_config = SettingsConfigDict(env_prefix="FQT_", frozen=True, extra="ignore")
 
@@ -91,6 +97,23 @@ class Settings(BaseSettings):
     checkpoints_kept: int = Field(default=2, ge=1, le=1000, description="Checkpoints kept per job: the newest ones.")
     idempotency_hours: float = Field(default=24, gt=0, description="How long answers to Idempotency-Keys are kept.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read arguments, then the environment, then the secrets' folder if there is one."""
+        folder = os.environ.get(SECRETS_DIR)
+        if not folder:
+            return init_settings, env_settings
+        if not Path(folder).is_dir():
+            raise ValueError(f"{SECRETS_DIR} names {folder}, which is no folder; `fqt secrets {folder}` fills one")
+        return init_settings, env_settings, SecretsSettingsSource(settings_cls, secrets_dir=folder)
 
     @model_validator(mode="after")
     def _times_fit(self) -> Self:

@@ -25,6 +25,7 @@ class JobSpec(BaseModel):
         default=None,
         min_length=2,
         max_length=10_000,
+        json_schema_extra={"uniqueItems": True},
         description="Train on these classes only, in this order; null: on all classes of the data set.",
     )
     architecture: AnyArchitecture = Field(default_factory=Resnet18, description="The network and its options.")

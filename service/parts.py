@@ -26,6 +26,8 @@ def read_settings(**values: object) -> Settings:
     except ValidationError as error:
         faults = [f"FQT_{'_'.join(map(str, entry['loc'])).upper()}: {entry['msg']}" for entry in error.errors()]
         raise StartError(f"the settings are wrong: {'; '.join(faults)}") from error
+    except ValueError as error:
+        raise StartError(f"the settings are wrong: {error}") from error
 
 
 def become(module: str, **values: object) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Random passwords for a deployment, made once: no password has a default, and none stands in a file under version control.
+"""Random passwords for a deployment, made once: none has a default, and none stands under version control.
 
 Each file is a secret; those named after a setting (``fqt_database_url``, …) are read by
 :class:`jobs.settings.Settings` from the folder that ``FQT_SECRETS_DIR`` names.

@@ -24,9 +24,7 @@ class ArchitectureConfig(BaseModel):
         "`imagenet` starts as the published network does.",
     )
     width: float = Field(default=1.0, ge=0.0625, le=4, description="Multiplier of every channel count.")
-    image_size: int = Field(
-        default=32, ge=8, le=512, description="Side in pixels that images are resized to (square)."
-    )
+    image_size: int = Field(default=32, ge=8, le=512, description="Side in pixels that images are resized to (square).")
     channels: Literal[1, 3] = Field(default=3, description="1 for grey images, 3 for RGB; images are converted.")
 
 

@@ -89,10 +89,12 @@ class Fp32(MethodConfig):
 
     @property
     def arithmetic(self) -> Arithmetic:
+        """See :class:`MethodConfig`."""
         return "float"
 
     @property
     def binarises(self) -> bool:
+        """See :class:`MethodConfig`."""
         return False
 
 
@@ -107,6 +109,7 @@ class Qat(_OneBitForward):
 
     @property
     def arithmetic(self) -> Arithmetic:
+        """See :class:`MethodConfig`."""
         return "float"
 
 
@@ -130,14 +133,17 @@ class Psq(_OneBitForward):
 
     @property
     def arithmetic(self) -> Arithmetic:
+        """See :class:`MethodConfig`."""
         return "simulated" if self.weight_groups == "sample" else "integer"
 
     @property
     def input_gradient(self) -> GradientQuantizer:
+        """See :class:`MethodConfig`."""
         return GradientQuantizer("sample", self.bits, clip=self.clip)
 
     @property
     def weight_gradient(self) -> GradientQuantizer:
+        """See :class:`MethodConfig`."""
         return GradientQuantizer(self.weight_groups, self.bits, clip=self.clip)
 
 
@@ -170,6 +176,7 @@ class Fqt(_OneBitForward):
 
     @property
     def arithmetic(self) -> Arithmetic:
+        """See :class:`MethodConfig`."""
         return "integer"
 
     @property
@@ -181,10 +188,12 @@ class Fqt(_OneBitForward):
 
     @property
     def input_gradient(self) -> GradientQuantizer:
+        """See :class:`MethodConfig`."""
         return GradientQuantizer("sample", self.bits, self.kept_fraction, self.pruning, self.clip)
 
     @property
     def weight_gradient(self) -> GradientQuantizer:
+        """See :class:`MethodConfig`."""
         return GradientQuantizer("channel", self.bits, self.kept_fraction, self.pruning, self.clip)
 
 

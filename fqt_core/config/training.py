@@ -27,7 +27,9 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int = Field(default=10, ge=1, le=10_000, description="Passes over the training images.")
-    batch_size: int = Field(default=128, ge=1, le=4096, description="Images per step.")
+    batch_size: int = Field(
+        default=128, ge=1, le=4096, description="Images per step. A last batch of one image joins the one before it."
+    )
     optimizer: Literal["adam", "sgd"] = Field(default="adam", description="Adam, or SGD with momentum.")
     learning_rate: float = Field(
         default=1e-3,

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from jobs.ids import new_id
 from jobs.settings import Settings
 from jobs.spec import JobSpec
+from service.secrets import make_secrets
 
 
 def test_all_processes_of_a_data_folder_get_the_same_secret(tmp_path: Path) -> None:
@@ -30,6 +31,25 @@ def test_the_environment_is_read_and_secrets_are_not_shown(monkeypatch: pytest.M
     assert settings.url.endswith("hush-hush@host/name")
     assert settings.queue_names == ["cuda", "cpu"]
     assert "hush" not in repr(settings)
+
+
+def test_settings_are_read_from_a_folder_of_secrets_below_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_secrets(tmp_path, database_host="db", broker_host="broker")
+    monkeypatch.setenv("FQT_SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv("FQT_BROKER_URL", "redis://elsewhere:1/0")
+    settings = Settings()
+    password = (tmp_path / "postgres_password").read_text()
+    assert settings.url == f"postgresql://fqt:{password}@db:5432/fqt"
+    assert settings.broker_url.get_secret_value() == "redis://elsewhere:1/0"
+    assert settings.key_secret() == (tmp_path / "fqt_secret").read_bytes()
+
+
+def test_a_folder_of_secrets_that_is_not_there_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FQT_SECRETS_DIR", str(tmp_path / "none"))
+    with pytest.raises(ValueError, match="which is no folder"):
+        Settings()
 
 
 def test_defaults_lie_in_the_data_folder(tmp_path: Path) -> None:
