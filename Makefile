@@ -62,7 +62,7 @@ lock: $(stamps)/dev ## Resolve the dependencies anew and write requirements/*.tx
 
 .PHONY: clean
 clean: ## Remove the virtual environment and all that was built
-	@rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis fqt_core/_native*.so
+	@rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # --- set-up, a stamp each --------------------------------------------------------------------------------------------
 
