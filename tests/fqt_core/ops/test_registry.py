@@ -101,5 +101,5 @@ def test_without_the_extension_the_reference_serves_and_says_so_once() -> None:
         "    ops.pack_sign(torch.ones(1, 2))\n"
         "print(ops.isa(), sum(w.category is ops.NativeKernelWarning for w in caught))"
     )
-    result = _run(code)
+    result = _run(code, FQT_ISA="auto")
     assert result.stdout.split() == ["reference", "1"], result.stderr
