@@ -1,4 +1,4 @@
-// Small helpers of the kernels. Everything here has internal linkage: a file compiled for a newer instruction set must not
+// What all kernels share. Everything here has internal linkage: a file compiled for a newer instruction set must not
 // hand its copy of an inline function to the rest of the program.
 #pragma once
 
