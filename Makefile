@@ -12,7 +12,7 @@ PYTEST_ARGS ?=
 bin := $(VENV)/bin
 stamps := $(VENV)/stamps
 pip := $(bin)/python -m pip --disable-pip-version-check
-sources := api worker jobs fqt_core service migrations client/fqt_client tests
+packages := api worker jobs fqt_core service migrations client/fqt_client
 
 .PHONY: help
 help: ## List the targets
@@ -40,10 +40,13 @@ test: $(stamps)/dev $(stamps)/browser ## Run all tests (real PostgreSQL, Valkey,
 	@$(bin)/python -m pytest $(PYTEST_ARGS)
 
 .PHONY: check
-check: $(stamps)/dev ## Format, lint, types, import rules, compose file and Dockerfile
-	@echo "ruff"; $(bin)/ruff format --check .; $(bin)/ruff check .
-	@echo "mypy --strict"; $(bin)/mypy $(filter-out tests,$(sources))
-	@echo "import rules"; $(bin)/lint-imports --no-cache
+check: $(stamps)/dev ## Format, lint, types, import rules, C++ warnings, compose file and Dockerfile
+	@echo "ruff"; $(bin)/ruff format --check --quiet .; $(bin)/ruff check --quiet .
+	@echo "mypy --strict"; $(bin)/mypy $(packages)
+	@echo "import rules"; $(bin)/lint-imports --no-cache | tail -n 4
+	@echo "native sources, warnings as errors"
+	@$(bin)/cmake -S . -B build/check -G Ninja -D FQT_WERROR=ON -D Python_EXECUTABLE="$(abspath $(bin)/python)" \
+		-D CMAKE_MAKE_PROGRAM="$(abspath $(bin)/ninja)" >/dev/null && $(bin)/cmake --build build/check --clean-first | tail -n 1
 	@echo "compose file"; $(bin)/docker-compose --file docker-compose.yml config --quiet
 	@echo "Dockerfile"; $(bin)/hadolint Dockerfile
 	@echo "All checks passed."
