@@ -91,6 +91,8 @@ class EmbeddedService:
             "FQT_PORT": str(self.port),
             "PYTHONUNBUFFERED": "1",
         }
+        if self.settings.threads is not None:
+            environment["FQT_THREADS"] = str(self.settings.threads)
         environment["FQT_BROKER_URL"] = self._start_broker(environment)
         self._say("Starting the API and a worker")
         # -P keeps the present folder out of the import path: a folder `api` of the user must not be run.

@@ -22,7 +22,8 @@ START_SECONDS = 60
 def environment(home: Path, **values: str) -> dict[str, str]:
     """The environment of a user who has nothing configured, and of whom the tests leave no trace."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("FQT_", "XDG_"))}
-    return kept | {"HOME": str(home), "OMP_NUM_THREADS": "1", "COLUMNS": "120"} | values
+    # One thread per job: on a busy machine, threads that wait for each other make small networks many times slower.
+    return kept | {"HOME": str(home), "OMP_NUM_THREADS": "1", "FQT_THREADS": "1", "COLUMNS": "120"} | values
 
 
 def fqt(home: Path, *arguments: str, timeout: float = 120, **values: str) -> subprocess.CompletedProcess[str]:

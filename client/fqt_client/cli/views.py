@@ -13,7 +13,7 @@ from rich.text import Text
 
 from fqt_client.cli.output import STATE_STYLES, duration_text, print_json_line, share_text, sparkline
 from fqt_client.cli.tally import Tally
-from fqt_client.models import Event, Job
+from fqt_client.models import TERMINAL_STATES, Event, Job
 
 PLAIN_STEP_SECONDS = 10.0
 
@@ -79,7 +79,7 @@ class PlainView:
         note = note_of(event)
         if note is not None:
             self._say(note)
-        elif event.type == "state":
+        elif event.type == "state" and tally.state not in TERMINAL_STATES:
             self._say(tally.state)
         elif kind == "epoch" or (kind == "step" and due):
             self._say(f"{position_of(tally)} · {figures_of(tally)}")
