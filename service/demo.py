@@ -25,7 +25,7 @@ from service.embedded import EmbeddedService
 from service.errors import StopRequestedError
 from service.lock import DataDirLock
 from service.parts import read_settings
-from service.stopping import StopSignals, voice
+from service.stopping import Say, StopSignals, voice
 
 LEAST_ACCURACY = 0.6
 """Of five classes chance is 0.2; below this the demo has failed."""
@@ -39,7 +39,7 @@ class Stage:
     """One job of the demo, when it has ended, and the model that it left."""
 
     title: str
-    data: str
+    digits: str
     job: Job
     model: Artifact
 
@@ -71,7 +71,7 @@ def run(directory: Path, *, as_json: bool) -> int:
             service.start()
             say(f"The service runs at {service.url} (data in {data_dir})")
             with signals.interrupting(), Client(service.url, service.api_key) as client:
-                stages, held_out = _train(client, root, as_json=as_json)
+                stages, held_out = _train(client, root, say=say, as_json=as_json)
                 model = client.jobs.download(stages[-1].job.id, stages[-1].model, root / "model.safetensors")
                 predictions = predict.predict(predict.load(model), [entry.path for entry in held_out], top=1)
         except StopRequestedError:
@@ -135,13 +135,13 @@ def clear(root: Path, kept: Path) -> None:
             entry.unlink()
 
 
-def _train(client: Client, root: Path, *, as_json: bool) -> tuple[list[Stage], list[demo_data.HeldOut]]:
+def _train(client: Client, root: Path, *, say: Say, as_json: bool) -> tuple[list[Stage], list[demo_data.HeldOut]]:
     training = root / "digits-5-to-9"
     held_out = demo_data.write_digits(range(5, 10), training, root / "held-out")
     before = _stage(
         client,
-        "Pre-training (qat)",
-        "digits 0-4, built in",
+        "qat pre-training",
+        "0-4",
         {
             "name": "pre-training on digits 0-4",
             "dataset": "digits",
@@ -153,10 +153,11 @@ def _train(client: Client, root: Path, *, as_json: bool) -> tuple[list[Stage], l
         as_json=as_json,
     )
     uploaded = client.datasets.upload(training, name="digits 5-9")
+    say(f"Uploaded {uploaded.images} images of the digits 5 to 9 as the data set {uploaded.id}")
     after = _stage(
         client,
-        "Fine-tuning (fqt)",
-        "digits 5-9, uploaded",
+        "fqt fine-tuning",
+        "5-9",
         {
             "name": "fine-tuning on digits 5-9",
             "dataset": uploaded.id,
@@ -170,10 +171,10 @@ def _train(client: Client, root: Path, *, as_json: bool) -> tuple[list[Stage], l
     return [before, after], held_out
 
 
-def _stage(client: Client, title: str, data: str, spec: dict[str, Any], *, as_json: bool) -> Stage:
+def _stage(client: Client, title: str, digits: str, spec: dict[str, Any], *, as_json: bool) -> Stage:
     job = client.jobs.create(spec)
     job = follow(client, job, view_for(job, as_json=as_json, title=title))
     if job.state != "succeeded":
         reason = f": {job.error.message}" if job.error else ""
         raise JobFailedError(f"{title} {job.state}{reason}", job_id=job.id, state=job.state)
-    return Stage(title, data, job, client.jobs.artifact(job.id, "model"))
+    return Stage(title, digits, job, client.jobs.artifact(job.id, "model"))

@@ -29,7 +29,7 @@ def summary(stages: Sequence[Stage], model: Path, told: Sequence[Told], *, secon
             {
                 "job": stage.job.id,
                 "title": stage.title,
-                "data": stage.data,
+                "digits": stage.digits,
                 "method": stage.job.spec["method"]["name"],
                 "accuracy": stage.accuracy,
                 "seconds": stage.job.seconds,
@@ -59,20 +59,19 @@ def show(figures: dict[str, Any], directory: Path) -> None:
     rows = []
     for job in figures["jobs"]:
         full = job["fp32_bytes"]
-        ratio = f"{full / job['model_bytes']:.1f}x smaller" if full else "–"
-        record = job["record"]
         rows.append(
             (
                 job["title"],
-                job["data"],
+                job["digits"],
                 share_text(job["accuracy"]),
                 duration_text(job["seconds"]),
-                f"{record['arithmetic']} ({record['isa']})",
+                job["record"]["arithmetic"],
                 bytes_text(job["model_bytes"]),
-                f"{bytes_text(full)} ({ratio})",
+                bytes_text(full),
+                f"{full / job['model_bytes']:.1f}x" if full else "–",
             )
         )
-    columns = ("job", "data", "accuracy", "time", "arithmetic", "model", "in FP32")
+    columns = ("job", "digits", "accuracy", "time", "arithmetic", "model", "in FP32", "ratio")
     print_table(columns, rows, empty="no jobs")
 
     held_out = figures["held_out"]

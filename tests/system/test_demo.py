@@ -31,7 +31,7 @@ def test_the_demo_ends_with_a_model_that_works(tmp_path: Path) -> None:
         assert sheet.size == (1280, 400)
 
     # The table and the line to go on with; the command that it names does what it says.
-    assert "Fine-tuning (fqt)" in run.stdout
+    assert "fqt fine-tuning" in run.stdout
     assert "fqt predict out/model.safetensors out/held-out" in run.stdout
     predicted = fqt(tmp_path, "predict", "out/model.safetensors", "out/held-out", "--json")
     labels = {Path(entry["image"]).name: entry["label"] for entry in json.loads(predicted.stdout)["predictions"]}
