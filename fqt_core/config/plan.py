@@ -308,9 +308,7 @@ def _resnet18(net: _Builder, config: ArchitectureConfig, num_classes: int) -> No
 
 
 def _basic_block(net: _Builder, name: str, channels: int, stride: int) -> None:
-    start = net.channels, net.size
-    # conv1 keeps the block's input for all who read it, unless it is binary and keeps two bits of it.
-    start_saved = net.saved or not net.binarises
+    start, start_saved = (net.channels, net.size), net.saved
     net.conv(f"{name}.conv1", channels, 3, stride, binary=True, bias=False)
     net.norm(f"{name}.bn1")
     if not net.binarises:

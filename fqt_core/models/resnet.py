@@ -29,8 +29,8 @@ class Downsample(nn.Module, BinaryLayout):
         convolution = self.get_submodule("0")
         assert isinstance(convolution, nn.Conv2d)
         if self.pool is None:
-            # An odd side is rounded up, as the strided convolution beside it does.
-            self.pool = nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False)
+            # An odd side is rounded up, as the strided convolution beside it does; the last window then is smaller.
+            self.pool = nn.AvgPool2d(2, 2, ceil_mode=True)
             convolution.stride = (1, 1)
         return "average pool and 1x1 convolution instead of a strided one"
 

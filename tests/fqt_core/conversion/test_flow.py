@@ -72,6 +72,7 @@ def test_dropout_in_front_of_a_sign_is_found_also_behind_negative_values() -> No
     assert _flow(lambda net, x: net.dropout(x)).dropouts == {"dropout"}
     assert _flow(lambda net, x: net.pool(net.dropout(net.relu(x)))).dropouts == {"dropout"}
     assert _flow(lambda net, x: x + net.dropout(x)).dropouts == set()
+    assert _flow(lambda net, x: net.relu(x) + net.dropout(net.relu6(x))).dropouts == set()
 
 
 @pytest.mark.parametrize(

@@ -149,6 +149,13 @@ def test_predictions_are_ranked_probabilities(tmp_path: Path) -> None:
     assert [p.label for p in model.predict(many)] == [p.label for p in model.predict(images)] * 20
 
 
+def test_five_classes_are_named_unless_said_otherwise(tmp_path: Path) -> None:
+    config, classes = ARCHITECTURES[0], list("abcdefg")
+    model = build(config, num_classes=len(classes))
+    export.save_packed(model, tmp_path / "m", classes=classes, preprocessing=_inputs(config))
+    assert [len(prediction.top) for prediction in export.load(tmp_path / "m").predict(_images(config))] == [5] * 9
+
+
 def test_images_that_are_none_are_named(tmp_path: Path) -> None:
     config, path = ARCHITECTURES[0], tmp_path / "m.safetensors"
     export.save_packed(_trained(config, METHODS[0]), path, classes=CLASSES, preprocessing=_inputs(config))
