@@ -36,7 +36,7 @@ setup: $(stamps)/project ## Set up the virtual environment, with the native exte
 # --- what developers run ---------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: $(stamps)/dev $(stamps)/browser ## Run all tests (real PostgreSQL, Valkey, browser and processes; no skips)
+test: $(stamps)/dev $(stamps)/system ## Run all tests (real PostgreSQL, Valkey, browser and processes; no skips)
 	@$(bin)/python -m pytest $(PYTEST_ARGS)
 
 .PHONY: check
@@ -93,6 +93,6 @@ $(stamps)/dev: requirements/dev.txt $(stamps)/project
 	@$(pip) install --quiet --require-hashes -r requirements/dev.txt
 	@touch $@
 
-$(stamps)/browser: tests/install_browser.sh $(stamps)/venv
-	@tests/install_browser.sh
+$(stamps)/system: tests/install_system.sh $(stamps)/venv
+	@tests/install_system.sh
 	@touch $@

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from fqt_core.errors import CheckpointError
+from fqt_core.files import write_atomically
 
 METADATA_KEY = "fqt"
 MAX_HEADER_BYTES = 16 * 1024 * 1024
@@ -99,24 +100,5 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     """
     data = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in sorted(tensors.items())}
     content = safetensors.torch.save(data, {METADATA_KEY: json.dumps(metadata, sort_keys=True, allow_nan=False)})
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_directory(path.parent)
+    write_atomically(path, content)
     return len(content)
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make the renaming itself survive a power failure."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

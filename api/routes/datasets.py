@@ -180,11 +180,12 @@ async def list_datasets(
     ] = None,
     limit: Limit = 20,
 ) -> DatasetList:
-    """List data sets: uploaded ones newest first, then the built-in ones."""
-    builtin = list(BUILTIN_DATASETS.values())
+    """List data sets: uploaded ones newest first, then the built-in ones that are installed here."""
+    builtin = [row for row in BUILTIN_DATASETS.values() if row.installed()]
     uploaded: list[DatasetObject] = []
     if after in BUILTIN_DATASETS:
-        builtin = builtin[[row.name for row in builtin].index(after) + 1 :]
+        names = list(BUILTIN_DATASETS)
+        builtin = [row for row in builtin if names.index(row.name) > names.index(after)]
     else:
         page = await context.read(lambda connection: datasets.list_datasets(connection, after=after, limit=limit))
         uploaded = [DatasetObject.of(row) for row in page.data]

@@ -32,7 +32,10 @@ class Vgg16(ArchitectureConfig):
     """VGG-16 with batch normalisation, laid out for binarised training."""
 
     title: ClassVar[str] = "VGG-16"
-    summary: ClassVar[str] = "13 convolutions in a chain, batch normalisation before each sign."
+    summary: ClassVar[str] = (
+        "13 convolutions in a chain, batch normalisation before each sign. Start `fqt` from a `qat` job's weights: "
+        "without shortcuts, strong pruning hardly learns from scratch."
+    )
 
     name: Literal["vgg16"] = "vgg16"
 

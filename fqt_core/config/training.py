@@ -32,14 +32,14 @@ class TrainConfig(BaseModel):
     )
     optimizer: Literal["adam", "sgd"] = Field(default="adam", description="Adam, or SGD with momentum.")
     learning_rate: float = Field(
-        default=1e-3,
+        default=3e-3,
         gt=0,
         le=10,
         description="Learning rate of everything but the head. The paper fine-tunes with 1e-5 over many steps; "
         "short runs want 1e-3 to 6e-3.",
     )
     head_learning_rate: float = Field(
-        default=1e-3, gt=0, le=10, description="Learning rate of the last (full-precision) layer."
+        default=3e-3, gt=0, le=10, description="Learning rate of the last (full-precision) layer."
     )
     momentum: float = Field(default=0.9, ge=0, lt=1, description="Momentum of SGD; ignored by Adam.")
     weight_decay: float = Field(default=1e-5, ge=0, le=1, description="L2 penalty added to the gradients.")

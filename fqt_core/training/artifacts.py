@@ -8,13 +8,13 @@ report.json          kind ``report``   conversion, initial weights, data, result
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fqt_core.events import ArtifactWritten, Done
 from fqt_core.export import PackedReport, save_packed, save_weights
+from fqt_core.files import write_atomically
 from fqt_core.training.checkpoint import file_sha256
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ def write_artifacts(
     save_weights(session.model, weights_path, classes=classes)
     yield _written("weights", weights_path, {})
     report = _report(session, metrics, packed)
-    _write_text(report_path, json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomically(report_path, text.encode())
     yield _written("report", report_path, {})
 
 
@@ -76,16 +77,3 @@ def _written(kind: str, path: Path, details: dict[str, Any]) -> ArtifactWritten:
     return ArtifactWritten(
         kind=kind, path=str(path), sha256=file_sha256(path), size=path.stat().st_size, details=details
     )
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

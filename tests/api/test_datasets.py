@@ -11,9 +11,12 @@ from fastapi.testclient import TestClient
 from starlette.requests import Request
 
 from api.multipart import FileUpload
+from fqt_core.config.builtin import BUILTIN_DATASETS
 from jobs.settings import Settings
 from jobs.store import Store
 from tests.api.conftest import SPEC, Attempt, RecordingDoorbell, archive, files_of, inspect, png, submit
+
+INSTALLED = [row.name for row in BUILTIN_DATASETS.values() if row.installed()]
 
 
 def _upload(client: TestClient, content: bytes, filename: str = "images.zip", **options: Any) -> Any:
@@ -23,7 +26,7 @@ def _upload(client: TestClient, content: bytes, filename: str = "images.zip", **
 
 
 def _nothing_left(client: TestClient, settings: Settings) -> None:
-    assert [row["id"] for row in client.get("/v1/datasets").json()["data"]] == ["digits", "fashion-mnist"]
+    assert [row["id"] for row in client.get("/v1/datasets").json()["data"]] == INSTALLED
     assert files_of(settings) == []
 
 
@@ -213,7 +216,7 @@ def test_file_names_are_only_names(client: TestClient, filename: str, kept: str 
 
 def test_pages_of_data_sets_end_with_the_built_in_ones(client: TestClient) -> None:
     made = [_upload(client, archive(images=n), wait=0).json()["id"] for n in (1, 2, 3)]
-    expected = [*made[::-1], "digits", "fashion-mnist"]
+    expected = [*made[::-1], *INSTALLED]
     for limit in (1, 2, 3, 4, 5, 10):
         seen: list[str] = []
         after: dict[str, str] = {}
