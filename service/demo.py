@@ -11,16 +11,16 @@ import json
 import os
 import shutil
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fqt_client import Artifact, Client, Job
+from fqt_client import Client
 from fqt_client.cli.exits import ExitCode
 from fqt_client.cli.output import print_json_line
 from fqt_client.cli.watch import follow, view_for
 from fqt_client.errors import JobFailedError, LocalFileError
 from service import demo_data, demo_report, predict
+from service.demo_report import Stage
 from service.embedded import EmbeddedService
 from service.errors import StopRequestedError
 from service.lock import DataDirLock
@@ -32,21 +32,6 @@ LEAST_ACCURACY = 0.6
 
 MARKER = ".fqt-demo"
 ARCHITECTURE = {"name": "resnet18", "width": 0.25, "image_size": 16, "channels": 1}
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One job of the demo, when it has ended, and the model that it left."""
-
-    title: str
-    digits: str
-    job: Job
-    model: Artifact
-
-    @property
-    def accuracy(self) -> float:
-        """Validation accuracy of the kept model, 0 to 1."""
-        return float((self.job.result or {}).get("validation_accuracy") or 0.0)
 
 
 def run(directory: Path, *, as_json: bool) -> int:

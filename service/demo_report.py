@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fqt_client import Artifact, Job
 from fqt_client.cli.output import bytes_text, duration_text, print_line, print_table, share_text
 
 if TYPE_CHECKING:
-    from service.demo import Stage
     from service.demo_data import HeldOut
 
 Told = tuple["HeldOut", str, float]
@@ -19,6 +20,21 @@ SHOWN = 10
 TILE = 64
 CAPTION = 16
 COLUMNS = 20
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One job of the demo, when it has ended, and the model that it left."""
+
+    title: str
+    digits: str
+    job: Job
+    model: Artifact
+
+    @property
+    def accuracy(self) -> float:
+        """Validation accuracy of the kept model, 0 to 1."""
+        return float((self.job.result or {}).get("validation_accuracy") or 0.0)
 
 
 def summary(stages: Sequence[Stage], model: Path, told: Sequence[Told], *, seconds: float) -> dict[str, Any]:
