@@ -53,11 +53,13 @@ def part(home: Path, *arguments: str, **values: str) -> Iterator[subprocess.Pope
 
 @pytest.mark.slow
 def test_the_whole_flow_on_postgresql_and_valkey(tmp_path: Path, empty_database: str, valkey_url: str) -> None:
-    service = {
-        "FQT_DATA_DIR": str(tmp_path / "data"),
-        "FQT_DATABASE_URL": empty_database,
-        "FQT_BROKER_URL": valkey_url,
-    }
+    folder = tmp_path / "secrets"
+    written = fqt(tmp_path, "secrets", str(folder), "--database-host", "postgres", "--broker-host", "valkey")
+    assert written.returncode == 0, written.stderr
+    # The servers of the tests are not at the containers' names; all else comes from the folder, as in containers.
+    (folder / "fqt_database_url").write_text(empty_database)
+    (folder / "fqt_broker_url").write_text(valkey_url)
+    service = {"FQT_DATA_DIR": str(tmp_path / "data"), "FQT_SECRETS_DIR": str(folder)}
     migrated = fqt(tmp_path, "migrate", "--json", **service)
     assert migrated.returncode == 0, migrated.stderr
     made = fqt(tmp_path, "keys", "create", "--name", "me", "--json", **service)
