@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
@@ -100,6 +101,19 @@ class BlobStore:
                 raise BlobDamagedError(sha256)
         return self.path(sha256)
 
+    def sweep_incoming(self, *, older_than_seconds: float) -> int:
+        """Remove unfinished files that nobody has written to for so long: left by a crash. Return how many."""
+        stale = [path for path in self._incoming.iterdir() if _idle_seconds(path) > older_than_seconds]
+        for path in stale:
+            path.unlink(missing_ok=True)
+        return len(stale)
+
+    def stored(self, *, older_than_seconds: float) -> Iterator[str]:
+        """Digests of the finished files that were stored at least so long ago."""
+        for path in self.root.glob("??/*"):
+            if _idle_seconds(path) > older_than_seconds:
+                yield path.name
+
     def delete(self, sha256: str) -> None:
         """Remove a file; none is no error. Only :func:`collect` knows whether it may go."""
         self.path(sha256).unlink(missing_ok=True)
@@ -142,6 +156,14 @@ class BlobWriter:
         """Drop what was not finished."""
         self._file.close()
         self._path.unlink(missing_ok=True)
+
+
+def _idle_seconds(path: Path) -> float:
+    """Seconds since the file was written to; 0 if it is gone."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _sync_folder(path: Path) -> None:
@@ -189,6 +211,12 @@ def unreferenced(connection: Connection, *, older_than_seconds: float, limit: in
     """Digests of rows that nothing refers to and nobody touched for a while: left over by a crash."""
     query = select(blobs.c.sha256).where(_unreferenced(), blobs.c.created_at < now(-older_than_seconds)).limit(limit)
     return list(connection.scalars(query))
+
+
+def unregistered(connection: Connection, digests: Sequence[str]) -> list[str]:
+    """Those of the digests that have no row: stored just before a crash."""
+    known = set(connection.scalars(select(blobs.c.sha256).where(blobs.c.sha256.in_(digests))))
+    return [sha256 for sha256 in digests if sha256 not in known]
 
 
 def _unreferenced() -> ColumnElement[bool]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Protocol
 
 from jobs import blobs, datasets, idempotency, lease
@@ -20,6 +22,8 @@ _RINGS_PER_ROUND = 32
 _LONGEST_SILENCE_SECONDS = 60.0
 _HOUSEKEEPING_SECONDS = 60.0
 _BLOB_GRACE_SECONDS = 3600.0
+_SWEEP_SECONDS = 3600.0
+_SWEEP_BATCH = 500
 
 
 class Doorbell(Protocol):
@@ -50,6 +54,7 @@ class Reaper:
         self._policy = RetryPolicy.of(store.settings)
         self._bells: dict[str, tuple[float, float]] = {}  # id: next time to ring, silence after that
         self._next_housekeeping = 0.0
+        self._next_sweep = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Work until ``stop`` is set. A database or broker that is away for a while is no reason to end."""
@@ -68,6 +73,9 @@ class Reaper:
         if time.monotonic() >= self._next_housekeeping:
             self._next_housekeeping = time.monotonic() + _HOUSEKEEPING_SECONDS
             self._keep_house()
+        if time.monotonic() >= self._next_sweep:
+            self._next_sweep = time.monotonic() + _SWEEP_SECONDS
+            self._sweep_files()
         return done
 
     def _take_back(self, done: Round) -> None:
@@ -127,3 +135,23 @@ class Reaper:
             leftovers = blobs.unreferenced(connection, older_than_seconds=_BLOB_GRACE_SECONDS)
         if leftovers:
             _log.info("removed %d stored files that nothing refers to", self._store.collect(leftovers))
+
+    def _sweep_files(self) -> None:
+        """Remove the files that a crash left without a row. Storing the same bytes again makes a file fresh."""
+        store = self._store.blobs
+        removed = store.sweep_incoming(older_than_seconds=_BLOB_GRACE_SECONDS)
+        for digests in batched(store.stored(older_than_seconds=_BLOB_GRACE_SECONDS), _SWEEP_BATCH):
+            with self._store.read() as connection:
+                lost = blobs.unregistered(connection, digests)
+            for sha256 in lost:
+                store.delete(sha256)
+            removed += len(lost)
+        if removed:
+            _log.info("removed %d files that a crash left behind", removed)
+
+
+def batched(items: Iterable[str], size: int) -> Iterator[list[str]]:
+    """Lists of up to ``size`` items (Python 3.12 has it in itertools)."""
+    source = iter(items)
+    while batch := list(islice(source, size)):
+        yield batch

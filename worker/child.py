@@ -27,6 +27,7 @@ def main(arguments: list[str]) -> int:
     lifeline = Lifeline(options.events)
     data = TrainingInput.model_validate_json((options.folder / "job.json").read_bytes())
     lifeline.send(Confined(limits=confine(data.limits)))
+    lifeline.listen()
 
     # Only now: torch, and what decodes images, load and run within the limits.
     from worker.child_training import train  # noqa: PLC0415

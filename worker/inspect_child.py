@@ -23,6 +23,7 @@ def main(arguments: list[str]) -> int:
     lifeline = Lifeline(options.events)
     data = InspectionInput.model_validate_json((options.folder / "inspect.json").read_bytes())
     lifeline.send(Confined(limits=confine(data.limits)))
+    lifeline.listen()
 
     # Only now: what decodes images loads and runs within the limits.
     from fqt_core.data import profile  # noqa: PLC0415

@@ -14,7 +14,11 @@ from worker.protocol import Exit, Word
 
 
 class Lifeline:
-    """Both directions between this child and its supervisor. Make it first: from then on the child ends with it."""
+    """Both directions between this child and its supervisor.
+
+    Make it first, confine the process, then :meth:`listen`: from then on the child ends with its supervisor. The thread
+    that listens must not be there before: a process of several threads cannot enter a user namespace.
+    """
 
     def __init__(self, events: int) -> None:
         self._events: BinaryIO = os.fdopen(events, "wb", buffering=0)
@@ -22,11 +26,14 @@ class Lifeline:
         self.stop = threading.Event()
         self.cancel = threading.Event()
         # What loads and runs in this process must not read the supervisor's words.
-        words = os.fdopen(os.dup(sys.stdin.fileno()), "rb", buffering=0)
+        self._words: BinaryIO = os.fdopen(os.dup(sys.stdin.fileno()), "rb", buffering=0)
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, sys.stdin.fileno())
         os.close(nothing)
-        threading.Thread(target=self._listen, args=(words,), name="lifeline", daemon=True).start()
+
+    def listen(self) -> None:
+        """Heed the supervisor's words from now on, and its end, even if it came before."""
+        threading.Thread(target=self._listen, name="lifeline", daemon=True).start()
 
     def send(self, message: BaseModel) -> None:
         """Write one message: a line of JSON, whole."""
@@ -36,9 +43,9 @@ class Lifeline:
             while view:
                 view = view[self._events.write(view) :]
 
-    def _listen(self, words: BinaryIO) -> None:
+    def _listen(self) -> None:
         buffer = b""
-        while chunk := words.read(64):
+        while chunk := self._words.read(64):
             *lines, buffer = (buffer + chunk).split(b"\n")
             for line in lines:
                 if line == Word.STOP.encode():

@@ -24,17 +24,18 @@ _CLONE_NEWNET = 0x40000000
 def confine(limits: Limits) -> dict[str, Any]:
     """Confine this process; return what holds: a value, ``True``, or the reason why not.
 
-    Keys: ``parent_death``, ``core_dumps`` (bytes), ``memory_bytes``, ``file_bytes``, ``nice``, ``network`` (``off`` or
-    why it is on), ``no_new_privileges``.
+    Keys: ``core_dumps`` (bytes), ``memory_bytes``, ``file_bytes``, ``nice``, ``network`` (``off`` or why it is on),
+    ``parent_death``, ``no_new_privileges``.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     return {
-        "parent_death": _attempt(lambda: _prctl(libc, _PR_SET_PDEATHSIG, signal.SIGKILL)),
         "core_dumps": _attempt(lambda: _bound(resource.RLIMIT_CORE, 0)),
         "memory_bytes": _attempt(lambda: _bound(resource.RLIMIT_DATA, limits.memory_bytes)),
         "file_bytes": _attempt(lambda: _bound(resource.RLIMIT_FSIZE, limits.file_bytes)),
         "nice": _attempt(lambda: os.nice(limits.nice)),
         "network": _attempt(lambda: _leave_network(libc)),
+        # After the network: a user namespace brings new credentials, and the kernel forgets the signal with them.
+        "parent_death": _attempt(lambda: _prctl(libc, _PR_SET_PDEATHSIG, signal.SIGKILL)),
         "no_new_privileges": _attempt(lambda: _prctl(libc, _PR_SET_NO_NEW_PRIVS, 1)),
     }
 

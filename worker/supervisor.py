@@ -82,17 +82,17 @@ class Supervisor:
     def _attempt(self, job: Job, pulse: Pulse) -> None:
         journal = Journal(self._store, job, pulse.lost)
         root = self._store.settings.data_dir / "work"
-        with workdir(root, f"{job.id}-{job.lease_epoch}") as folder:
-            try:
+        try:
+            with workdir(root, f"{job.id}-{job.lease_epoch}") as folder:
                 ending = self._train(job, pulse, journal, folder)
-            except InputError as error:
-                ending = _failure(job, _error("input_unusable", str(error), error.param))
-            except (OSError, BlobError) as error:
-                # A full disk, no more processes: not the job's fault, and perhaps gone at the next attempt.
-                _log.exception("an attempt broke down outside of its child")
-                ending = self._retry(job, _error("worker_failed", f"the worker could not run the job: {error}"))
-            pulse.ending = True
-            journal.write(ending)
+        except InputError as error:
+            ending = _failure(job, _error("input_unusable", str(error), error.param))
+        except (OSError, BlobError) as error:
+            # A full disk, no more processes: not the job's fault, and perhaps gone at the next attempt.
+            _log.exception("an attempt broke down outside of its child")
+            ending = self._retry(job, _error("worker_failed", f"the worker could not run the job: {error}"))
+        pulse.ending = True
+        journal.write(ending)
         _log.info("job given back")
 
     def _train(self, job: Job, pulse: Pulse, journal: Journal, folder: Path) -> Ending:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 _LOCK = "lock"
+_UNLOCKED_SECONDS = 60.0
+"""A folder that has had no lock for so long is not just being made: its supervisor died."""
 
 
 @contextmanager
@@ -34,7 +37,10 @@ def sweep(root: Path) -> int:
     for folder in root.iterdir() if root.is_dir() else []:
         try:
             descriptor = os.open(folder / _LOCK, os.O_RDWR)
-        except OSError:  # just being made, or no folder of ours
+        except OSError:
+            if folder.is_dir() and time.time() - folder.stat().st_mtime > _UNLOCKED_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
+                removed += 1
             continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from sqlalchemy import update
 
-from jobs import datasets, events, jobs, lease
+from jobs import blobs, datasets, events, jobs, lease
 from jobs.reaper import Reaper
 from jobs.sqltypes import now
 from jobs.states import JobState
@@ -145,12 +148,10 @@ def test_data_sets_that_wait_for_a_look_are_rung_for(store: Store, clock: Clock)
 
 
 def test_leftover_files_are_removed_now_and_then(store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobs.reaper._BLOB_GRACE_SECONDS", -1)
     blob = store.blobs.put_stream([b"orphan"])
     reaper = Reaper(store, Bell())
     reaper.run_once()
-    from jobs import blobs
-
+    monkeypatch.setattr("jobs.reaper._BLOB_GRACE_SECONDS", -1)
     with store.write() as connection:
         blobs.register(connection, store.blobs, blob)
     reaper.run_once()
@@ -173,3 +174,22 @@ def test_the_reaper_outlives_a_broken_round(store: Store, caplog: pytest.LogCapt
     with caplog.at_level(logging.WARNING):
         Reaper(store, Broken()).run(stop)
     assert "will be repeated" in caplog.text
+
+
+def test_what_a_crash_left_among_the_files_goes_and_nothing_else_does(store: Store) -> None:
+    def age(path: Path) -> Path:
+        os.utime(path, (time.time() - 7200, time.time() - 7200))
+        return path
+
+    half, fresh = store.blobs.root / "incoming" / "half", store.blobs.root / "incoming" / "fresh"
+    for path in (half, fresh):
+        path.write_bytes(b"part")
+    age(half)
+    lost = age(store.blobs.path(store.blobs.put_stream([b"no row"]).sha256))
+    young = store.blobs.path(store.blobs.put_stream([b"no row yet"]).sha256)
+    kept = store.blobs.put_stream([b"with a row"])
+    with store.write() as connection:
+        blobs.register(connection, store.blobs, kept)
+    registered = age(store.blobs.path(kept.sha256))
+    Reaper(store, Bell()).run_once()
+    assert [path.exists() for path in (half, fresh, lost, young, registered)] == [False, True, False, True, True]

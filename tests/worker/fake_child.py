@@ -36,6 +36,7 @@ def written(path: Path, content: bytes) -> dict[str, object]:
 
 def main(folder: Path, events: int) -> int:
     line = Lifeline(events)
+    line.listen()
     data = TrainingInput.model_validate_json((folder / "job.json").read_bytes())
     script = {"steps": 10, "pause": 0.0, "every": 5} | json.loads(data.spec.name or "{}")
     step, chain = 0, "start"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -254,3 +255,12 @@ def test_a_job_in_hand_when_the_database_was_away_is_handed_back_without_blame(q
     assert again.failures == 0
     Supervisor(quick_store, 1, threading.Event(), [])._hand_back(job)  # another's by now: hands off
     assert state(quick_store, job.id) == "running"
+
+
+def test_a_folder_that_never_got_its_lock_is_swept_when_it_is_old(tmp_path: Path) -> None:
+    old, young = tmp_path / "job_a-1", tmp_path / "job_b-1"
+    for folder in (old, young):
+        folder.mkdir()
+    os.utime(old, (time.time() - 600, time.time() - 600))
+    assert sweep(tmp_path) == 1
+    assert (old.exists(), young.exists()) == (False, True)

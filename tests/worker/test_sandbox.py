@@ -104,7 +104,7 @@ def test_what_the_kernel_forbids_is_said_and_not_fatal(monkeypatch: pytest.Monke
 
 def test_a_child_ends_when_its_supervisor_is_gone(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from worker.lifeline import Lifeline; Lifeline(int(sys.argv[1]));"
+        "import sys, time; from worker.lifeline import Lifeline; Lifeline(int(sys.argv[1])).listen();"
         "print('up', flush=True); time.sleep(60)"
     )
     read_end, write_end = os.pipe()
@@ -123,3 +123,35 @@ def test_a_child_ends_when_its_supervisor_is_gone(tmp_path: Path) -> None:
     child.stdout.close()
     os.close(read_end)
     os.close(write_end)
+
+
+def test_an_ordinary_user_s_child_leaves_the_network_too() -> None:
+    """The order of a child's start: pipes, limits, then the thread that listens."""
+    code = """
+import json, os, sys
+from worker.lifeline import Lifeline
+from worker.protocol import Limits
+from worker.sandbox import confine
+if os.getuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+read, write = os.pipe()
+line = Lifeline(write)
+held = confine(Limits(memory_bytes=600 << 20, nice=3, file_bytes=1 << 20))
+line.listen()
+print(json.dumps(held))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": ROOT},
+        check=False,
+        timeout=30,
+    )
+    held = json.loads(done.stdout)
+    # A kernel may forbid user namespaces (EPERM); that threads are in the way (EINVAL) would be our fault.
+    assert held["network"] == "off" or f"[Errno {errno.EPERM}]" in held["network"]
+    assert held["parent_death"] is True
