@@ -140,18 +140,22 @@ read, write = os.pipe()
 line = Lifeline(write)
 held = confine(Limits(memory_bytes=600 << 20, nice=3, file_bytes=1 << 20))
 line.listen()
-print(json.dumps(held))
+print(json.dumps(held), flush=True)
 """
-    done = subprocess.run(
+    # Its input stays open until it has spoken: a child whose supervisor is gone ends at once, without a word.
+    with subprocess.Popen(
         [sys.executable, "-c", code],
         stdin=subprocess.PIPE,
-        capture_output=True,
-        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         env={"PYTHONPATH": ROOT},
-        check=False,
-        timeout=30,
-    )
-    held = json.loads(done.stdout)
+    ) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        said = child.stdout.readline()
+        _, errors = child.communicate(timeout=30)
+    assert said, errors.decode()
+    held = json.loads(said)
     # A kernel may forbid user namespaces (EPERM); that threads are in the way (EINVAL) would be our fault.
     assert held["network"] == "off" or f"[Errno {errno.EPERM}]" in held["network"]
     assert held["parent_death"] is True
