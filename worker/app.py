@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Sequence
 
 import structlog
 from celery import Celery, signals
+from celery.worker import state
 
 from jobs import logs
 from jobs.lease import ANY_QUEUE
@@ -43,6 +45,7 @@ class Worker:
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT; then give running jobs back at a checkpoint. Returns the exit code."""
+        self._heed_signals()
         signals.setup_logging.connect(_keep_our_logging)
         signals.worker_shutting_down.connect(self._drain)
         removed = sweep(self._settings.data_dir / "work")
@@ -97,6 +100,16 @@ class Worker:
             self._inspector.run(dataset_id)
 
         return app
+
+    def _heed_signals(self) -> None:
+        """Drain on SIGTERM and SIGINT from now on: Celery takes them over only once it runs, and jobs may run before."""
+
+        def stop(_number: int, _frame: object) -> None:
+            self._drain()
+            state.should_stop = 0  # Celery leaves with this exit code as soon as it looks
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, stop)
 
     def _drain(self, **_: object) -> None:
         self._draining.set()

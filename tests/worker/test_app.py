@@ -137,6 +137,21 @@ def test_a_worker_works_and_stops_while_the_broker_is_away(store: Store, process
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("broker_url", ["redis://127.0.0.1:1/0", None])
+def test_sigterm_at_any_moment_of_the_start_is_heeded(
+    store: Store, processes: list[Process], broker_url: str | None
+) -> None:
+    changes = {} if broker_url is None else {"broker_url": broker_url}
+    for pause in (0.0, 0.02, 0.05, 0.1, 0.3):
+        process = Process(store.settings, **changes)
+        processes.append(process)
+        until(lambda log_file=process.log: '"event": "worker starts"' in log_file.read_text(), 20)
+        time.sleep(pause)
+        assert process.end() in {0, 1}, pause
+        assert '"event": "worker stopped"' in process.log.read_text()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_uploads_are_looked_through(store: Store, bell: Bell, processes: list[Process], tmp_path: Path) -> None:
     processes.append(Process(store.settings))
     good, bad = (
