@@ -2,6 +2,7 @@
 #pragma once
 
 #include "arguments.h"
+#include "hwnc_arguments.h"
 
 #define FQT_KERNEL(operation, arguments, isa)                                \
   namespace fqt::isa {                                                       \

@@ -28,6 +28,11 @@ struct TypeOf<int64_t> {
   static constexpr const char* name = "int64";
 };
 template <>
+struct TypeOf<int16_t> {
+  static constexpr ScalarType value = ScalarType::Short;
+  static constexpr const char* name = "int16";
+};
+template <>
 struct TypeOf<uint8_t> {
   static constexpr ScalarType value = ScalarType::Byte;
   static constexpr const char* name = "uint8";
@@ -70,6 +75,16 @@ inline void check_index(const Tensor& index, int64_t size) {
   for (int64_t i = 0; i < index.size(0); ++i) {
     STD_TORCH_CHECK(entries[i] >= 0 && entries[i] < size, "index must be at least 0 and below ", size, ", got ",
                     entries[i]);
+  }
+}
+
+// The same, and each entry is greater than the one before.
+inline void check_rising_index(const char* name, const Tensor& index, int64_t size) {
+  check_dim(name, index, 1);
+  const auto* entries = static_cast<const int64_t*>(index.const_data_ptr());
+  for (int64_t i = 0; i < index.size(0); ++i) {
+    STD_TORCH_CHECK(entries[i] >= 0 && entries[i] < size && (i == 0 || entries[i] > entries[i - 1]), name,
+                    " must rise, be at least 0 and below ", size);
   }
 }
 

@@ -1,6 +1,8 @@
 // The Python module fqt_core._native. Importing it runs the registrations of register.cpp; it holds the kernel table as
-// KERNELS, a tuple of (operation, instruction set).
+// KERNELS, a tuple of (operation, instruction set), and as USABLE the instruction sets of it that this machine can run.
 #include <Python.h>
+
+#include "../cpu/features.h"
 
 namespace {
 
@@ -18,6 +20,23 @@ constexpr Row table[] = {
 PyModuleDef definition = {
     PyModuleDef_HEAD_INIT, "_native", "Native kernels of fqt_core.", -1, nullptr, nullptr, nullptr, nullptr, nullptr,
 };
+
+// The instruction sets of the table that can be used here, slowest first (in the table's order).
+PyObject* usable_list() {
+  PyObject* names = PyList_New(0);
+  if (names == nullptr) return nullptr;
+  for (const Row& row : table) {
+    PyObject* name = PyUnicode_FromString(row.isa);
+    const int known = name == nullptr ? -1 : PySequence_Contains(names, name);
+    const bool failed = known < 0 || (known == 0 && fqt::usable(row.isa) && PyList_Append(names, name) != 0);
+    Py_XDECREF(name);
+    if (failed) {
+      Py_DECREF(names);
+      return nullptr;
+    }
+  }
+  return names;
+}
 
 PyObject* kernel_tuple() {
   constexpr Py_ssize_t count = sizeof(table) / sizeof(table[0]);
@@ -45,5 +64,12 @@ PyMODINIT_FUNC PyInit__native() {
     return nullptr;
   }
   Py_DECREF(rows);
+  PyObject* names = usable_list();
+  if (names == nullptr || PyModule_AddObjectRef(module, "USABLE", names) != 0) {
+    Py_XDECREF(names);
+    Py_DECREF(module);
+    return nullptr;
+  }
+  Py_DECREF(names);
   return module;
 }

@@ -9,6 +9,18 @@ from __future__ import annotations
 from fqt_core.ops import native
 from fqt_core.ops.backward import conv2d_input_gradient, conv2d_weight_gradient
 from fqt_core.ops.forward import binary_conv2d, binary_linear
+from fqt_core.ops.hwnc import (
+    hwnc_add_rows,
+    hwnc_affine_sign,
+    hwnc_binary_conv2d,
+    hwnc_gradient_range,
+    hwnc_gradient_sums,
+    hwnc_input_gradient,
+    hwnc_max_pool2d,
+    hwnc_quantize_channels,
+    hwnc_quantize_samples,
+    hwnc_weight_gradient,
+)
 from fqt_core.ops.native import NativeKernelWarning
 from fqt_core.ops.packing import apply_window, pack_sign, pack_sign_window, unpack_sign
 from fqt_core.ops.ranges import group_moments, group_range
@@ -27,6 +39,16 @@ __all__ = [
     "conv2d_weight_gradient",
     "group_moments",
     "group_range",
+    "hwnc_add_rows",
+    "hwnc_affine_sign",
+    "hwnc_binary_conv2d",
+    "hwnc_gradient_range",
+    "hwnc_gradient_sums",
+    "hwnc_input_gradient",
+    "hwnc_max_pool2d",
+    "hwnc_quantize_channels",
+    "hwnc_quantize_samples",
+    "hwnc_weight_gradient",
     "isa",
     "pack_sign",
     "pack_sign_window",

@@ -14,7 +14,7 @@ import torch
 from fqt_core.errors import ConfigurationError
 
 ENVIRONMENT_VARIABLE = "FQT_ISA"
-INSTRUCTION_SETS = ("portable",)
+INSTRUCTION_SETS = ("portable", "avx2", "avx512")
 """Instruction sets that kernels may be written for, slowest first."""
 
 
@@ -35,8 +35,10 @@ def load_extension() -> tuple[ModuleType | None, str]:
 
 
 def kernel_table(extension: ModuleType | None) -> frozenset[tuple[str, str]]:
-    """All (operation, instruction set) pairs that the extension was built with."""
-    return frozenset() if extension is None else frozenset(extension.KERNELS)
+    """All (operation, instruction set) pairs that the extension was built with and this machine can run."""
+    if extension is None:
+        return frozenset()
+    return frozenset(row for row in extension.KERNELS if row[1] in extension.USABLE)
 
 
 def choose_isa(requested: str, available: frozenset[str], reason: str = "") -> str:

@@ -15,7 +15,7 @@ from fqt_core.ops.geometry import WORD_BITS, check, words_for
 from fqt_core.ops.registry import operation
 
 
-def _pack_bits(bits: Tensor) -> Tensor:
+def pack_bits(bits: Tensor) -> Tensor:
     """Pack bool (..., C) into int64 words (..., ceil(C / 64)). Relies on little-endian byte order."""
     channels = bits.shape[-1]
     words = words_for(channels)
@@ -27,8 +27,8 @@ def _pack_bits(bits: Tensor) -> Tensor:
     return packed.view(torch.int64)
 
 
-def _unpack_bits(words: Tensor, channels: int) -> Tensor:
-    """Inverse of :func:`_pack_bits`: uint8 (..., C) of 0 and 1."""
+def unpack_bits(words: Tensor, channels: int) -> Tensor:
+    """Inverse of :func:`pack_bits`: uint8 (..., C) of 0 and 1."""
     shifts = torch.arange(8, dtype=torch.uint8, device=words.device)
     bits = (words.contiguous().view(torch.uint8).unsqueeze(-1) >> shifts) & 1
     return bits.flatten(-2)[..., :channels]
@@ -67,7 +67,7 @@ def pack_sign(x: Tensor) -> Tensor:
         int64 words (N, *, ceil(C / 64)).
     """
     _check_channels_second("x", x)
-    return _pack_bits((x >= 0).movedim(1, -1))
+    return pack_bits((x >= 0).movedim(1, -1))
 
 
 def _pack_sign_window_fake(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -85,7 +85,7 @@ def pack_sign_window(x: Tensor) -> tuple[Tensor, Tensor]:
         Sign words and window words, int64 (N, *, ceil(C / 64)) each.
     """
     _check_channels_second("x", x)
-    return _pack_bits((x >= 0).movedim(1, -1)), _pack_bits((x.abs() < 1).movedim(1, -1))
+    return pack_bits((x >= 0).movedim(1, -1)), pack_bits((x.abs() < 1).movedim(1, -1))
 
 
 def _unpack_sign_fake(words: Tensor, channels: int) -> Tensor:
@@ -104,7 +104,7 @@ def unpack_sign(words: Tensor, channels: int) -> Tensor:
         float32 (N, C, *), each -1 or +1.
     """
     _check_unpack(words, channels)
-    return (_unpack_bits(words, channels).movedim(-1, 1).to(torch.float32) * 2 - 1).contiguous()
+    return (unpack_bits(words, channels).movedim(-1, 1).to(torch.float32) * 2 - 1).contiguous()
 
 
 def _apply_window_fake(gradient: Tensor, window: Tensor) -> Tensor:  # noqa: ARG001 - the operation's signature
@@ -128,5 +128,5 @@ def apply_window(gradient: Tensor, window: Tensor) -> Tensor:
         window.shape[:-1] == (gradient.shape[0], *gradient.shape[2:]),
         f"a window of shape {tuple(window.shape)} does not fit a gradient of shape {tuple(gradient.shape)}",
     )
-    inside = _unpack_bits(window, gradient.shape[1]).movedim(-1, 1).to(torch.bool)
+    inside = unpack_bits(window, gradient.shape[1]).movedim(-1, 1).to(torch.bool)
     return torch.where(inside, gradient, gradient.new_zeros(())).contiguous()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,6 +13,7 @@ from hypothesis import strategies as st
 from fqt_core import ops
 from fqt_core.ops import native
 from tests.fqt_core.cases import ARGUMENTS, native_arguments
+from tests.fqt_core.hwnc_cases import HWNC_ARGUMENTS, hwnc_arguments
 
 ROWS = sorted(native.KERNELS)
 
@@ -18,8 +22,30 @@ def test_the_extension_was_built() -> None:
     assert ROWS, "fqt_core._native is missing: install the project to build it"
 
 
-def test_every_native_operation_has_cases_here() -> None:
-    assert {operation for operation, _ in ROWS} == set(ARGUMENTS)
+def test_every_operation_has_cases_here() -> None:
+    assert set(ops.OPERATIONS) == set(ARGUMENTS) | set(HWNC_ARGUMENTS)
+    assert {operation for operation, _ in ROWS} <= set(ops.OPERATIONS)
+
+
+def arguments_of(operation: str) -> st.SearchStrategy[tuple[Any, ...]]:
+    return hwnc_arguments(operation) if operation in HWNC_ARGUMENTS else native_arguments(operation)
+
+
+def results(kernel: Callable[..., Any], arguments: tuple[Any, ...]) -> list[torch.Tensor]:
+    """What a kernel returns, and its arguments as it leaves them, for some change in place."""
+    own = [value.clone() if isinstance(value, torch.Tensor) else value for value in arguments]
+    returned = kernel(*own)
+    got = () if returned is None else (returned,) if isinstance(returned, torch.Tensor) else tuple(returned)
+    return [*got, *(value for value in own if isinstance(value, torch.Tensor))]
+
+
+def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
+    integers = {torch.float32: torch.int32, torch.float64: torch.int64}
+    return (
+        one.dtype == other.dtype
+        and one.shape == other.shape
+        and torch.equal(one.view(integers.get(one.dtype, one.dtype)), other.view(integers.get(one.dtype, one.dtype)))
+    )
 
 
 @pytest.mark.parametrize(("operation", "isa"), ROWS)
@@ -34,15 +60,11 @@ def test_schema_is_that_of_the_operation(operation: str, isa: str) -> None:
 def test_equals_the_reference_bit_for_bit(operation: str, isa: str) -> None:
     kernel, reference = native.kernel(operation, isa), ops.OPERATIONS[operation].reference
 
-    @given(native_arguments(operation))
+    @given(arguments_of(operation))
     @settings(max_examples=40)
-    def check(arguments: tuple[object, ...]) -> None:
-        got, expected = kernel(*arguments), reference(*arguments)
-        for one, other in zip(_tuple(got), _tuple(expected), strict=True):
-            assert one.dtype == other.dtype
-            assert one.shape == other.shape
-            bits = torch.int32 if one.dtype == torch.float32 else one.dtype
-            assert torch.equal(one.view(bits), other.view(bits))
+    def check(arguments: tuple[Any, ...]) -> None:
+        for one, other in zip(results(kernel, arguments), results(reference, arguments), strict=True):
+            assert same_bits(one, other)
 
     check()
 
@@ -52,17 +74,17 @@ def test_equals_the_reference_bit_for_bit(operation: str, isa: str) -> None:
 @settings(max_examples=5)
 def test_result_does_not_depend_on_threads(isa: str, data: st.DataObject) -> None:
     for operation in sorted(name for name, row_isa in ROWS if row_isa == isa):
-        arguments = data.draw(native_arguments(operation))
+        arguments = data.draw(arguments_of(operation))
         kernel = native.kernel(operation, isa)
-        before, results = torch.get_num_threads(), []
+        before, found = torch.get_num_threads(), []
         try:
             for threads in (1, 2, 3):
                 torch.set_num_threads(threads)
-                results.append(_tuple(kernel(*arguments)))
+                found.append(results(kernel, arguments))
         finally:
             torch.set_num_threads(before)
-        for other in results[1:]:
-            assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+        for other in found[1:]:
+            assert all(same_bits(a, b) for a, b in zip(found[0], other, strict=True))
 
 
 @pytest.mark.parametrize("isa", sorted({isa for _, isa in ROWS}))
@@ -79,7 +101,3 @@ def test_a_nan_or_infinity_shows_in_the_range(isa: str) -> None:
             g[1, place] = bad
             lo, hi = native.kernel("group_range", isa)(g, 0)
             assert torch.isfinite(hi - lo).tolist() == [True, False]
-
-
-def _tuple(value: torch.Tensor | tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    return (value,) if isinstance(value, torch.Tensor) else tuple(value)

@@ -84,7 +84,7 @@ struct Moments {
 
 }  // namespace
 
-namespace portable {
+namespace FQT_ISA {
 
 void group_range(const RangeArguments& a, const Threads& threads) {
   parallel(threads, group_count(a.g), 1, [&](int64_t begin, int64_t end) {
@@ -110,5 +110,5 @@ void group_moments(const MomentsArguments& a, const Threads& threads) {
   });
 }
 
-}  // namespace portable
+}  // namespace FQT_ISA
 }  // namespace fqt

@@ -22,7 +22,7 @@ void quantize_piece(const float* x, const float* u, int64_t count, const Mapping
 
 }  // namespace
 
-namespace portable {
+namespace FQT_ISA {
 
 void quantize_groups(const QuantizeArguments& a, const Threads& threads) {
   const int64_t size = group_size(a.g), pieces = ceil_div(size, chunk), blocks = ceil_div(size, 4);
@@ -41,5 +41,5 @@ void quantize_groups(const QuantizeArguments& a, const Threads& threads) {
   });
 }
 
-}  // namespace portable
+}  // namespace FQT_ISA
 }  // namespace fqt

@@ -83,7 +83,7 @@ inline bool is_inside(float x) { return x < 1.0F && x > -1.0F; }
 
 }  // namespace
 
-namespace portable {
+namespace FQT_ISA {
 
 void pack_sign(const PackArguments& a, const Threads& threads) {
   pack(a, a.sign, threads, [](float x) { return is_positive(x); });
@@ -118,5 +118,5 @@ void apply_window(const WindowArguments& a, const Threads& threads) {
                    });
 }
 
-}  // namespace portable
+}  // namespace FQT_ISA
 }  // namespace fqt

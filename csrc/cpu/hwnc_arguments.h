@@ -1,0 +1,122 @@
+// What the kernels of fused chains take; the layout is H, W, N, C, and the arithmetic is specified in fqt_core/ops/hwnc.
+#pragma once
+
+#include "arguments.h"
+
+namespace fqt {
+
+// shape.groups is 1. x (height, width, samples, words), weight (outputs, kernel height, kernel width, words),
+// y (out height, out width, samples, outputs); sum and square (outputs).
+struct HwncConvArguments {
+  ConvShape shape;
+  const uint64_t* x;
+  const uint64_t* weight;
+  int16_t* y;
+  int64_t* sum;
+  int64_t* square;
+};
+
+struct HwncPoolArguments {
+  const int16_t* y;
+  const uint8_t* flip;
+  int64_t height, width, samples, channels;
+  int16_t* pooled;
+  uint8_t* choice;
+  int64_t* sum;
+  int64_t* square;
+};
+
+// rows: height * width * samples. `residual` and `h` may be null.
+struct AffineSignArguments {
+  const int16_t* y;
+  const float* a;
+  const float* b;
+  const float* residual;
+  int64_t rows, channels;
+  uint64_t* sign;
+  uint64_t* window;
+  float* h;
+};
+
+// g (height, width, present, channels) of the samples `index`; y (height, width, samples, channels).
+struct HwncGradient {
+  const float* g;
+  const int16_t* y;
+  const int64_t* index;
+  int64_t present, height, width, samples, channels;
+};
+
+// What batch normalisation adds: v = (c * g - a1 * y) - a0.
+struct NormGradient {
+  HwncGradient of;
+  const float* c;
+  const float* a0;
+  const float* a1;
+};
+
+struct GradientSumsArguments {
+  HwncGradient gradient;
+  const float* center;
+  double* first;
+  double* second;
+};
+
+struct GradientRangeArguments {
+  NormGradient gradient;
+  const float* alpha;
+  bool pooled;
+  float* sample_lo;
+  float* sample_hi;
+  float* channel_lo;
+  float* channel_hi;
+};
+
+// alpha is null for channels, choice without pooling. codes: (out height, out width, kept, channels) for samples,
+// (out height, out width, kept, samples rounded up to 4) for channels.
+struct HwncQuantizeArguments {
+  NormGradient gradient;
+  const float* alpha;
+  const uint8_t* choice;
+  int64_t out_height, out_width;
+  const int64_t* kept;
+  int64_t kept_count;
+  const float* lo;
+  const float* hi;
+  int32_t levels;
+  uint32_t key[2];
+  uint32_t step, layer, purpose;
+  uint8_t* codes;
+};
+
+// codes (out height, out width, kept, outputs); window (height, width, samples, words); result (height, width, kept, channels).
+struct HwncInputGradientArguments {
+  ConvShape shape;
+  const uint8_t* codes;
+  const uint64_t* weight;
+  const float* scale;
+  const float* offset;
+  const uint64_t* window;
+  const int64_t* index;
+  int64_t kept;
+  float* result;
+};
+
+// codes (out height, out width, kept, samples rounded up to 4); result (kept, kernel height, kernel width, channels).
+struct HwncWeightGradientArguments {
+  ConvShape shape;
+  const uint64_t* x;
+  const uint8_t* codes;
+  int64_t kept;
+  const float* scale;
+  const float* offset;
+  float* result;
+};
+
+struct AddRowsArguments {
+  float* target;
+  const float* rows;
+  const int64_t* index;
+  int64_t pixels, samples, kept, channels;
+};
+
+}  // namespace fqt

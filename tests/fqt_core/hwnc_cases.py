@@ -1,0 +1,190 @@
+"""Arguments for the operations of fused chains: shapes and values that hurt, drawn by hypothesis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+
+from fqt_core import ops
+from tests.fqt_core.cases import Conv, convolutions, gradient
+
+
+def chain_convolutions() -> st.SearchStrategy[Conv]:
+    """Convolutions of chains: one group; sometimes more samples and channels than a kernel takes at once."""
+
+    def widen(case: Conv, samples: int, outputs: int, kernel: int) -> Conv:
+        changes: dict[str, Any] = {"samples": samples or case.samples, "outputs": outputs or case.outputs}
+        if kernel == 5 and min(case.size) >= 1:
+            changes |= {"kernel": (5, 5), "dilation": (1, 1), "padding": (2, 2)}
+        return Conv(**(vars(case) | changes))
+
+    return st.builds(
+        widen,
+        convolutions(max_groups=1),
+        st.sampled_from([0, 0, 0, 4, 17, 33]),
+        st.sampled_from([0, 0, 0, 31, 65, 130]),
+        st.sampled_from([0, 0, 0, 5]),
+    )
+
+
+def words(x: Tensor) -> Tensor:
+    """(N, C, H, W) floats to sign words (H, W, N, ceil(C / 64))."""
+    packed: Tensor = ops.OPERATIONS["pack_sign"].reference(x)
+    return packed.permute(1, 2, 0, 3).contiguous()
+
+
+def weight_words(case: Conv) -> Tensor:
+    """Sign words (D, kh, kw, ceil(C / 64))."""
+    packed: Tensor = ops.OPERATIONS["pack_sign"].reference(case.weight())
+    return packed
+
+
+def _window(case: Conv) -> tuple[list[int], list[int], list[int]]:
+    return list(case.stride), list(case.padding), list(case.dilation)
+
+
+def _integers(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    return torch.randint(-40, 41, shape, generator=generator, dtype=torch.int16)
+
+
+def _conv(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
+    return words(case.x()), weight_words(case), case.channels, *_window(case)
+
+
+def _pool(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
+    shape = (2 + draw(st.integers(0, 5)), 2 + draw(st.integers(0, 5)), case.samples, case.outputs)
+    generator = case.generator()
+    flip = torch.randint(0, 2, (case.outputs,), generator=generator, dtype=torch.uint8)
+    return _integers(shape, generator), flip
+
+
+def _affine(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
+    generator = case.generator()
+    channels = draw(st.sampled_from([case.channels, case.outputs]))
+    y = _integers((*case.size, case.samples, channels), generator)
+    a = torch.randn(channels, generator=generator) * 0.05
+    b = -a * torch.randint(-3, 4, (channels,), generator=generator)  # exact zeros among the results
+    residual = torch.randn(y.shape, generator=generator).round(decimals=1) if draw(st.booleans()) else None
+    return y, a, b, residual, draw(st.booleans())
+
+
+@dataclass(frozen=True)
+class Block:
+    """What the backward operations of one block share."""
+
+    g: Tensor
+    y: Tensor
+    index: Tensor
+    c: Tensor
+    a0: Tensor
+    a1: Tensor
+    alpha: Tensor
+    choice: Tensor | None
+    size: tuple[int, int]
+
+    @property
+    def norm(self) -> tuple[Tensor, ...]:
+        """Arguments up to a1."""
+        return self.g, self.y, self.index, self.c, self.a0, self.a1
+
+
+def some_rising(count: int, draw: st.DrawFn, generator: torch.Generator) -> Tensor:
+    """Some of ``count`` numbers, perhaps none or all, rising."""
+    some = draw(st.sampled_from([0, 1, count, count // 2, draw(st.integers(0, count))]))
+    return torch.randperm(count, generator=generator)[: min(some, count)].sort().values
+
+
+def block(case: Conv, draw: st.DrawFn) -> Block:
+    """One block's gradient."""
+    generator = case.generator()
+    pooled = draw(st.booleans())
+    size = (case.size[0] + 1, case.size[1] + 1) if pooled else case.size
+    height, width = (size[0] // 2, size[1] // 2) if pooled else size
+    shape = (height, width, case.samples, case.outputs)
+    index = some_rising(case.samples, draw, generator)
+    kind = case.seed if case.seed % 7 != 5 else 0
+    g = gradient((height, width, max(1, len(index)), case.outputs), kind)[:, :, : len(index)].contiguous()
+    vector = lambda: torch.randn(case.outputs, generator=generator)  # noqa: E731
+    still = draw(st.booleans())  # without normalisation's own terms
+    a0, a1 = (torch.zeros(case.outputs),) * 2 if still else (vector() * 0.1, vector() * 0.01)
+    choice = torch.randint(0, 4, shape, generator=generator, dtype=torch.uint8) if pooled else None
+    alpha = vector().abs() if draw(st.booleans()) else torch.ones(case.outputs)
+    return Block(g, _integers(shape, generator), index, vector(), a0, a1, alpha, choice, size)
+
+
+def _sums(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
+    b = block(case, draw)
+    return b.g, b.y, b.index, b.c
+
+
+def _range(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
+    b = block(case, draw)
+    return *b.norm, b.alpha, b.choice is not None
+
+
+def _quantize(case: Conv, draw: st.DrawFn, *, samples: bool) -> tuple[Any, ...]:
+    b = block(case, draw)
+    found = ops.OPERATIONS["hwnc_gradient_range"].reference(*b.norm, b.alpha, b.choice is not None)
+    lo, hi = found[:2] if samples else found[2:]
+    kept = some_rising(len(lo), draw, case.generator())
+    narrow = draw(st.sampled_from([1.0, 0.6]))
+    bits = draw(st.sampled_from([1, 2, 4, 8]))
+    key = (draw(st.integers(0, 2**63 - 1)), draw(st.integers(0, 2**32 - 1)), draw(st.integers(0, 9)), 2)
+    alpha = (b.alpha,) if samples else ()
+    return *b.norm, *alpha, b.choice, list(b.size), kept, lo[kept] * narrow, hi[kept] * narrow, bits, *key
+
+
+def _codes(shape: tuple[int, ...], draw: st.DrawFn, generator: torch.Generator) -> Tensor:
+    most = draw(st.sampled_from([1, 3, 15, 255]))
+    return torch.randint(0, most + 1, shape, generator=generator, dtype=torch.uint8)
+
+
+def _input_gradient(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
+    generator = case.generator()
+    _, outputs, height, width = case.output
+    index = some_rising(case.samples, draw, generator)
+    codes = _codes((height, width, len(index), outputs), draw, generator)
+    scale, offset = (torch.randn(len(index), generator=generator) for _ in range(2))
+    window = words(torch.randn(case.samples, case.channels, *case.size, generator=generator))
+    return codes, weight_words(case), case.channels, list(case.size), *_window(case), scale, offset, window, index
+
+
+def _weight_gradient(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
+    generator = case.generator()
+    samples, outputs, height, width = case.output
+    kept = draw(st.sampled_from([0, 1, outputs, max(1, outputs // 4)]))
+    codes = _codes((height, width, kept, -(-samples // 4) * 4), draw, generator)
+    codes[..., samples:] = 0
+    scale, offset = (torch.randn(kept, generator=generator) for _ in range(2))
+    return words(case.x()), codes, case.channels, list(case.kernel), *_window(case), scale, offset
+
+
+def _add_rows(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
+    generator = case.generator()
+    index = some_rising(case.samples, draw, generator)
+    target = torch.randn(*case.size, case.samples, case.channels, generator=generator)
+    return target, torch.randn(*case.size, len(index), case.channels, generator=generator), index
+
+
+HWNC_ARGUMENTS = {
+    "hwnc_binary_conv2d": _conv,
+    "hwnc_max_pool2d": _pool,
+    "hwnc_affine_sign": _affine,
+    "hwnc_gradient_sums": _sums,
+    "hwnc_gradient_range": _range,
+    "hwnc_quantize_samples": lambda case, draw: _quantize(case, draw, samples=True),
+    "hwnc_quantize_channels": lambda case, draw: _quantize(case, draw, samples=False),
+    "hwnc_input_gradient": _input_gradient,
+    "hwnc_weight_gradient": _weight_gradient,
+    "hwnc_add_rows": _add_rows,
+}
+
+
+@st.composite
+def hwnc_arguments(draw: st.DrawFn, name: str) -> tuple[Any, ...]:
+    """Arguments for the operation ``name``."""
+    return HWNC_ARGUMENTS[name](draw(chain_convolutions()), draw)
