@@ -102,7 +102,7 @@ class Worker:
         return app
 
     def _heed_signals(self) -> None:
-        """Drain on SIGTERM and SIGINT from now on: Celery takes them over only once it runs, and jobs may run before."""
+        """Drain on SIGTERM and SIGINT from now on; Celery takes them over later, and jobs may run before that."""
 
         def stop(_number: int, _frame: object) -> None:
             self._drain()
