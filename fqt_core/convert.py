@@ -14,6 +14,7 @@ from fqt_core.conversion.eligibility import Filter, keep_reasons
 from fqt_core.conversion.flow import Flow, feeds_a_sign
 from fqt_core.conversion.report import Action, ConversionReport, ConversionRow
 from fqt_core.errors import ConfigurationError, ConversionError
+from fqt_core.fused import Chained, obstacle
 from fqt_core.layers import BinaryConv2d, BinaryLayer, BinaryLinear, PackedConv2d, PackedLinear
 from fqt_core.models.layout import BinaryLayout
 from fqt_core.models.order import weight_layers
@@ -76,6 +77,7 @@ def convert_(
     replacements: dict[int, nn.Module] = {id(layers[name]): layer for name, layer in swaps.items()}
     replacements.update({id(model.get_submodule(name)): nn.Identity() for name in flow.activations | flow.dropouts})
     _swap(model, replacements)
+    rows += _chain_rows(model)
     model.fqt_state = cast(Any, state)
     order = {name: number for number, (name, _) in enumerate(model.named_modules())}
     rows.sort(key=lambda row: order.get(row.name, -1))
@@ -129,6 +131,21 @@ def _rearrange(model: nn.Module) -> list[ConversionRow]:
         for name, module in model.named_modules()
         if isinstance(module, BinaryLayout)
     ]
+
+
+def _chain_rows(model: nn.Module) -> list[ConversionRow]:
+    """Which chains of layers run as one, and why others do not."""
+    rows = []
+    for name, module in model.named_modules():
+        if isinstance(module, Chained):
+            blocks = module.chain()
+            reason, action = obstacle(blocks), "kept"
+            if reason:
+                reason = f"its layers run one by one: {reason}"
+            else:
+                reason, action = f"{len(blocks)} binarised convolutions run as one chain on the CPU", "fused"
+            rows.append(ConversionRow(name, type(module).__name__, cast("Action", action), reason))
+    return rows
 
 
 def _flow_rows(model: nn.Module, flow: Flow) -> list[ConversionRow]:

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 from fqt_core.tables import table
 
-Action: TypeAlias = Literal["converted", "kept", "replaced", "rearranged"]
+Action: TypeAlias = Literal["converted", "kept", "replaced", "rearranged", "fused"]
 
 
 @dataclass(frozen=True)

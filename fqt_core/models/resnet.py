@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from fqt_core.config import Resnet18
 from fqt_core.config.plan import RESNET18_STAGES, scaled
+from fqt_core.fused import Block, Chained, Shortcut
 from fqt_core.models.layout import BinaryLayout
 
 
@@ -45,6 +47,18 @@ class Downsample(nn.Module, BinaryLayout):
         result: Tensor = self.get_submodule("1")(self.get_submodule("0")(x))
         return result
 
+    def run_rows(self, x: Tensor) -> Tensor:
+        """The same for float (H, W, N, C): pixels are rows of a matrix, so that the 1x1 convolution is a product."""
+        convolution, norm = self.get_submodule("0"), self.get_submodule("1")
+        assert isinstance(convolution, nn.Conv2d)
+        height, width, samples, channels = x.shape
+        # Seen as one image whose channels are samples and channels, it is channels-last already.
+        image = x.reshape(1, height, width, samples * channels).permute(0, 3, 1, 2)
+        pooled = functional.avg_pool2d(image, 2, 2, ceil_mode=True).permute(0, 2, 3, 1)
+        rows = pooled.reshape(*pooled.shape[1:3], samples, channels) @ convolution.weight.flatten(1).t()
+        result: Tensor = norm(rows.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)  # channels-last again, lines as images
+        return result
+
 
 class BasicBlock(nn.Module, BinaryLayout):
     """Two 3x3 convolutions with one shortcut around both; binarised, with one around each (Bi-Real Net).
@@ -70,6 +84,20 @@ class BasicBlock(nn.Module, BinaryLayout):
         self.shortcut_around_each = True
         return "a shortcut around each convolution"
 
+    def blocks(self) -> list[Block]:
+        """The two blocks of a chain; none if the arrangement or an activation stands in the way (but for the last)."""
+        if not self.shortcut_around_each or not isinstance(self.relu1, nn.Identity):
+            return []
+        first = Shortcut()
+        if self.downsample is not None:
+            if self.downsample.pool is None:
+                return []
+            first = Shortcut(self.downsample.run_rows, self.downsample)
+        return [
+            Block(self.conv1, self.bn1, shortcut=first),
+            Block(self.conv2, self.bn2, shortcut=Shortcut()),
+        ]
+
     def forward(self, x: Tensor) -> Tensor:
         """float (N, C, H, W) to float (N, D, H', W')."""
         shortcut = x if self.downsample is None else self.downsample(x)
@@ -82,7 +110,7 @@ class BasicBlock(nn.Module, BinaryLayout):
         return result
 
 
-class Resnet18Network(nn.Module, BinaryLayout):
+class Resnet18Network(nn.Module, BinaryLayout, Chained):
     """ResNet-18 for images of any size from 8 pixels. Names are those of torchvision's ``resnet18``.
 
     ``stem="imagenet"`` has the published 7x7 convolution of stride 2 and a max-pool; ``stem="small"`` has a 3x3
@@ -120,11 +148,29 @@ class Resnet18Network(nn.Module, BinaryLayout):
         self.pool_first = True
         return "max-pool moved before the batch normalisation"
 
+    def _basic_blocks(self) -> list[BasicBlock]:
+        stages = [self.get_submodule(f"layer{stage}") for stage in range(1, len(RESNET18_STAGES) + 1)]
+        return [block for stage in stages for block in stage.children() if isinstance(block, BasicBlock)]
+
+    def chain(self) -> list[Block]:
+        """See :class:`Chained`. What the last activation does comes after it."""
+        basic = self._basic_blocks()
+        blocks = [block.blocks() for block in basic]
+        whole = all(blocks) and all(isinstance(block.relu2, nn.Identity) for block in basic[:-1])
+        return [block for pair in blocks for block in pair] if whole else []
+
     def forward(self, images: Tensor) -> Tensor:
         """float (N, channels, H, W) to logits, float (N, num_classes)."""
+        blocks = self._basic_blocks()
+        if self.chain():
+            images = images.contiguous(memory_format=torch.channels_last)  # the chain's channels are side by side too
         x = self.conv1(images)
         x = self.relu(self.bn1(self.maxpool(x))) if self.pool_first else self.maxpool(self.relu(self.bn1(x)))
-        for stage in range(1, len(RESNET18_STAGES) + 1):
-            x = self.get_submodule(f"layer{stage}")(x)
+        fused = self.run_fused(x)
+        if fused is not None:
+            x = blocks[-1].relu2(fused)
+        else:
+            for block in blocks:
+                x = block(x)
         logits: Tensor = self.fc(torch.flatten(self.avgpool(x), 1))
         return logits

@@ -9,12 +9,14 @@ from torch import Tensor, nn
 
 from fqt_core.config import Vgg16
 from fqt_core.config.plan import VGG16_HIDDEN, VGG16_POOLED, VGG16_STAGES, scaled
+from fqt_core.fused import Block, Chained
+from fqt_core.layers import BinaryConv2d, PackedConv2d
 from fqt_core.models.layout import BinaryLayout
 
 _DROPOUT = 0.5
 
 
-class Features(nn.Sequential, BinaryLayout):
+class Features(nn.Sequential, BinaryLayout, Chained):
     """Convolution, batch normalisation, ReLU and now and then a max-pool, numbered as torchvision numbers them.
 
     Binarised, each pool comes before the batch normalisation, as in XNOR-Net (arXiv 1603.05279): the largest of four
@@ -35,10 +37,34 @@ class Features(nn.Sequential, BinaryLayout):
         self.order = order
         return f"{len(pools)} max-pools moved before their batch normalisation"
 
+    def chain(self) -> list[Block]:
+        """See :class:`Chained`."""
+        return self._parts()[2]
+
+    def _parts(self) -> tuple[list[nn.Module], slice, list[Block]]:
+        """The modules in order, which of them the chain takes the place of, and its blocks (none if it is broken)."""
+        modules = [self[index] for index in self.order if not isinstance(self[index], nn.Identity)]
+        binary = [index for index, module in enumerate(modules) if isinstance(module, BinaryConv2d | PackedConv2d)]
+        blocks: list[Block] = []
+        at = begin = binary[0] if binary else len(modules)
+        while at <= (binary[-1] if binary else -1):
+            pool = isinstance(modules[at + 1], nn.MaxPool2d)
+            blocks.append(Block(modules[at], modules[at + 1 + pool], pool))
+            at += 2 + pool
+        return modules, slice(begin, at), blocks
+
     def forward(self, x: Tensor) -> Tensor:
         """float (N, C, H, W) to float (N, D, H', W')."""
-        for index in self.order:
-            x = self[index](x)
+        modules, span, blocks = self._parts()
+        if blocks:
+            x = x.contiguous(memory_format=torch.channels_last)  # the chain's channels are side by side as well
+        for module in modules[: span.start]:
+            x = module(x)
+        fused = self.run_fused(x)
+        rest = modules[span.start :] if fused is None else modules[span.stop :]
+        x = x if fused is None else fused
+        for module in rest:
+            x = module(x)
         return x
 
 

@@ -1,0 +1,185 @@
+"""The backward pass of one block: from dL/dh to dL/dx and the gradients of its parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fqt_core import ops
+from fqt_core.config import GradientQuantizer
+from fqt_core.errors import NonFiniteGradientError
+from fqt_core.fused.forward import Record
+from fqt_core.fused.normalization import NormalizationGradient
+from fqt_core.layers import BinaryConv2d
+from fqt_core.quantizers import agp
+from fqt_core.quantizers.agp import Selection
+from fqt_core.quantizers.stochastic import step_size
+from fqt_core.random import PhiloxKey, Purpose
+
+
+@dataclass(frozen=True)
+class RowGradient:
+    """A gradient, float32 (H, W, k, C), of the samples ``index``, int64 (k,), rising; zero for all others."""
+
+    rows: Tensor
+    index: Tensor
+
+    def spread(self, samples: int) -> Tensor:
+        """The gradient of all samples, float32 (H, W, samples, C)."""
+        if len(self.index) == samples:
+            return self.rows
+        height, width, _, channels = self.rows.shape
+        result = self.rows.new_zeros((height, width, samples, channels))
+        ops.hwnc_add_rows(result, self.rows, self.index)
+        return result
+
+
+@dataclass(frozen=True)
+class _Scaled:
+    """Codes of kept groups, and what they stand for: ``offset + scale · code``, with 1 / p folded in."""
+
+    codes: Tensor
+    selection: Selection
+    scale: Tensor
+    offset: Tensor
+
+
+class BlockGradient:
+    """One backward pass of one block.
+
+    Args:
+        record: of the forward pass.
+        g: dL/dh.
+
+    Raises:
+        NonFiniteGradientError: the gradient holds an infinity or NaN, or a range that float32 cannot hold.
+    """
+
+    def __init__(self, record: Record, g: RowGradient) -> None:
+        conv = record.block.conv
+        assert isinstance(conv, BinaryConv2d)
+        self.record = record
+        self.layer = conv
+        self._g = g
+        center = record.norm.center.to(torch.float32)
+        total, moment = ops.hwnc_gradient_sums(g.rows, record.y, g.index, center)
+        self._check(total, moment)
+        self.norm: NormalizationGradient = record.norm.gradient(total, moment)
+        channels = record.y.shape[3]
+        self._alpha = record.y.new_ones(channels, dtype=torch.float32) if record.alpha is None else record.alpha
+        self._source = (g.rows, record.y, g.index, self.norm.c, self.norm.a0, self.norm.a1)
+        ranges = ops.hwnc_gradient_range(*self._source, self._alpha, record.choice is not None)
+        sample_lo, sample_hi, lo, hi = ranges
+        self._sample_range, self._channel_range = (sample_lo, sample_hi), (lo, hi)
+        self._check(hi - lo, sample_hi - sample_lo)
+        self._zero = not bool((lo != 0).logical_or(hi != 0).any())
+        self._record_figures(gradient_range=lambda: hi.max() - lo.min())
+
+    def input_gradient(self) -> RowGradient:
+        """dL/dx by way of the convolution, after the straight-through window."""
+        record, product = self.record, self.record.block.product
+        self._record_figures(window_share=lambda: _share(record.window, product.channels))
+        if self._zero:
+            rows = self._alpha.new_empty((*record.signs.shape[:2], 0, product.channels))
+            return RowGradient(rows, torch.zeros(0, dtype=torch.int64))
+        quantizer = self.layer.method.input_gradient
+        assert quantizer is not None
+        q = self._quantize(self._sample_range, quantizer, Purpose.INPUT_SELECTION, Purpose.INPUT_ROUNDING)
+        index, factor = q.selection.index, q.selection.factor
+        self._record_figures(
+            kept_samples=lambda: len(index), kept_sample_probability_min=lambda: 1 / factor.max() if len(index) else 0
+        )
+        rows = ops.hwnc_input_gradient(
+            q.codes,
+            record.weight_words,
+            product.channels,
+            record.signs.shape[:2],
+            product.stride,
+            product.padding,
+            product.dilation,
+            q.scale,
+            q.offset,
+            record.window,
+            index,
+        )
+        return RowGradient(rows, index)
+
+    def parameter_gradients(self) -> dict[Tensor, Tensor]:
+        """Gradients of the convolution's and the normalisation's parameters."""
+        norm, layer = self.record.block.norm, self.layer
+        assert isinstance(norm, nn.BatchNorm2d)
+        gradients: dict[Tensor, Tensor] = {norm.weight: self.norm.weight, norm.bias: self.norm.shift}
+        if layer.bias is not None:
+            gradients[layer.bias] = self.norm.bias
+        correlation, index = self._correlation()
+        if layer.alpha is not None:
+            gradients[layer.alpha] = self._scale_gradient(correlation, index)
+        correlation *= self._alpha[index].view(-1, 1, 1, 1)
+        weight = torch.zeros_like(layer.weight)  # in the weight's own memory format
+        weight.permute(0, 2, 3, 1)[index] = correlation
+        gradients[layer.weight] = weight
+        return gradients
+
+    def _correlation(self) -> tuple[Tensor, Tensor]:
+        """dL/dW of the kept output channels before its α, float32 (k, kh, kw, C); their numbers."""
+        product = self.record.block.product
+        if self._zero:
+            empty = self._alpha.new_empty((0, *product.kernel_size, product.channels))
+            return empty, torch.zeros(0, dtype=torch.int64)
+        quantizer = self.layer.method.weight_gradient
+        assert quantizer is not None
+        q = self._quantize(self._channel_range, quantizer, Purpose.WEIGHT_SELECTION, Purpose.WEIGHT_ROUNDING)
+        index, factor = q.selection.index, q.selection.factor
+        self._record_figures(
+            kept_channels=lambda: len(index), kept_channel_probability_min=lambda: 1 / factor.max() if len(index) else 0
+        )
+        rows = ops.hwnc_weight_gradient(
+            self.record.signs,
+            q.codes,
+            product.channels,
+            product.kernel_size,
+            product.stride,
+            product.padding,
+            product.dilation,
+            q.scale,
+            q.offset,
+        )
+        return rows, index
+
+    def _scale_gradient(self, correlation: Tensor, index: Tensor) -> Tensor:
+        signs = ops.unpack_sign(self.record.weight_words[index], self.record.block.product.channels)
+        gradient = torch.zeros_like(self._alpha)
+        gradient[index] = (correlation * signs.permute(0, 2, 3, 1)).flatten(1).sum(1)
+        return gradient
+
+    def _quantize(
+        self, ranges: tuple[Tensor, Tensor], quantizer: GradientQuantizer, selection: Purpose, rounding: Purpose
+    ) -> _Scaled:
+        """Prune and quantise: samples for dL/dX, channels for dL/dW."""
+        state, index = self.layer.state, self.layer.layer_index
+        chosen = agp.select(*ranges, quantizer, state.key(index, selection))
+        lo, hi = ranges[0][chosen.index], ranges[1][chosen.index]
+        key: PhiloxKey = state.key(index, rounding)
+        tail: tuple[Any, ...] = (self.record.choice, self.record.size, chosen.index, lo, hi, quantizer.bits, *key)
+        if quantizer.groups == "sample":
+            codes = ops.hwnc_quantize_samples(*self._source, self._alpha, *tail)
+        else:
+            codes = ops.hwnc_quantize_channels(*self._source, *tail)
+        scale = step_size(lo, hi, quantizer.bits) * chosen.factor
+        return _Scaled(codes, chosen, scale, lo * chosen.factor)
+
+    def _check(self, *figures: Tensor) -> None:
+        if not all(bool(torch.isfinite(figure).all()) for figure in figures):
+            raise NonFiniteGradientError(self.layer.layer_name, self.layer.state.step)
+
+    def _record_figures(self, **figures: Any) -> None:
+        if self.layer.collect_statistics:
+            self.layer.statistics.update({name: float(figure()) for name, figure in figures.items()})
+
+
+def _share(words: Tensor, channels: int) -> Tensor:
+    """Share of set bits among the bits of ``channels`` channels."""
+    return (ops.unpack_sign(words.flatten(0, 2), channels).mean() + 1) / 2

@@ -1,0 +1,108 @@
+"""Batch normalisation of integers, from exact sums.
+
+With Y = α ⊙ y + bias for integers y, and mean and variance of Y (of the batch, or running)::
+
+    inv = 1 / sqrt(var + eps)      h = a · y + b,   a = γ · inv · α,   b = β + γ · inv · (bias - mean)
+
+All of it in float64, per channel, from sums of integers that are exact whatever their order; a and b are then rounded
+to float32. The bias of a convolution has no effect but on the running mean.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Sums of y and of y² per channel, int64 (D,), over ``rows`` rows."""
+
+    sum: Tensor
+    square: Tensor
+    rows: int
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """One normalisation with its constants; float32 ``a`` and ``b`` for forward, float64 for the rest.
+
+    ``batch``: whether mean and variance are the batch's, so that gradients flow through them.
+    """
+
+    a: Tensor
+    b: Tensor
+    alpha: Tensor
+    inverse: Tensor
+    gamma: Tensor
+    center: Tensor
+    rows: int
+    batch: bool
+
+    def gradient(self, total: Tensor, moment: Tensor) -> NormalizationGradient:
+        """Constants of dL/dY from Σ g and Σ g · (y - center32), float64 (D,); center32 is ``center`` in float32."""
+        moment = moment + (self.center.to(torch.float32).double() - self.center) * total
+        weight = self.alpha * self.inverse * moment
+        c = self.gamma * self.inverse
+        if self.batch:
+            a1 = c * self.alpha * self.inverse * weight / self.rows
+            a0 = c * total / self.rows - a1 * self.center
+            bias = torch.zeros_like(c)
+        else:
+            a0 = a1 = torch.zeros_like(c)
+            bias = c * total
+        c, a0, a1, weight, shift, bias = (v.to(torch.float32) for v in (c, a0, a1, weight, total, bias))
+        return NormalizationGradient(c, a0, a1, weight, shift, bias)
+
+
+@dataclass(frozen=True)
+class NormalizationGradient:
+    """``dL/dY = (c · g - a1 · y) - a0``; and the gradients of γ, β and the convolution's bias. float32 (D,)."""
+
+    c: Tensor
+    a0: Tensor
+    a1: Tensor
+    weight: Tensor
+    shift: Tensor
+    bias: Tensor
+
+
+def normalize(norm: nn.BatchNorm2d, alpha: Tensor | None, bias: Tensor | None, moments: Moments) -> Normalization:
+    """Take up mean and variance: in training the batch's, which go into the running ones, else the running ones.
+
+    Raises:
+        ValueError: one row alone has no variance (the words are torch's).
+    """
+    scale = torch.ones_like(moments.sum, dtype=torch.float64) if alpha is None else alpha.detach().double()
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    if norm.training:
+        if moments.rows == 1:
+            raise ValueError(f"Expected more than 1 value per channel when training, got {moments.rows}")
+        center = moments.sum.double() / moments.rows
+        spread = (moments.square.double() / moments.rows - center * center).clamp_(min=0)
+        variance = scale * scale * spread
+        offset = -scale * center  # of Y from its mean, at y = 0
+        _update_running(norm, -offset if bias is None else bias.detach().double() - offset, variance, moments.rows)
+    else:
+        variance = norm.running_var.double()
+        offset = -norm.running_mean.double() if bias is None else bias.detach().double() - norm.running_mean.double()
+        center = torch.where(scale == 0, 0.0, -offset / torch.where(scale == 0, 1.0, scale))
+    inverse = 1 / (variance + norm.eps).sqrt()
+    gamma, beta = norm.weight.detach().double(), norm.bias.detach().double()
+    a = (gamma * inverse * scale).to(torch.float32)
+    b = (beta + gamma * inverse * offset).to(torch.float32)
+    return Normalization(a, b, scale, inverse, gamma, center, moments.rows, norm.training)
+
+
+@torch.no_grad()
+def _update_running(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, rows: int) -> None:
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    assert norm.num_batches_tracked is not None
+    norm.num_batches_tracked.add_(1)
+    momentum = 1 / int(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+    norm.running_mean.mul_(1 - momentum).add_(mean.to(torch.float32), alpha=momentum)
+    norm.running_var.mul_(1 - momentum).add_((variance * (rows / (rows - 1))).to(torch.float32), alpha=momentum)
