@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
 from torch import nn
@@ -14,7 +14,7 @@ from fqt_core.conversion.eligibility import Filter, keep_reasons
 from fqt_core.conversion.flow import Flow, feeds_a_sign
 from fqt_core.conversion.report import Action, ConversionReport, ConversionRow
 from fqt_core.errors import ConfigurationError, ConversionError
-from fqt_core.fused import Chained, obstacle
+from fqt_core.fused import Block, Chained, obstacle
 from fqt_core.layers import BinaryConv2d, BinaryLayer, BinaryLinear, PackedConv2d, PackedLinear
 from fqt_core.models.layout import BinaryLayout
 from fqt_core.models.order import weight_layers
@@ -67,21 +67,22 @@ def convert_(
             f"no layer of the network can be binarised ({listed}); it needs an nn.Conv2d or nn.Linear between its "
             "first and its last weight layer, or use method 'fp32'"
         )
-    rows = [
-        _converted(name, layers[name], method) if name in swaps else _kept(name, layers[name], reason)
-        for name, reason in reasons.items()
-    ]
-    rows += _rearrange(model)
+    rows = _rearrange(model)
     flow = feeds_a_sign(model, swaps)
     rows += _flow_rows(model, flow)
     replacements: dict[int, nn.Module] = {id(layers[name]): layer for name, layer in swaps.items()}
     replacements.update({id(model.get_submodule(name)): nn.Identity() for name in flow.activations | flow.dropouts})
     _swap(model, replacements)
+    chained = _chained(model)
     rows += _chain_rows(model)
+    rows += [
+        _converted(name, layers[name], swaps[name], chained) if name in swaps else _kept(name, layers[name], reason)
+        for name, reason in reasons.items()
+    ]
     model.fqt_state = cast(Any, state)
     order = {name: number for number, (name, _) in enumerate(model.named_modules())}
     rows.sort(key=lambda row: order.get(row.name, -1))
-    return _finish(model, method, rows, _notes(flow))
+    return _finish(model, method, rows, (*_notes(flow), *_fallbacks(rows)))
 
 
 def _refuse_converted(model: nn.Module) -> None:
@@ -120,9 +121,26 @@ def _kept(name: str, module: nn.Module, reason: str) -> ConversionRow:
     return ConversionRow(name, type(module).__name__, "kept", reason, _size(module.weight), "float", "torch")
 
 
-def _converted(name: str, module: nn.Module, method: MethodConfig) -> ConversionRow:
-    kind = type(module).__name__
-    return ConversionRow(name, kind, "converted", "", _size(module.weight), method.arithmetic, ops.isa())
+def _converted(name: str, module: nn.Module, layer: BinaryLayer, chained: Collection[nn.Module]) -> ConversionRow:
+    kind, arithmetic = type(module).__name__, layer.method.arithmetic
+    isa = ops.slowest(Block.operations if layer in chained else layer.product.operations)
+    return ConversionRow(name, kind, "converted", "", _size(module.weight), arithmetic, isa)
+
+
+def _chained(model: nn.Module) -> set[nn.Module]:
+    """The layers that run in chains."""
+    chains = [module.chain() for module in model.modules() if isinstance(module, Chained)]
+    return {block.conv for chain in chains if not obstacle(chain) for block in chain.blocks}
+
+
+def _fallbacks(rows: Sequence[ConversionRow]) -> list[str]:
+    """What runs on kernels for less than the chosen instruction set."""
+    slow = [row for row in rows if row.action == "converted" and row.isa != ops.isa()]
+    found = sorted({row.isa for row in slow})
+    return [
+        f"on {isa} kernels, for there are none for {ops.isa()}: {', '.join(row.name for row in slow if row.isa == isa)}"
+        for isa in found
+    ]
 
 
 def _rearrange(model: nn.Module) -> list[ConversionRow]:
@@ -138,12 +156,12 @@ def _chain_rows(model: nn.Module) -> list[ConversionRow]:
     rows = []
     for name, module in model.named_modules():
         if isinstance(module, Chained):
-            blocks = module.chain()
-            reason, action = obstacle(blocks), "kept"
+            chain = module.chain()
+            reason, action = obstacle(chain), "kept"
             if reason:
                 reason = f"its layers run one by one: {reason}"
             else:
-                reason, action = f"{len(blocks)} binarised convolutions run as one chain on the CPU", "fused"
+                reason, action = f"{len(chain.blocks)} binarised convolutions run as one chain on the CPU", "fused"
             rows.append(ConversionRow(name, type(module).__name__, cast("Action", action), reason))
     return rows
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from fqt_core import export
+from fqt_core.allocator import keep_pages
 from fqt_core.conversion.report import ConversionReport
 from fqt_core.convert import convert_
 from fqt_core.data import load_dataset
@@ -35,6 +36,7 @@ def train(data: TrainingInput, folder: Path, lifeline: Lifeline) -> Exit:
     spec = data.spec
     device = _device(data.device)
     torch.set_num_threads(data.threads)
+    keep_pages()
     dataset = load_dataset(
         data.dataset,
         classes=spec.classes,

@@ -5,8 +5,8 @@ and gradients of samples that were pruned are never there. A network offers its 
 cannot be fused, its layers run one by one, as those of any converted network do, and the conversion report says why.
 """
 
-from fqt_core.fused.block import Block, Shortcut, obstacle
+from fqt_core.fused.block import Block, Chain, Shortcut, obstacle
 from fqt_core.fused.chain import run_chain
 from fqt_core.fused.chained import Chained
 
-__all__ = ["Block", "Chained", "Shortcut", "obstacle", "run_chain"]
+__all__ = ["Block", "Chain", "Chained", "Shortcut", "obstacle", "run_chain"]

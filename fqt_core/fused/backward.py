@@ -13,28 +13,12 @@ from fqt_core.config import GradientQuantizer
 from fqt_core.errors import NonFiniteGradientError
 from fqt_core.fused.forward import Record
 from fqt_core.fused.normalization import NormalizationGradient
+from fqt_core.fused.rows import RowGradient
 from fqt_core.layers import BinaryConv2d
 from fqt_core.quantizers import agp
 from fqt_core.quantizers.agp import Selection
 from fqt_core.quantizers.stochastic import step_size
 from fqt_core.random import PhiloxKey, Purpose
-
-
-@dataclass(frozen=True)
-class RowGradient:
-    """A gradient, float32 (H, W, k, C), of the samples ``index``, int64 (k,), rising; zero for all others."""
-
-    rows: Tensor
-    index: Tensor
-
-    def spread(self, samples: int) -> Tensor:
-        """The gradient of all samples, float32 (H, W, samples, C)."""
-        if len(self.index) == samples:
-            return self.rows
-        height, width, _, channels = self.rows.shape
-        result = self.rows.new_zeros((height, width, samples, channels))
-        ops.hwnc_add_rows(result, self.rows, self.index)
-        return result
 
 
 @dataclass(frozen=True)

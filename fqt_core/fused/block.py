@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -35,8 +35,10 @@ class Shortcut:
 class Block:
     """``h = norm(pool(conv(sign(x)))) + shortcut(x)``; the next block takes the sign of h.
 
-    ``pool``: a 2x2 max-pool of stride 2. ``shortcut``: ``None`` without one.
+    ``pool``: a 2x2 max-pool of stride 2. ``shortcut``: ``None`` without one. ``operations``: those of the products.
     """
+
+    operations: ClassVar[tuple[str, ...]] = ("hwnc_binary_conv2d", "hwnc_input_gradient", "hwnc_weight_gradient")
 
     conv: nn.Module
     norm: nn.Module
@@ -78,13 +80,36 @@ class Block:
             yield from self.shortcut.parameters()
 
 
-def obstacle(blocks: Sequence[Block]) -> str:
+@dataclass(frozen=True)
+class Chain:
+    """Blocks in order, and the float normalisation that stands before the first one's sign, if there is one."""
+
+    blocks: tuple[Block, ...] = ()
+    entry: nn.BatchNorm2d | None = None
+
+    @property
+    def modules(self) -> Iterator[nn.Module]:
+        """Modules whose ``forward`` the chain takes the place of."""
+        if self.entry is not None:
+            yield self.entry
+        for block in self.blocks:
+            yield from block.modules
+
+    def parameters(self) -> list[nn.Parameter]:
+        """All parameters, in a fixed order."""
+        own = [] if self.entry is None else list(self.entry.parameters(recurse=False))
+        return own + [parameter for block in self.blocks for parameter in block.parameters()]
+
+
+def obstacle(chain: Chain) -> str:
     """Why blocks cannot run as a chain, whatever the input; empty if they can."""
-    for block in blocks:
+    for block in chain.blocks:
         reason = _conv_obstacle(block.conv) or _norm_obstacle(block.norm)
         if reason:
             return reason
-    return "" if blocks else "there is no binarised convolution"
+    if not chain.blocks:
+        return "there is no binarised convolution, or something stands between them"
+    return "" if chain.entry is None else _norm_obstacle(chain.entry)
 
 
 def _conv_obstacle(conv: nn.Module) -> str:
@@ -121,13 +146,13 @@ def _norm_obstacle(norm: nn.Module) -> str:
     return ""
 
 
-def runtime_obstacle(blocks: Sequence[Block], x: Tensor) -> str:
+def runtime_obstacle(chain: Chain, x: Tensor) -> str:
     """Why a chain cannot take this input; empty if it can."""
     if x.device.type != "cpu" or x.dtype != torch.float32:
         return f"the input is {x.dtype} on {x.device}"
     if x.dim() != 4 or x.numel() == 0:
         return f"the input has shape {tuple(x.shape)}"
-    if any(_hooked(module) for block in blocks for module in block.modules):
+    if any(_hooked(module) for module in chain.modules):
         return "hooks are registered"
     if torch.is_autocast_enabled("cpu"):
         return "autocast is on"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -10,18 +9,20 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from fqt_core import ops
-from fqt_core.fused.backward import BlockGradient, RowGradient
-from fqt_core.fused.block import Block
-from fqt_core.fused.forward import Record, enter, forward
+from fqt_core.fused.backward import BlockGradient
+from fqt_core.fused.block import Chain
+from fqt_core.fused.entry import EntryRecord, enter, leave
+from fqt_core.fused.forward import Record, forward
+from fqt_core.fused.rows import RowGradient
 from fqt_core.layers import BinaryLayer
 
 
-def run_chain(blocks: Sequence[Block], x: Tensor) -> Tensor:
-    """Run blocks that have no :func:`~fqt_core.fused.block.obstacle`.
+def run_chain(chain: Chain, x: Tensor) -> Tensor:
+    """Run a chain that has no :func:`~fqt_core.fused.block.obstacle`.
 
     Args:
-        blocks: at least one.
-        x: float32 (N, C, H, W) on the CPU, in any memory format; the first block takes its sign.
+        chain: at least one block.
+        x: float32 (N, C, H, W) on the CPU, best with channels last in memory.
 
     Returns:
         float32 (N, D, H', W'), the last block's output.
@@ -29,55 +30,58 @@ def run_chain(blocks: Sequence[Block], x: Tensor) -> Tensor:
     Raises:
         ValueError: in training, a batch of one value per channel, which has no variance.
     """
-    rows = x.permute(2, 3, 0, 1).contiguous()
-    parameters = [parameter for block in blocks for parameter in block.parameters()]
-    arguments: tuple[Any, ...] = (rows, tuple(blocks), *parameters)
+    pixels = x.permute(0, 2, 3, 1).contiguous()
+    parameters = chain.parameters()
     if torch.is_grad_enabled() and any(t.requires_grad for t in (x, *parameters)):
+        arguments: tuple[Any, ...] = (pixels, chain, *parameters)
         result = cast("Tensor", _ChainFunction.apply(*arguments))  # type: ignore[no-untyped-call]
     else:
-        result, _ = _forward(blocks, rows, graph=False)
+        result = _forward(chain, pixels, graph=False)[0]
     return result.permute(2, 3, 0, 1)
 
 
-def _forward(blocks: Sequence[Block], x: Tensor, *, graph: bool) -> tuple[Tensor, list[Record]]:
-    """float32 (H, W, N, C) to float32 (H', W', N, D); records only if ``graph``."""
-    activation, records = enter(x), []
+def _forward(chain: Chain, x: Tensor, *, graph: bool) -> tuple[Tensor, EntryRecord, list[Record]]:
+    """float32 (N, H, W, C) to float32 (H', W', N, D); records of the blocks only if ``graph``."""
+    blocks, records = chain.blocks, []
+    activation, entry = enter(x, chain.entry, keep=blocks[0].shortcut is not None)
     for number, block in enumerate(blocks):
         keep = number + 1 == len(blocks) or blocks[number + 1].shortcut is not None
         activation, record = forward(block, activation, keep=keep, graph=graph)
         if graph:
             records.append(record)
     assert activation.floats is not None
-    return activation.floats, records
+    return activation.floats, entry, records
 
 
 class _ChainFunction(torch.autograd.Function):
-    """Saved for backward: the records of the blocks."""
+    """Saved for backward: the records of entry and blocks."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, blocks: tuple[Block, ...], *parameters: nn.Parameter) -> Tensor:
-        """float32 (H, W, N, C) to float32 (H', W', N, D)."""
-        for block in blocks:
+    def forward(ctx: Any, x: Tensor, chain: Chain, *parameters: nn.Parameter) -> Tensor:
+        """float32 (N, H, W, C) to float32 (H', W', N, D)."""
+        for block in chain.blocks:
             if isinstance(block.conv, BinaryLayer) and block.conv.collect_statistics:
                 block.conv.statistics.clear()
-        result, ctx.records = _forward(blocks, x.detach(), graph=True)
-        ctx.parameters = parameters
+        result, ctx.entry, ctx.records = _forward(chain, x.detach(), graph=True)
+        ctx.chain, ctx.parameters = chain, parameters
         return result
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """dL/dh of the last block to the gradients of x and of all parameters."""
+        chain: Chain = ctx.chain
         records: list[Record] = ctx.records
-        samples = gradient.shape[2]
-        everyone = torch.arange(samples, dtype=torch.int64)
+        everyone = torch.arange(gradient.shape[2], dtype=torch.int64)
         found: dict[Tensor, Tensor] = {}
         # A copy of its own, since shortcuts add to it in place.
         g = RowGradient(gradient.clone(memory_format=torch.contiguous_format), everyone)
+        entering = ctx.needs_input_grad[0] or chain.entry is not None
         for number in reversed(range(len(records))):
-            wanted = number > 0 or ctx.needs_input_grad[0]
-            g = _backward(records[number], g, everyone, found, wanted=wanted)
-        x = g.spread(samples) if ctx.needs_input_grad[0] else None
+            g = _backward(records[number], g, everyone, found, wanted=number > 0 or entering)
+        first = chain.blocks[0].conv
+        step = first.state.step if isinstance(first, BinaryLayer) else 0
+        x = leave(ctx.entry, chain.entry, g, found, step=step) if entering else None
         return (x, None, *(found.get(parameter) for parameter in ctx.parameters))
 
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor
 
-from fqt_core.fused.block import Block, obstacle, runtime_obstacle
+from fqt_core.fused.block import Chain, obstacle, runtime_obstacle
 from fqt_core.fused.chain import run_chain
 
 
@@ -14,12 +14,12 @@ class Chained(ABC):
     """Mixin of modules that hold a chain of binarised blocks."""
 
     @abstractmethod
-    def chain(self) -> list[Block]:
-        """The blocks in order, as the module stands now; empty before conversion."""
+    def chain(self) -> Chain:
+        """The chain as the module stands now; empty before conversion."""
 
     def run_fused(self, x: Tensor) -> Tensor | None:
         """Run the chain on float32 (N, C, H, W); ``None`` if it cannot be fused, or cannot take this input."""
-        blocks = self.chain()
-        if obstacle(blocks) or runtime_obstacle(blocks, x):
+        chain = self.chain()
+        if obstacle(chain) or runtime_obstacle(chain, x):
             return None
-        return run_chain(blocks, x)
+        return run_chain(chain, x)

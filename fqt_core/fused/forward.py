@@ -42,13 +42,6 @@ class Record:
     joined: Tensor | None
 
 
-def enter(x: Tensor) -> Activation:
-    """Bits of float32 (H, W, N, C)."""
-    shape = (*x.shape[:3], -1)
-    signs, window = ops.pack_sign_window(x.reshape(-1, x.shape[3]))
-    return Activation(signs.view(shape), window.view(shape), x)
-
-
 def forward(block: Block, x: Activation, *, keep: bool, graph: bool) -> tuple[Activation, Record]:
     """Run one block.
 
@@ -67,7 +60,7 @@ def forward(block: Block, x: Activation, *, keep: bool, graph: bool) -> tuple[Ac
     if block.pool:
         flip = torch.zeros(y.shape[3], dtype=torch.uint8) if alpha is None else (alpha.detach() < 0).to(torch.uint8)
         y, choice, total, square = ops.hwnc_max_pool2d(y, flip)
-    moments = Moments(total, square, y.shape[0] * y.shape[1] * y.shape[2])
+    moments = Moments.of_sums(total, square, y.shape[0] * y.shape[1] * y.shape[2])
     norm = normalize(block.norm, alpha, bias, moments)  # type: ignore[arg-type]
     fork, joined = _shortcut(block, x.floats, graph)
     residual = None if joined is None else joined.detach()

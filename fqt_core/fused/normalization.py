@@ -1,11 +1,11 @@
-"""Batch normalisation of integers, from exact sums.
+"""Batch normalisation in a chain, from sums whose order is fixed or does not matter.
 
 With Y = α ⊙ y + bias for integers y, and mean and variance of Y (of the batch, or running)::
 
     inv = 1 / sqrt(var + eps)      h = a · y + b,   a = γ · inv · α,   b = β + γ · inv · (bias - mean)
 
-All of it in float64, per channel, from sums of integers that are exact whatever their order; a and b are then rounded
-to float32. The bias of a convolution has no effect but on the running mean.
+All of it in float64, per channel; a and b are then rounded to float32. The bias of a convolution has no effect but on
+the running mean. At the entry of a chain y are floats, and α is 1.
 """
 
 from __future__ import annotations
@@ -18,11 +18,18 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Moments:
-    """Sums of y and of y² per channel, int64 (D,), over ``rows`` rows."""
+    """Mean and variance of y per channel, float64 (D,), over ``rows`` rows."""
 
-    sum: Tensor
-    square: Tensor
+    mean: Tensor
+    variance: Tensor
     rows: int
+
+    @classmethod
+    def of_sums(cls, first: Tensor, second: Tensor, rows: int, origin: Tensor | None = None) -> Moments:
+        """From Σ (y - origin) and Σ (y - origin)², the origin 0 unless given."""
+        mean = first.double() / rows
+        variance = (second.double() / rows - mean * mean).clamp_(min=0)
+        return cls(mean if origin is None else mean + origin.double(), variance, rows)
 
 
 @dataclass(frozen=True)
@@ -75,15 +82,13 @@ def normalize(norm: nn.BatchNorm2d, alpha: Tensor | None, bias: Tensor | None, m
     Raises:
         ValueError: one row alone has no variance (the words are torch's).
     """
-    scale = torch.ones_like(moments.sum, dtype=torch.float64) if alpha is None else alpha.detach().double()
+    scale = torch.ones_like(moments.mean) if alpha is None else alpha.detach().double()
     assert norm.running_mean is not None
     assert norm.running_var is not None
     if norm.training:
         if moments.rows == 1:
             raise ValueError(f"Expected more than 1 value per channel when training, got {moments.rows}")
-        center = moments.sum.double() / moments.rows
-        spread = (moments.square.double() / moments.rows - center * center).clamp_(min=0)
-        variance = scale * scale * spread
+        center, variance = moments.mean, scale * scale * moments.variance
         offset = -scale * center  # of Y from its mean, at y = 0
         _update_running(norm, -offset if bias is None else bias.detach().double() - offset, variance, moments.rows)
     else:

@@ -6,7 +6,7 @@ Shapes below are a convolution's; a linear layer has no spatial axes: x (N, C), 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -17,6 +17,10 @@ from fqt_core.ops import convolution
 
 class Product(Protocol):
     """What the autograd function needs to know of a layer's product."""
+
+    @property
+    def operations(self) -> tuple[str, ...]:
+        """Names of the operations that compute the three products."""
 
     @property
     def channels(self) -> int:
@@ -51,6 +55,8 @@ class Product(Protocol):
 @dataclass(frozen=True)
 class ConvProduct:
     """Products of a 2-d convolution with zero padding."""
+
+    operations: ClassVar[tuple[str, ...]] = ("binary_conv2d", "conv2d_input_gradient", "conv2d_weight_gradient")
 
     channels: int
     outputs: int
@@ -120,6 +126,8 @@ class ConvProduct:
 @dataclass(frozen=True)
 class LinearProduct:
     """Products of a linear layer: a convolution over one pixel."""
+
+    operations: ClassVar[tuple[str, ...]] = ("binary_linear", "conv2d_input_gradient", "conv2d_weight_gradient")
 
     channels: int
     outputs: int

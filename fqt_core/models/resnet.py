@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from fqt_core.config import Resnet18
 from fqt_core.config.plan import RESNET18_STAGES, scaled
-from fqt_core.fused import Block, Chained, Shortcut
+from fqt_core.fused import Block, Chain, Chained, Shortcut
 from fqt_core.models.layout import BinaryLayout
 
 
@@ -152,24 +152,29 @@ class Resnet18Network(nn.Module, BinaryLayout, Chained):
         stages = [self.get_submodule(f"layer{stage}") for stage in range(1, len(RESNET18_STAGES) + 1)]
         return [block for stage in stages for block in stage.children() if isinstance(block, BasicBlock)]
 
-    def chain(self) -> list[Block]:
-        """See :class:`Chained`. What the last activation does comes after it."""
+    def chain(self) -> Chain:
+        """See :class:`Chained`. The last activation comes after it."""
         basic = self._basic_blocks()
         blocks = [block.blocks() for block in basic]
-        whole = all(blocks) and all(isinstance(block.relu2, nn.Identity) for block in basic[:-1])
-        return [block for pair in blocks for block in pair] if whole else []
+        signs = all(isinstance(activation, nn.Identity) for activation in [self.relu, *(b.relu2 for b in basic[:-1])])
+        if not (signs and all(blocks)):
+            return Chain()
+        return Chain(tuple(block for pair in blocks for block in pair), self.bn1)
 
     def forward(self, images: Tensor) -> Tensor:
         """float (N, channels, H, W) to logits, float (N, num_classes)."""
-        blocks = self._basic_blocks()
-        if self.chain():
+        blocks, pool_first = self._basic_blocks(), self.pool_first or isinstance(self.maxpool, nn.Identity)
+        if self.chain().blocks:
             images = images.contiguous(memory_format=torch.channels_last)  # the chain's channels are side by side too
         x = self.conv1(images)
-        x = self.relu(self.bn1(self.maxpool(x))) if self.pool_first else self.maxpool(self.relu(self.bn1(x)))
-        fused = self.run_fused(x)
+        if pool_first:
+            x = self.maxpool(x)
+        fused = self.run_fused(x) if pool_first else None
         if fused is not None:
             x = blocks[-1].relu2(fused)
         else:
+            x = self.relu(self.bn1(x))
+            x = x if pool_first else self.maxpool(x)
             for block in blocks:
                 x = block(x)
         logits: Tensor = self.fc(torch.flatten(self.avgpool(x), 1))

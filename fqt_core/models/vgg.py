@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fqt_core.config import Vgg16
 from fqt_core.config.plan import VGG16_HIDDEN, VGG16_POOLED, VGG16_STAGES, scaled
-from fqt_core.fused import Block, Chained
+from fqt_core.fused import Block, Chain, Chained
 from fqt_core.layers import BinaryConv2d, PackedConv2d
 from fqt_core.models.layout import BinaryLayout
 
@@ -37,12 +37,12 @@ class Features(nn.Sequential, BinaryLayout, Chained):
         self.order = order
         return f"{len(pools)} max-pools moved before their batch normalisation"
 
-    def chain(self) -> list[Block]:
+    def chain(self) -> Chain:
         """See :class:`Chained`."""
         return self._parts()[2]
 
-    def _parts(self) -> tuple[list[nn.Module], slice, list[Block]]:
-        """The modules in order, which of them the chain takes the place of, and its blocks (none if it is broken)."""
+    def _parts(self) -> tuple[list[nn.Module], slice, Chain]:
+        """The modules in order, which of them the chain takes the place of, and the chain (as far as there is one)."""
         modules = [self[index] for index in self.order if not isinstance(self[index], nn.Identity)]
         binary = [index for index, module in enumerate(modules) if isinstance(module, BinaryConv2d | PackedConv2d)]
         blocks: list[Block] = []
@@ -51,12 +51,14 @@ class Features(nn.Sequential, BinaryLayout, Chained):
             pool = isinstance(modules[at + 1], nn.MaxPool2d)
             blocks.append(Block(modules[at], modules[at + 1 + pool], pool))
             at += 2 + pool
-        return modules, slice(begin, at), blocks
+        norm = modules[begin - 1] if begin > 0 else None
+        entry = norm if blocks and isinstance(norm, nn.BatchNorm2d) else None
+        return modules, slice(begin - (entry is not None), at), Chain(tuple(blocks), entry)
 
     def forward(self, x: Tensor) -> Tensor:
         """float (N, C, H, W) to float (N, D, H', W')."""
-        modules, span, blocks = self._parts()
-        if blocks:
+        modules, span, chain = self._parts()
+        if chain.blocks:
             x = x.contiguous(memory_format=torch.channels_last)  # the chain's channels are side by side as well
         for module in modules[: span.start]:
             x = module(x)

@@ -13,9 +13,13 @@ from fqt_core.ops.hwnc import (
     hwnc_add_rows,
     hwnc_affine_sign,
     hwnc_binary_conv2d,
+    hwnc_enter,
+    hwnc_entry_moments,
+    hwnc_entry_sums,
     hwnc_gradient_range,
     hwnc_gradient_sums,
     hwnc_input_gradient,
+    hwnc_leave,
     hwnc_max_pool2d,
     hwnc_quantize_channels,
     hwnc_quantize_samples,
@@ -24,7 +28,7 @@ from fqt_core.ops.hwnc import (
 from fqt_core.ops.native import NativeKernelWarning
 from fqt_core.ops.packing import apply_window, pack_sign, pack_sign_window, unpack_sign
 from fqt_core.ops.ranges import group_moments, group_range
-from fqt_core.ops.registry import OPERATIONS, Operation
+from fqt_core.ops.registry import OPERATIONS, Operation, slowest
 from fqt_core.ops.rounding import quantize_groups
 from fqt_core.ops.selection import select_groups
 
@@ -42,9 +46,13 @@ __all__ = [
     "hwnc_add_rows",
     "hwnc_affine_sign",
     "hwnc_binary_conv2d",
+    "hwnc_enter",
+    "hwnc_entry_moments",
+    "hwnc_entry_sums",
     "hwnc_gradient_range",
     "hwnc_gradient_sums",
     "hwnc_input_gradient",
+    "hwnc_leave",
     "hwnc_max_pool2d",
     "hwnc_quantize_channels",
     "hwnc_quantize_samples",
@@ -54,6 +62,7 @@ __all__ = [
     "pack_sign_window",
     "quantize_groups",
     "select_groups",
+    "slowest",
     "unpack_sign",
 ]
 

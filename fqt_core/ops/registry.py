@@ -8,7 +8,7 @@ instruction set in front of the reference on the CPU where there is one. Tests a
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -34,6 +34,12 @@ class Operation:
 OPERATIONS: dict[str, Operation] = {}
 
 _LIBRARY = torch.library.Library("fqt", "DEF")  # type: ignore[no-untyped-call]
+
+
+def slowest(names: Iterable[str]) -> str:
+    """Of the instruction sets that serve these operations on the CPU, the slowest; ``reference`` is slower than all."""
+    order = ("reference", *native.INSTRUCTION_SETS)
+    return min((OPERATIONS[name].isa for name in names), key=order.index)
 
 
 def _kernel_for(name: str) -> str:

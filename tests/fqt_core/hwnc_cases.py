@@ -170,7 +170,28 @@ def _add_rows(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
     return target, torch.randn(*case.size, len(index), case.channels, generator=generator), index
 
 
+def _entry(case: Conv) -> Tensor:
+    """float32 (N, H, W, C), far from zero."""
+    return case.x().permute(0, 2, 3, 1).contiguous() + 3
+
+
+def _enter(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
+    a, b = (torch.randn(case.channels, generator=case.generator()) for _ in range(2))
+    return _entry(case), a, b - 3 * a, draw(st.booleans())
+
+
+def _leave(case: Conv, draw: st.DrawFn, *, vectors: int) -> tuple[Any, ...]:
+    generator = case.generator()
+    index = some_rising(case.samples, draw, generator)
+    g = torch.randn(*case.size, len(index), case.channels, generator=generator)
+    return g, index, _entry(case), *(torch.randn(case.channels, generator=generator) for _ in range(vectors))
+
+
 HWNC_ARGUMENTS = {
+    "hwnc_entry_moments": lambda case, draw: (_entry(case),),
+    "hwnc_enter": _enter,
+    "hwnc_entry_sums": lambda case, draw: _leave(case, draw, vectors=1),
+    "hwnc_leave": lambda case, draw: _leave(case, draw, vectors=3),
     "hwnc_binary_conv2d": _conv,
     "hwnc_max_pool2d": _pool,
     "hwnc_affine_sign": _affine,

@@ -7,6 +7,7 @@ instruction set. Layouts change only at the ends of a chain (:mod:`fqt_core.fuse
 
 from __future__ import annotations
 
+from fqt_core.ops.hwnc.entry import hwnc_enter, hwnc_entry_moments, hwnc_entry_sums, hwnc_leave
 from fqt_core.ops.hwnc.forward import hwnc_affine_sign, hwnc_binary_conv2d, hwnc_max_pool2d
 from fqt_core.ops.hwnc.gradient import (
     hwnc_gradient_range,
@@ -20,9 +21,13 @@ __all__ = [
     "hwnc_add_rows",
     "hwnc_affine_sign",
     "hwnc_binary_conv2d",
+    "hwnc_enter",
+    "hwnc_entry_moments",
+    "hwnc_entry_sums",
     "hwnc_gradient_range",
     "hwnc_gradient_sums",
     "hwnc_input_gradient",
+    "hwnc_leave",
     "hwnc_max_pool2d",
     "hwnc_quantize_channels",
     "hwnc_quantize_samples",

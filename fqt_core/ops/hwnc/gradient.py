@@ -110,10 +110,11 @@ def hwnc_gradient_sums(g: Tensor, y: Tensor, index: Tensor, center: Tensor) -> t
     check_rows(g, index, y.shape)
     check_channel_vectors(y.shape[-1], center=center)
     centred = y[:, :, index].to(torch.float32) - center
-    return _ordered_sum(g), _ordered_sum(g * centred)
+    return ordered_sum(g), ordered_sum(g * centred)
 
 
-def _ordered_sum(values: Tensor) -> Tensor:
+def ordered_sum(values: Tensor) -> Tensor:
+    """Sum over all rows of float32 (*, *, *, C) in the fixed order: float64 (C,)."""
     rows = values.flatten(0, 2)
     if rows.shape[0] == 0:
         return rows.new_zeros(rows.shape[1], dtype=torch.float64)

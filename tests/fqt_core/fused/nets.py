@@ -29,9 +29,9 @@ def network(name: str, method: MethodConfig, *, size: int = 18, width: float = 0
     return model
 
 
-def images(count: int = 6, size: int = 18) -> Tensor:
+def images(count: int = 6, size: int = 18, seed: int = 1) -> Tensor:
     """float32 (count, 3, size, size)."""
-    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(1))
+    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(seed))
 
 
 def step(model: nn.Module, x: Tensor) -> tuple[float, dict[str, Tensor]]:

@@ -1,0 +1,58 @@
+"""The entry of a chain: a float batch normalisation, if one stands there, and the first sign."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fqt_core import ops
+from fqt_core.errors import NonFiniteGradientError
+from fqt_core.fused.forward import Activation
+from fqt_core.fused.normalization import Moments, Normalization, normalize
+from fqt_core.fused.rows import RowGradient
+
+
+@dataclass(frozen=True)
+class EntryRecord:
+    """What backward needs: the floats that came in, float32 (N, H, W, C), if a normalisation took them."""
+
+    x: Tensor
+    norm: Normalization | None
+
+
+def enter(x: Tensor, norm: nn.BatchNorm2d | None, *, keep: bool) -> tuple[Activation, EntryRecord]:
+    """Bits of float32 (N, H, W, C), contiguous, after ``norm``; ``keep``: the floats as well."""
+    if norm is None:
+        one = x.new_ones(x.shape[3])
+        signs, window, h = ops.hwnc_enter(x, one, torch.zeros_like(one), keep)
+        return Activation(signs, window, h if keep else None), EntryRecord(x, None)
+    if norm.training:
+        moments = Moments.of_sums(*ops.hwnc_entry_moments(x), x.numel() // x.shape[3], origin=x[0, 0, 0])
+    else:
+        nothing = x.new_zeros(x.shape[3], dtype=torch.float64)
+        moments = Moments(nothing, nothing, x.numel() // x.shape[3])
+    constants = normalize(norm, None, None, moments)
+    signs, window, h = ops.hwnc_enter(x, constants.a, constants.b, keep)
+    return Activation(signs, window, h if keep else None), EntryRecord(x, constants)
+
+
+def leave(
+    record: EntryRecord, norm: nn.BatchNorm2d | None, g: RowGradient, found: dict[Tensor, Tensor], *, step: int
+) -> Tensor:
+    """dL/dx, float32 (N, H, W, C), from dL/dh; the normalisation's parameter gradients go into ``found``.
+
+    Raises:
+        NonFiniteGradientError: the gradient holds an infinity or NaN.
+    """
+    if norm is None or record.norm is None:
+        one = g.rows.new_ones(record.x.shape[3])
+        return ops.hwnc_leave(g.rows, g.index, record.x, one, torch.zeros_like(one), torch.zeros_like(one))
+    center = record.norm.center.to(torch.float32)
+    total, moment = ops.hwnc_entry_sums(g.rows, g.index, record.x, center)
+    if not bool(torch.isfinite(total).all() and torch.isfinite(moment).all()):
+        raise NonFiniteGradientError("the normalisation before the first binarised layer", step)
+    gradient = record.norm.gradient(total, moment)
+    found |= {norm.weight: gradient.weight, norm.bias: gradient.shift}
+    return ops.hwnc_leave(g.rows, g.index, record.x, gradient.c, gradient.a0, gradient.a1)
