@@ -3,13 +3,125 @@
 
 #include <cstdint>
 
+#if defined(__AVX2__)
+#include "intrinsics.h"
+#endif
+
 namespace fqt {
 namespace {
 
+constexpr int philox_rounds = 10;
+
+// A sequence of numbers, with the key of every round.
 struct PhiloxKey {
-  uint32_t key[2];
   uint32_t step, layer, purpose;
+  uint32_t rounds[philox_rounds][2];
+
+  PhiloxKey(const uint32_t (&key)[2], uint32_t step_, uint32_t layer_, uint32_t purpose_)
+      : step(step_), layer(layer_), purpose(purpose_) {
+    for (uint32_t i = 0; i < philox_rounds; ++i) {
+      rounds[i][0] = key[0] + i * 0x9E3779B9;
+      rounds[i][1] = key[1] + i * 0xBB67AE85;
+    }
+  }
 };
+
+constexpr uint32_t philox_multipliers[2] = {0xD2511F53, 0xCD9E8D57};
+
+#if defined(__AVX2__)
+
+// A 64-bit lane holds one word of one block in its low half; the high half is arbitrary. So a product, which reads only low
+// halves, is the next low word as it stands, and a round needs no shuffles.
+#if defined(__AVX512F__)
+
+struct PhiloxWords {
+  __m512i v;
+
+  static PhiloxWords all(uint32_t word) { return {_mm512_set1_epi32(static_cast<int32_t>(word))}; }
+  // Blocks first .. first + 7 in the order that `write` takes.
+  static PhiloxWords counters(uint32_t first) {
+    return {_mm512_add_epi32(all(first).v, _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7))};
+  }
+  static PhiloxWords product(PhiloxWords a, PhiloxWords b) { return {_mm512_mul_epu32(a.v, b.v)}; }
+  static PhiloxWords high_xor(PhiloxWords product, PhiloxWords a, PhiloxWords b) {
+    return {_mm512_ternarylogic_epi64(_mm512_srli_epi64(product.v, 32), a.v, b.v, 0x96)};
+  }
+  // Low halves of a, low halves of b above them.
+  static __m512i join(PhiloxWords a, PhiloxWords b) {
+    return _mm512_mask_shuffle_epi32(a.v, 0xAAAA, b.v, _MM_PERM_CCAA);
+  }
+  static void write_half(__m512i words, float* u) {
+    _mm512_storeu_ps(u, _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_srli_epi32(words, 8)), _mm512_set1_ps(0x1p-24F)));
+  }
+  static void write(PhiloxWords c0, PhiloxWords c1, PhiloxWords c2, PhiloxWords c3, float* u) {
+    const __m512i low = join(c0, c1), high = join(c2, c3);
+    write_half(_mm512_unpacklo_epi64(low, high), u);
+    write_half(_mm512_unpackhi_epi64(low, high), u + 16);
+  }
+};
+
+constexpr int64_t philox_width = 8;  // blocks in a vector
+
+#else
+
+struct PhiloxWords {
+  __m256i v;
+
+  static PhiloxWords all(uint32_t word) { return {_mm256_set1_epi32(static_cast<int32_t>(word))}; }
+  // Blocks first .. first + 3 in the order that `write` takes.
+  static PhiloxWords counters(uint32_t first) {
+    return {_mm256_add_epi32(all(first).v, _mm256_setr_epi64x(0, 2, 1, 3))};
+  }
+  static PhiloxWords product(PhiloxWords a, PhiloxWords b) { return {_mm256_mul_epu32(a.v, b.v)}; }
+  static PhiloxWords high_xor(PhiloxWords product, PhiloxWords a, PhiloxWords b) {
+    return {_mm256_xor_si256(_mm256_xor_si256(_mm256_srli_epi64(product.v, 32), a.v), b.v)};
+  }
+  // Low halves of a, low halves of b above them.
+  static __m256i join(PhiloxWords a, PhiloxWords b) {
+    return _mm256_blend_epi32(a.v, _mm256_shuffle_epi32(b.v, 0xA0), 0xAA);
+  }
+  static void write_half(__m256i words, float* u) {
+    _mm256_storeu_ps(u, _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_srli_epi32(words, 8)), _mm256_set1_ps(0x1p-24F)));
+  }
+  static void write(PhiloxWords c0, PhiloxWords c1, PhiloxWords c2, PhiloxWords c3, float* u) {
+    const __m256i low = join(c0, c1), high = join(c2, c3);
+    write_half(_mm256_unpacklo_epi64(low, high), u);
+    write_half(_mm256_unpackhi_epi64(low, high), u + 8);
+  }
+};
+
+constexpr int64_t philox_width = 4;  // blocks in a vector
+
+#endif
+
+constexpr int64_t philox_lanes = 2 * philox_width;  // two vectors: each waits for its products while the other computes
+
+// Uniform numbers in [0, 1) of blocks first .. first + philox_lanes - 1, four each, in order.
+inline void philox_uniform(const PhiloxKey& key, uint64_t first, float* u) {
+  constexpr int vectors = philox_lanes / philox_width;
+  using Words = PhiloxWords;
+  Words c0[vectors], c1[vectors], c2[vectors], c3[vectors];
+  for (int i = 0; i < vectors; ++i) {
+    c0[i] = Words::counters(static_cast<uint32_t>(first) + static_cast<uint32_t>(philox_width * i));
+    c1[i] = Words::all(key.step);
+    c2[i] = Words::all(key.layer);
+    c3[i] = Words::all(key.purpose);
+  }
+  const Words m0 = Words::all(philox_multipliers[0]), m1 = Words::all(philox_multipliers[1]);
+  for (const auto& round : key.rounds) {
+    const Words key0 = Words::all(round[0]), key1 = Words::all(round[1]);
+    for (int i = 0; i < vectors; ++i) {
+      const Words product0 = Words::product(c0[i], m0), product1 = Words::product(c2[i], m1);
+      c0[i] = Words::high_xor(product1, c1[i], key0);
+      c1[i] = product1;
+      c2[i] = Words::high_xor(product0, c3[i], key1);
+      c3[i] = product0;
+    }
+  }
+  for (int i = 0; i < vectors; ++i) Words::write(c0[i], c1[i], c2[i], c3[i], u + 4 * philox_width * i);
+}
+
+#else
 
 constexpr int64_t philox_lanes = 8;
 
@@ -22,18 +134,15 @@ inline void philox_uniform(const PhiloxKey& key, uint64_t first, float* u) {
     c2[i] = key.layer;
     c3[i] = key.purpose;
   }
-  uint32_t k0 = key.key[0], k1 = key.key[1];
-  for (int round = 0; round < 10; ++round) {
+  for (const auto& round : key.rounds) {
     for (int64_t i = 0; i < philox_lanes; ++i) {
-      const uint64_t product0 = uint64_t{0xD2511F53} * c0[i];
-      const uint64_t product1 = uint64_t{0xCD9E8D57} * c2[i];
-      c0[i] = static_cast<uint32_t>(product1 >> 32) ^ c1[i] ^ k0;
+      const uint64_t product0 = uint64_t{philox_multipliers[0]} * c0[i];
+      const uint64_t product1 = uint64_t{philox_multipliers[1]} * c2[i];
+      c0[i] = static_cast<uint32_t>(product1 >> 32) ^ c1[i] ^ round[0];
       c1[i] = static_cast<uint32_t>(product1);
-      c2[i] = static_cast<uint32_t>(product0 >> 32) ^ c3[i] ^ k1;
+      c2[i] = static_cast<uint32_t>(product0 >> 32) ^ c3[i] ^ round[1];
       c3[i] = static_cast<uint32_t>(product0);
     }
-    k0 += 0x9E3779B9;
-    k1 += 0xBB67AE85;
   }
   for (int64_t i = 0; i < philox_lanes; ++i) {
     u[4 * i + 0] = static_cast<float>(static_cast<int32_t>(c0[i] >> 8)) * 0x1p-24F;
@@ -42,6 +151,8 @@ inline void philox_uniform(const PhiloxKey& key, uint64_t first, float* u) {
     u[4 * i + 3] = static_cast<float>(static_cast<int32_t>(c3[i] >> 8)) * 0x1p-24F;
   }
 }
+
+#endif
 
 }  // namespace
 }  // namespace fqt
