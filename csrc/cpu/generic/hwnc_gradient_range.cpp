@@ -9,50 +9,68 @@ namespace fqt {
 namespace {
 
 constexpr int64_t lanes = 16;  // of a sample's bounds, reduced at the end
+constexpr int64_t block = 64;  // channels
+constexpr int64_t together = 4;  // samples
 constexpr int64_t most_slabs = 16;
 constexpr float infinity = std::numeric_limits<float>::infinity();
-
-inline void widen(float v, float& lo, float& hi) {
-  lo = v < lo ? v : lo;
-  hi = v > hi ? v : hi;
-}
 
 struct Bounds {
   float* lo;
   float* hi;
 };
 
-// `count` samples of one pixel from `sample` on, one beside the other: their bounds and the channels' stay in registers.
+inline void widen(float v, float& lo, float& hi) {
+  lo = v < lo ? v : lo;
+  hi = v > hi ? v : hi;
+}
+
+inline void widen_lanes(const float (&w)[block], float* __restrict lo, float* __restrict hi) {
+  for (int64_t l = 0; l < lanes; ++l) {
+    float least = lo[l], greatest = hi[l];
+    for (int64_t i = 0; i < block / lanes; ++i) widen(w[i * lanes + l], least, greatest);
+    lo[l] = least;
+    hi[l] = greatest;
+  }
+}
+
+// Channels first .. first + span - 1 of `count` samples of one pixel: what the samples have in common is loaded once.
+template <int64_t count>
+inline void scan_block(const GradientRangeArguments& a, const float* const (&g)[count], const int16_t* const (&y)[count],
+                       int64_t first, int64_t span, Bounds samples, float* __restrict channel_lo,
+                       float* __restrict channel_hi) {
+  const NormGradient& of = a.gradient;
+  const float *c = of.c + first, *a0 = of.a0 + first, *a1 = of.a1 + first, *alpha = a.alpha + first;
+  float w[count][block];
+  for (int64_t d = 0; d < span; ++d) {
+    float lo = channel_lo[d], hi = channel_hi[d];
+    for (int64_t s = 0; s < count; ++s) {
+      const float v = (c[d] * g[s][first + d] - a1[d] * static_cast<float>(y[s][first + d])) - a0[d];
+      widen(v, lo, hi);
+      w[s][d] = alpha[d] * v;
+    }
+    channel_lo[d] = lo;
+    channel_hi[d] = hi;
+  }
+  for (int64_t s = 0; s < count; ++s) {
+    for (int64_t d = span; d < block; ++d) w[s][d] = w[s][0];
+    widen_lanes(w[s], samples.lo + s * lanes, samples.hi + s * lanes);
+  }
+}
+
+// `count` samples of one pixel from `sample` on.
 template <int64_t count>
 inline void scan(const GradientRangeArguments& a, const GradientRows& rows, int64_t pixel, int64_t sample, Bounds samples,
                  Bounds channels) {
-  const NormGradient& of = a.gradient;
-  const float *__restrict c = of.c, *__restrict a0 = of.a0, *__restrict a1 = of.a1, *__restrict alpha = a.alpha;
-  float *__restrict channel_lo = channels.lo, *__restrict channel_hi = channels.hi;
+  const int64_t size = a.gradient.of.channels;
   const float* g[count];
   const int16_t* y[count];
-  float lo[count][lanes], hi[count][lanes];
   for (int64_t s = 0; s < count; ++s) {
     g[s] = rows.g(pixel, sample + s);
     y[s] = rows.y(pixel, sample + s);
-    std::memcpy(lo[s], samples.lo + (sample + s) * lanes, sizeof(lo[s]));
-    std::memcpy(hi[s], samples.hi + (sample + s) * lanes, sizeof(hi[s]));
   }
-  const auto element = [&](int64_t d, int64_t lane) {
-    for (int64_t s = 0; s < count; ++s) {
-      const float v = (c[d] * g[s][d] - a1[d] * static_cast<float>(y[s][d])) - a0[d];
-      widen(v, channel_lo[d], channel_hi[d]);
-      widen(alpha[d] * v, lo[s][lane], hi[s][lane]);
-    }
-  };
-  int64_t d = 0;
-  for (; d + lanes <= of.of.channels; d += lanes) {
-    for (int64_t l = 0; l < lanes; ++l) element(d + l, l);
-  }
-  for (; d < of.of.channels; ++d) element(d, 0);
-  for (int64_t s = 0; s < count; ++s) {
-    std::memcpy(samples.lo + (sample + s) * lanes, lo[s], sizeof(lo[s]));
-    std::memcpy(samples.hi + (sample + s) * lanes, hi[s], sizeof(hi[s]));
+  const Bounds own{samples.lo + sample * lanes, samples.hi + sample * lanes};
+  for (int64_t first = 0; first < size; first += block) {
+    scan_block(a, g, y, first, smaller(block, size - first), own, channels.lo + first, channels.hi + first);
   }
 }
 
@@ -77,7 +95,7 @@ void hwnc_gradient_range(const GradientRangeArguments& a, const Threads& threads
       const Bounds channels{samples.lo + for_samples, samples.hi + for_samples};
       for (int64_t p = pixels * slab / slabs; p < pixels * (slab + 1) / slabs; ++p) {
         int64_t n = 0;
-        for (; n + 4 <= of.samples; n += 4) scan<4>(a, rows, p, n, samples, channels);
+        for (; n + together <= of.samples; n += together) scan<together>(a, rows, p, n, samples, channels);
         for (; n < of.samples; ++n) scan<1>(a, rows, p, n, samples, channels);
       }
     }
