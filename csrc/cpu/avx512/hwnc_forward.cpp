@@ -1,0 +1,305 @@
+// One bit times one bit: K - 2 * popcount(x XOR w), over the taps that lie inside the input.
+//
+// A block is 4 rows by 16 outputs (2 vectors of 8 words); its input is gathered to [tap][word][row], so that the innermost loop
+// reads both operands in order, whichever rows they are. An even number of words per tap is taken in pairs (a, b): a full adder
+// of bits keeps the sum in a register, and only its carries are counted, one popcount for two words.
+//
+//     ones' = ones ^ a ^ b,   carry = a == ones ? a : ~ones'            with a = x0 ^ w0, a ^ b = (x0 ^ x1) ^ (w0 ^ w1)
+//
+// Since the second word of each pair is stored as the XOR of both, ones' is one instruction and the carry two: a pair costs five
+// with popcount and addition, where counting each word costs six. (An adder for an odd word would use up the gain.)
+#include "../hwnc_product.h"
+#include "../intrinsics.h"
+#include "../kernels.h"
+
+namespace fqt {
+namespace {
+
+constexpr int64_t rows = 4, lanes = 8, outputs = 2 * lanes;  // of a block
+constexpr int64_t panel_bytes = 20 << 10;                    // of gathered input: it stays in the first cache
+constexpr int64_t most_rows = 24 * rows;
+constexpr int64_t tasks_wanted = 64;
+constexpr int64_t work_per_thread = int64_t{1} << 22;  // products of bits that are worth a thread
+
+struct Layout {
+  int64_t words, taps, blocks;  // words of a tap; blocks of outputs
+  bool paired;
+
+  explicit Layout(const ConvShape& s)
+      : words(ceil_div(s.channels, 64)),
+        taps(s.kernel_height * s.kernel_width),
+        blocks(ceil_div(s.outputs, outputs)),
+        paired(words % 2 == 0) {}
+
+  int64_t panel_rows() const {
+    return larger(rows, smaller(most_rows, panel_bytes / (8 * taps * words) / rows * rows));
+  }
+};
+
+// [block][tap][word][vector][lane]; output 2 * lane + vector. Outputs past the last are zero.
+void pack_weights(const uint64_t* weight, const ConvShape& s, const Layout& l, const Threads& threads, uint64_t* packed) {
+  const int64_t size = l.taps * l.words;
+  parallel(threads, l.blocks, larger(1, (int64_t{1} << 15) / (size * outputs)), [&](int64_t begin, int64_t end) {
+    for (int64_t d = begin * outputs; d < smaller(end * outputs, s.outputs); ++d) {
+      const uint64_t* in = weight + d * size;
+      uint64_t* out = packed + d / outputs * size * outputs + d % 2 * lanes + d % outputs / 2;
+      for (int64_t tap = 0; tap < l.taps; ++tap) {
+        for (int64_t i = 0; i < l.words; ++i, ++in, out += outputs) *out = l.paired && i % 2 != 0 ? in[0] ^ in[-1] : in[0];
+      }
+    }
+  });
+}
+
+// Gathers the input of a panel to [block of rows][tap inside][word][row], and notes where its rows of y are.
+void gather(const HwncConvArguments& a, const Layout& l, const Panel& panel, uint64_t* x, int64_t* y_rows) {
+  const ConvShape& s = a.shape;
+  int64_t in[most_rows];
+  for_each_row(s, panel, [&](int64_t i, int64_t x_row, int64_t y_row) {
+    in[i] = x_row * l.words;
+    y_rows[i] = y_row;
+  });
+  for (int64_t first = 0; first < panel.count; first += rows) {
+    const int64_t count = smaller(rows, panel.count - first);
+    const bool adjacent = l.words == 1 && count == rows && in[first + rows - 1] - in[first] == rows - 1;
+    for (int64_t kh = 0; kh < panel.lines.taps(); ++kh) {
+      for (int64_t kw = 0; kw < panel.columns.taps(); ++kw) {
+        const uint64_t* pixel = a.x + (kh * s.dilation[0] * s.width + kw * s.dilation[1]) * s.samples * l.words;
+        if (adjacent) {
+          std::memcpy(x, pixel + in[first], rows * sizeof(uint64_t));
+          x += rows;
+          continue;
+        }
+        for (int64_t r = 0; r < count; ++r) {
+          const uint64_t* words = pixel + in[first + r];
+          for (int64_t i = 0; i < l.words; ++i) x[i * rows + r] = l.paired && i % 2 != 0 ? words[i] ^ words[i - 1] : words[i];
+        }
+        x += l.words * rows;
+      }
+    }
+  }
+}
+
+// What the innermost loops run over: the taps inside, line by line.
+struct Walk {
+  int64_t lines, words;  // words of a line
+  int64_t step;          // between lines of packed weights
+
+  Walk(const ConvShape& s, const Layout& l, const Panel& panel)
+      : lines(panel.lines.taps()),
+        words(panel.columns.taps() * l.words),
+        step(s.kernel_width * l.words * outputs) {}
+};
+
+inline __m512i broadcast(const uint64_t* x) { return _mm512_set1_epi64(static_cast<int64_t>(*x)); }
+inline __m512i load(const uint64_t* w) { return _mm512_load_si512(w); }
+
+// Numbers of differing bits of one row and two vectors of outputs, word by word.
+class PlainRow {
+ public:
+  void add(const uint64_t* x, __m512i w_left, __m512i w_right) {
+    const __m512i v = broadcast(x);
+    left_ = _mm512_add_epi64(left_, _mm512_popcnt_epi64(_mm512_xor_si512(v, w_left)));
+    right_ = _mm512_add_epi64(right_, _mm512_popcnt_epi64(_mm512_xor_si512(v, w_right)));
+  }
+  __m512i left() const { return left_; }
+  __m512i right() const { return right_; }
+
+ private:
+  __m512i left_ = _mm512_setzero_si512(), right_ = _mm512_setzero_si512();
+};
+
+struct PlainBlock {
+  PlainRow r0, r1, r2, r3;  // named, so that they stay in registers
+
+  void add(const uint64_t* x, const uint64_t* weight, const Walk& walk) {
+    for (int64_t line = 0; line < walk.lines; ++line, weight += walk.step) {
+      const uint64_t* w = weight;
+      for (int64_t i = 0; i < walk.words; ++i, x += rows, w += outputs) {
+        const __m512i left = load(w), right = load(w + lanes);
+        r0.add(x + 0, left, right);
+        r1.add(x + 1, left, right);
+        r2.add(x + 2, left, right);
+        r3.add(x + 3, left, right);
+      }
+    }
+  }
+};
+
+// The same pair by pair, of one vector.
+class Counter {
+ public:
+  void add(__m512i x, __m512i x_both, __m512i w, __m512i w_both) {
+    const __m512i a = _mm512_xor_si512(x, w);
+    const __m512i sum = _mm512_ternarylogic_epi64(ones_, x_both, w_both, 0x96);  // XOR of three
+    const __m512i carry = _mm512_ternarylogic_epi64(a, ones_, sum, 0xD4);        // a == ones ? a : ~sum
+    twos_ = _mm512_add_epi64(twos_, _mm512_popcnt_epi64(carry));
+    ones_ = sum;
+  }
+  __m512i total() const { return _mm512_add_epi64(_mm512_add_epi64(twos_, twos_), _mm512_popcnt_epi64(ones_)); }
+
+ private:
+  __m512i ones_ = _mm512_setzero_si512(), twos_ = _mm512_setzero_si512();
+};
+
+class PairedRow {
+ public:
+  void add(const uint64_t* x, __m512i w_left, __m512i w_right, __m512i both_left, __m512i both_right) {
+    const __m512i v = broadcast(x), both = broadcast(x + rows);
+    left_.add(v, both, w_left, both_left);
+    right_.add(v, both, w_right, both_right);
+  }
+  __m512i left() const { return left_.total(); }
+  __m512i right() const { return right_.total(); }
+
+ private:
+  Counter left_, right_;
+};
+
+struct PairedBlock {
+  PairedRow r0, r1, r2, r3;
+
+  void add(const uint64_t* x, const uint64_t* weight, const Walk& walk) {
+    for (int64_t line = 0; line < walk.lines; ++line, weight += walk.step) {
+      const uint64_t* w = weight;
+      for (int64_t i = 0; i < walk.words; i += 2, x += 2 * rows, w += 2 * outputs) {
+        const __m512i left = load(w), right = load(w + lanes);
+        const __m512i both_left = load(w + outputs), both_right = load(w + outputs + lanes);
+        r0.add(x + 0, left, right, both_left, both_right);
+        r1.add(x + 1, left, right, both_left, both_right);
+        r2.add(x + 2, left, right, both_left, both_right);
+        r3.add(x + 3, left, right, both_left, both_right);
+      }
+    }
+  }
+};
+
+// Takes the counts of one panel and block of outputs: stores y, and adds up what its moments are.
+class Sink {
+ public:
+  // |y| <= most, so that `pairs_` pairs of rows leave room in 32 bits.
+  Sink(const HwncConvArguments& a, int64_t most, int64_t block, const Moments& moments)
+      : y_(a.y + block * outputs),
+        step_(a.shape.outputs),
+        mask_(static_cast<__mmask16>((1U << smaller(outputs, a.shape.outputs - block * outputs)) - 1)),
+        full_(mask_ == 0xFFFF),
+        pairs_(larger(1, INT32_MAX / (2 * most * most))),
+        sums_(moments.sum() + block * outputs),
+        squares_(moments.square() + block * outputs) {}
+
+  // Two rows, of which `count` (0 to 2) are there; `terms` products each.
+  template <typename Row>
+  void take(const Row& even, const Row& odd, __m512i terms, const int64_t* y_rows, int64_t count) {
+    if (count <= 0) return;
+    // 16-bit lanes (output 0 of even, of odd, output 1 of even, of odd, ...).
+    const __m512i left = _mm512_or_si512(even.left(), _mm512_slli_epi64(odd.left(), 16));
+    const __m512i right = _mm512_or_si512(even.right(), _mm512_slli_epi64(odd.right(), 16));
+    const __m512i bits = _mm512_or_si512(left, _mm512_slli_epi64(right, 32));
+    __m512i y = _mm512_sub_epi16(terms, _mm512_slli_epi16(bits, 1));
+    store(y_rows[0], y);
+    if (count == 2) {
+      store(y_rows[1], _mm512_srli_epi32(y, 16));
+    } else {
+      y = _mm512_maskz_mov_epi16(0x55555555, y);
+    }
+    sum_ = _mm512_dpwssd_epi32(sum_, y, _mm512_set1_epi16(1));
+    square_ = _mm512_dpwssd_epi32(square_, y, y);
+    if (++taken_ == pairs_) widen();
+  }
+  void widen() {
+    add(sums_, sum_);
+    add(squares_, square_);
+    sum_ = square_ = _mm512_setzero_si512();
+    taken_ = 0;
+  }
+
+ private:
+  void store(int64_t row, __m512i y) {
+    if (full_) {
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(y_ + row * step_), _mm512_cvtepi32_epi16(y));
+    } else {
+      _mm256_mask_storeu_epi16(y_ + row * step_, mask_, _mm512_cvtepi32_epi16(y));
+    }
+  }
+  static void add(int64_t* to, __m512i values) {
+    const __m512i low = _mm512_cvtepi32_epi64(_mm512_castsi512_si256(values));
+    const __m512i high = _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64(values, 1));
+    _mm512_store_si512(to, _mm512_add_epi64(_mm512_load_si512(to), low));
+    _mm512_store_si512(to + lanes, _mm512_add_epi64(_mm512_load_si512(to + lanes), high));
+  }
+
+  int16_t* y_;
+  int64_t step_;
+  __mmask16 mask_;
+  bool full_;
+  int64_t pairs_, taken_ = 0;
+  int64_t *sums_, *squares_;
+  __m512i sum_ = _mm512_setzero_si512(), square_ = _mm512_setzero_si512();
+};
+
+// Scratch of one thread.
+struct Scratch {
+  Buffer<uint64_t> x;
+  int64_t y_rows[most_rows];
+  Moments moments;
+
+  explicit Scratch(const Layout& l) : x(l.panel_rows() * l.taps * l.words), moments(l.blocks * outputs) {}
+};
+
+// One panel of rows and the blocks [begin, end) of outputs.
+template <typename Block>
+void product(const HwncConvArguments& a, const Layout& l, const Panel& panel, const uint64_t* weight, int64_t begin,
+             int64_t end, Scratch& scratch) {
+  const ConvShape& s = a.shape;
+  const Walk walk(s, l, panel);
+  const int64_t first_tap = panel.lines.tap_begin * s.kernel_width + panel.columns.tap_begin;
+  const int64_t x_step = panel.taps() * l.words * rows;
+  const __m512i terms = _mm512_set1_epi16(static_cast<int16_t>(panel.taps() * s.channels));
+  gather(a, l, panel, scratch.x.get(), scratch.y_rows);
+  for (int64_t block = begin; block < end; ++block) {
+    const uint64_t* w = weight + (block * l.taps + first_tap) * l.words * outputs;
+    const uint64_t* x = scratch.x.get();
+    Sink sink(a, l.taps * s.channels, block, scratch.moments);
+    for (int64_t first = 0; first < panel.count; first += rows, x += x_step) {
+      Block sums;
+      sums.add(x, w, walk);
+      const int64_t count = panel.count - first;
+      const int64_t* y_rows = scratch.y_rows + first;
+      sink.take(sums.r0, sums.r1, terms, y_rows, smaller(2, count));
+      sink.take(sums.r2, sums.r3, terms, y_rows + 2, smaller(2, count - 2));
+    }
+    sink.widen();
+  }
+}
+
+}  // namespace
+
+namespace avx512 {
+
+void hwnc_binary_conv2d(const HwncConvArguments& a, const Threads& threads) {
+  const ConvShape& s = a.shape;
+  const Layout l(s);
+  const Buffer<uint64_t> weight(l.blocks * l.taps * l.words * outputs);
+  pack_weights(a.weight, s, l, threads, weight.get());
+  clear(a.sum, s.outputs);
+  clear(a.square, s.outputs);
+  // Few panels are cut along the outputs too, so that there is work for all threads.
+  const Panels panels(s, l.panel_rows());
+  const int64_t parts = larger(1, smaller(l.blocks / 4, tasks_wanted / panels.count()));
+  const int64_t work = l.panel_rows() * l.taps * s.channels * ceil_div(s.outputs, parts);
+  parallel(threads, panels.count() * parts, ceil_div(work_per_thread, work), [&](int64_t first, int64_t last) {
+    Scratch scratch(l);
+    for (int64_t i = first; i < last; ++i) {
+      const int64_t part = i % parts, begin = part * l.blocks / parts, end = (part + 1) * l.blocks / parts;
+      const Panel panel = panels[i / parts];
+      if (l.paired) {
+        product<PairedBlock>(a, l, panel, weight.get(), begin, end, scratch);
+      } else {
+        product<PlainBlock>(a, l, panel, weight.get(), begin, end, scratch);
+      }
+    }
+    scratch.moments.merge(s.outputs, a.sum, a.square);
+  });
+}
+
+}  // namespace avx512
+}  // namespace fqt
