@@ -4,6 +4,7 @@
 // [group][channel][tap][d], d padded to whole vectors with zeros; codes are repacked as [pixel][group][d], padded alike.
 // Four input channels share each load of codes.
 #include "../kernels.h"
+#include "../taps.h"
 #include "bytes.h"
 
 namespace fqt {
@@ -121,14 +122,6 @@ struct Sample {
     }
   }
 };
-
-// The output position whose tap lands on input position `at`, or -1.
-inline int64_t source_of(int64_t at, int64_t tap, int64_t axis, const ConvShape& s, int64_t out_size) {
-  const int64_t offset = at + s.padding[axis] - tap * s.dilation[axis];
-  if (offset < 0 || offset % s.stride[axis] != 0) return -1;
-  const int64_t position = offset / s.stride[axis];
-  return position < out_size ? position : -1;
-}
 
 // Some lines of one sample's input, and for each pixel and one group of channels the taps that reach it.
 class Band {
