@@ -112,6 +112,49 @@ struct HwncWeightGradientArguments {
   float* result;
 };
 
+// x (rows, channels); the first row is the origin.
+struct EntryMomentsArguments {
+  const float* x;
+  int64_t rows, channels;
+  double* first;
+  double* second;
+};
+
+// x (samples, pixels, channels); sign, window and h (pixels, samples, …). `h` may be null.
+struct EnterArguments {
+  const float* x;
+  const float* a;
+  const float* b;
+  int64_t samples, pixels, channels;
+  uint64_t* sign;
+  uint64_t* window;
+  float* h;
+};
+
+// g (pixels, present, channels) of the samples `index`; x (samples, pixels, channels).
+struct EntryGradient {
+  const float* g;
+  const int64_t* index;
+  int64_t present;
+  const float* x;
+  int64_t samples, pixels, channels;
+};
+
+struct EntrySumsArguments {
+  EntryGradient entry;
+  const float* center;
+  double* first;
+  double* second;
+};
+
+struct LeaveArguments {
+  EntryGradient entry;
+  const float* c;
+  const float* a0;
+  const float* a1;
+  float* result;
+};
+
 struct AddRowsArguments {
   float* target;
   const float* rows;

@@ -1,6 +1,7 @@
 // Registers every kernel of the table with torch, as `fqt_native::<operation>.<isa>`.
 #include "../cpu/kernels.h"
 #include "hwnc.h"
+#include "hwnc_entry.h"
 #include "rim.h"
 
 STABLE_TORCH_LIBRARY(fqt_native, m) {
