@@ -79,17 +79,16 @@ class Panels {
 // there is no such input row.
 template <typename Use>
 inline void for_each_row(const ConvShape& s, const Panel& panel, Use use) {
-  int64_t n = panel.first % s.samples, column = panel.first / s.samples % panel.columns.count();
-  int64_t line = panel.first / s.samples / panel.columns.count();
-  for (int64_t i = 0; i < panel.count; ++line, column = 0) {
+  const int64_t samples = s.samples, count = panel.count, columns = panel.columns.count();
+  int64_t n = panel.first % samples, column = panel.first / samples % columns, line = panel.first / samples / columns;
+  for (int64_t i = 0; i < count; ++line, column = 0) {
     const int64_t oh = panel.lines.begin + line;
     const int64_t h = oh * s.stride[0] - s.padding[0] + panel.lines.tap_begin * s.dilation[0];
-    for (; i < panel.count && column < panel.columns.count(); ++column, n = 0) {
+    for (; i < count && column < columns; ++column, n = 0) {
       const int64_t ow = panel.columns.begin + column;
       const int64_t w = ow * s.stride[1] - s.padding[1] + panel.columns.tap_begin * s.dilation[1];
-      for (; i < panel.count && n < s.samples; ++n, ++i) {
-        use(i, (h * s.width + w) * s.samples + n, (oh * s.out_width + ow) * s.samples + n);
-      }
+      const int64_t x_row = (h * s.width + w) * samples, y_row = (oh * s.out_width + ow) * samples;
+      for (; i < count && n < samples; ++n, ++i) use(i, x_row + n, y_row + n);
     }
   }
 }

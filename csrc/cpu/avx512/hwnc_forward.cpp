@@ -36,45 +36,69 @@ struct Layout {
   }
 };
 
-// [block][tap][word][vector][lane]; output 2 * lane + vector. Outputs past the last are zero.
+// One word, or a pair of words, of four rows side by side.
+inline void copy_word(const uint64_t* const* in, int64_t word, uint64_t* out) {
+  for (int64_t r = 0; r < rows; ++r) out[r] = in[r][word];
+}
+inline void copy_pair(const uint64_t* const* in, int64_t word, uint64_t* out, uint64_t* out_both) {
+  const auto two_rows = [=](int64_t low, int64_t high) {
+    const __m128i* const at_low = reinterpret_cast<const __m128i*>(in[low] + word);
+    const __m128i* const at_high = reinterpret_cast<const __m128i*>(in[high] + word);
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(at_low)), _mm_loadu_si128(at_high), 1);
+  };
+  const __m256i even = two_rows(0, 2), odd = two_rows(1, 3);
+  const __m256i first = _mm256_unpacklo_epi64(even, odd), second = _mm256_unpackhi_epi64(even, odd);
+  _mm256_store_si256(reinterpret_cast<__m256i*>(out), first);
+  _mm256_store_si256(reinterpret_cast<__m256i*>(out_both), _mm256_xor_si256(first, second));
+}
+
+// All words of four rows of length `count`, `step` apart in `out`.
+inline void copy_words(const uint64_t* const* in, int64_t count, bool paired, uint64_t* out, int64_t step) {
+  if (paired) {
+    for (int64_t i = 0; i < count; i += 2) copy_pair(in, i, out + i * step, out + (i + 1) * step);
+  } else {
+    for (int64_t i = 0; i < count; ++i) copy_word(in, i, out + i * step);
+  }
+}
+
+// [block][tap][word][vector][lane]; output 2 * lane + vector. The last output stands in for those past it.
 void pack_weights(const uint64_t* weight, const ConvShape& s, const Layout& l, const Threads& threads, uint64_t* packed) {
-  const int64_t size = l.taps * l.words;
-  parallel(threads, l.blocks, larger(1, (int64_t{1} << 15) / (size * outputs)), [&](int64_t begin, int64_t end) {
-    for (int64_t d = begin * outputs; d < smaller(end * outputs, s.outputs); ++d) {
-      const uint64_t* in = weight + d * size;
-      uint64_t* out = packed + d / outputs * size * outputs + d % 2 * lanes + d % outputs / 2;
-      for (int64_t tap = 0; tap < l.taps; ++tap) {
-        for (int64_t i = 0; i < l.words; ++i, ++in, out += outputs) *out = l.paired && i % 2 != 0 ? in[0] ^ in[-1] : in[0];
+  const int64_t size = l.taps * l.words, grain = larger(1, (int64_t{1} << 15) / (size * outputs));
+  parallel(threads, l.blocks, grain, [&](int64_t begin, int64_t end) {
+    const uint64_t* in[rows];
+    for (int64_t i = begin * outputs; i < end * outputs; i += rows) {
+      const int64_t block = i / outputs, vector = i % outputs / lanes, lane = i % lanes;
+      for (int64_t r = 0; r < rows; ++r) {
+        in[r] = weight + smaller(block * outputs + 2 * (lane + r) + vector, s.outputs - 1) * size;
       }
+      copy_words(in, size, l.paired, packed + block * size * outputs + vector * lanes + lane, outputs);
     }
   });
 }
 
-// Gathers the input of a panel to [block of rows][tap inside][word][row], and notes where its rows of y are.
+// Gathers the input of a panel to [block of rows][tap inside][word][row], and notes where its rows of y are. The last row stands
+// in for those past it.
 void gather(const HwncConvArguments& a, const Layout& l, const Panel& panel, uint64_t* x, int64_t* y_rows) {
   const ConvShape& s = a.shape;
-  int64_t in[most_rows];
+  const int64_t x_step = panel.taps() * l.words * rows, padded = round_up(panel.count, rows);
+  int64_t x_rows[most_rows];
   for_each_row(s, panel, [&](int64_t i, int64_t x_row, int64_t y_row) {
-    in[i] = x_row * l.words;
+    x_rows[i] = x_row * l.words;
     y_rows[i] = y_row;
   });
-  for (int64_t first = 0; first < panel.count; first += rows) {
-    const int64_t count = smaller(rows, panel.count - first);
-    const bool adjacent = l.words == 1 && count == rows && in[first + rows - 1] - in[first] == rows - 1;
-    for (int64_t kh = 0; kh < panel.lines.taps(); ++kh) {
-      for (int64_t kw = 0; kw < panel.columns.taps(); ++kw) {
-        const uint64_t* pixel = a.x + (kh * s.dilation[0] * s.width + kw * s.dilation[1]) * s.samples * l.words;
-        if (adjacent) {
-          std::memcpy(x, pixel + in[first], rows * sizeof(uint64_t));
-          x += rows;
-          continue;
-        }
-        for (int64_t r = 0; r < count; ++r) {
-          const uint64_t* words = pixel + in[first + r];
-          for (int64_t i = 0; i < l.words; ++i) x[i * rows + r] = l.paired && i % 2 != 0 ? words[i] ^ words[i - 1] : words[i];
-        }
-        x += l.words * rows;
+  for (int64_t i = panel.count; i < padded; ++i) x_rows[i] = x_rows[i - 1];
+  for (int64_t tap = 0; tap < panel.taps(); ++tap, x += l.words * rows) {
+    const int64_t h = tap / panel.columns.taps() * s.dilation[0], w = tap % panel.columns.taps() * s.dilation[1];
+    const uint64_t* pixel = a.x + (h * s.width + w) * s.samples * l.words;
+    uint64_t* out = x;
+    for (int64_t i = 0; i < padded; i += rows, out += x_step) {
+      if (l.words == 1 && x_rows[i + rows - 1] - x_rows[i] == rows - 1) {
+        std::memcpy(out, pixel + x_rows[i], rows * sizeof(*out));
+        continue;
       }
+      const uint64_t* in[rows];
+      for (int64_t r = 0; r < rows; ++r) in[r] = pixel + x_rows[i + r];
+      copy_words(in, l.words, l.paired, out, rows);
     }
   }
 }
@@ -111,15 +135,16 @@ class PlainRow {
 struct PlainBlock {
   PlainRow r0, r1, r2, r3;  // named, so that they stay in registers
 
+  template <int64_t count>
   void add(const uint64_t* x, const uint64_t* weight, const Walk& walk) {
     for (int64_t line = 0; line < walk.lines; ++line, weight += walk.step) {
       const uint64_t* w = weight;
       for (int64_t i = 0; i < walk.words; ++i, x += rows, w += outputs) {
         const __m512i left = load(w), right = load(w + lanes);
         r0.add(x + 0, left, right);
-        r1.add(x + 1, left, right);
-        r2.add(x + 2, left, right);
-        r3.add(x + 3, left, right);
+        if (count > 1) r1.add(x + 1, left, right);
+        if (count > 2) r2.add(x + 2, left, right);
+        if (count > 3) r3.add(x + 3, left, right);
       }
     }
   }
@@ -158,6 +183,7 @@ class PairedRow {
 struct PairedBlock {
   PairedRow r0, r1, r2, r3;
 
+  template <int64_t count>
   void add(const uint64_t* x, const uint64_t* weight, const Walk& walk) {
     for (int64_t line = 0; line < walk.lines; ++line, weight += walk.step) {
       const uint64_t* w = weight;
@@ -165,9 +191,9 @@ struct PairedBlock {
         const __m512i left = load(w), right = load(w + lanes);
         const __m512i both_left = load(w + outputs), both_right = load(w + outputs + lanes);
         r0.add(x + 0, left, right, both_left, both_right);
-        r1.add(x + 1, left, right, both_left, both_right);
-        r2.add(x + 2, left, right, both_left, both_right);
-        r3.add(x + 3, left, right, both_left, both_right);
+        if (count > 1) r1.add(x + 1, left, right, both_left, both_right);
+        if (count > 2) r2.add(x + 2, left, right, both_left, both_right);
+        if (count > 3) r3.add(x + 3, left, right, both_left, both_right);
       }
     }
   }
@@ -260,9 +286,15 @@ void product(const HwncConvArguments& a, const Layout& l, const Panel& panel, co
     const uint64_t* x = scratch.x.get();
     Sink sink(a, l.taps * s.channels, block, scratch.moments);
     for (int64_t first = 0; first < panel.count; first += rows, x += x_step) {
-      Block sums;
-      sums.add(x, w, walk);
       const int64_t count = panel.count - first;
+      Block sums;
+      if (count >= rows) {
+        sums.template add<rows>(x, w, walk);
+      } else if (count >= 2) {
+        sums.template add<3>(x, w, walk);
+      } else {
+        sums.template add<1>(x, w, walk);
+      }
       const int64_t* y_rows = scratch.y_rows + first;
       sink.take(sums.r0, sums.r1, terms, y_rows, smaller(2, count));
       sink.take(sums.r2, sums.r3, terms, y_rows + 2, smaller(2, count - 2));
