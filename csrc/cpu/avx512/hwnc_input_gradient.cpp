@@ -2,8 +2,8 @@
 //
 // Rows of a block (lookup.h) are kept samples; its terms are the taps that reach the input pixel. The codes of an output pixel
 // become tables once, for all taps and channels, and are kept for as many lines as one line of input needs.
+#include "../hwnc_constants.h"
 #include "../kernels.h"
-#include "../taps.h"
 #include "lookup.h"
 
 namespace fqt {
@@ -23,7 +23,7 @@ struct Layout {
   int64_t channels() const { return blocks * block_channels; }
 };
 
-// The weights as indices, [block of channels][tap], and convT(1, Wb) for each kind of pixel, [kind][channel].
+// The weights as indices, [block of channels][tap], and convT(1, Wb) for each kind of pixel.
 struct Weights {
   Buffer<uint8_t> indices;
   Buffer<float> constants;
@@ -40,21 +40,7 @@ struct Weights {
                       ones.get() + tap * l.channels() + block * block_channels);
       }
     });
-    const Buffer<int32_t> sums(l.channels());
-    for (int64_t kind = 0; kind < lines.kinds() * columns.kinds(); ++kind) {
-      const AxisTaps::Sources vertical = lines.of(lines.example(kind / columns.kinds()));
-      const AxisTaps::Sources horizontal = columns.of(columns.example(kind % columns.kinds()));
-      const int64_t minuend = vertical.size() * horizontal.size() * s.outputs;
-      std::memset(sums.get(), 0, sizeof(int32_t) * static_cast<size_t>(sums.count()));
-      for (const AxisTaps::Source& v : vertical) {
-        for (const AxisTaps::Source& h : horizontal) {
-          const int32_t* of_tap = ones.get() + (v.tap * s.kernel_width + h.tap) * l.channels();
-          for (int64_t c = 0; c < l.channels(); ++c) sums[c] += of_tap[c];
-        }
-      }
-      float* out = constants.get() + kind * l.channels();
-      for (int64_t c = 0; c < l.channels(); ++c) out[c] = static_cast<float>(2 * sums[c] - static_cast<int32_t>(minuend));
-    }
+    input_constants(s, lines, columns, ones.get(), l.channels(), constants.get());
   }
 };
 

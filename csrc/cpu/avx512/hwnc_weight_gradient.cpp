@@ -2,6 +2,7 @@
 //
 // Rows of a block (lookup.h) are kept channels; its terms are output pixels. The input becomes indices once, for all rows and
 // taps; the codes of some output pixels become tables that serve all taps and input channels.
+#include "../hwnc_constants.h"
 #include "../kernels.h"
 #include "lookup.h"
 
@@ -47,27 +48,10 @@ struct Input {
       }
     });
     parallel(threads, l.taps, 1, [&](int64_t begin, int64_t end) {
-      const Buffer<int32_t> sums(l.channels());
-      for (int64_t tap = begin; tap < end; ++tap) add_constants(s, l, tap, ones.get(), sums.get());
-    });
-  }
-
- private:
-  void add_constants(const ConvShape& s, const Layout& l, int64_t tap, const int32_t* ones, int32_t* sums) const {
-    const int64_t dh = tap / s.kernel_width * s.dilation[0] - s.padding[0];
-    const int64_t dw = tap % s.kernel_width * s.dilation[1] - s.padding[1];
-    const Interval lines = outputs_inside(dh, s.stride[0], s.height, s.out_height);
-    const Interval columns = outputs_inside(dw, s.stride[1], s.width, s.out_width);
-    const int64_t terms = (lines.end - lines.begin) * (columns.end - columns.begin) * s.samples;
-    std::memset(sums, 0, sizeof(int32_t) * static_cast<size_t>(l.channels()));
-    for (int64_t oh = lines.begin; oh < lines.end; ++oh) {
-      for (int64_t ow = columns.begin; ow < columns.end; ++ow) {
-        const int64_t pixel = (oh * s.stride[0] + dh) * s.width + ow * s.stride[1] + dw;
-        for (int64_t c = 0; c < l.channels(); ++c) sums[c] += ones[pixel * l.channels() + c];
+      for (int64_t tap = begin; tap < end; ++tap) {
+        weight_constants(s, tap, ones.get(), l.channels(), constants.get() + tap * l.channels());
       }
-    }
-    float* out = constants.get() + tap * l.channels();
-    for (int64_t c = 0; c < l.channels(); ++c) out[c] = static_cast<float>(2 * sums[c] - static_cast<int32_t>(terms));
+    });
   }
 };
 

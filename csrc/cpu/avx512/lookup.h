@@ -129,26 +129,26 @@ struct Term {
   int64_t indices;
 };
 
+// gcc must see all accumulators as locals, whose addresses nobody takes, to keep them in registers.
+#define FQT_INLINE inline __attribute__((always_inline))
+
 // Sums of 4 rows by 16 channels on their way: bytes, then pairs of bytes as 16-bit numbers (even + 256 · odd, which may wrap)
 // and the odd bytes alone, from which the even ones follow.
 struct Lanes {
   __m512i bytes, pairs, odd;
 };
 
-// gcc must neither reorder the additions nor load all tables first: it would run out of registers.
-inline void pin(__m512i& v) { asm("" : "+v"(v)); }
+// gcc must not reorder the additions, for it would run out of registers.
+FQT_INLINE void pin(__m512i& v) { asm("" : "+v"(v)); }
 
-inline void lookup_first(Lanes& s, __m512i table, __m512i index) {
-  s.bytes = _mm512_shuffle_epi8(table, index);
+template <bool first>
+FQT_INLINE void look_up(Lanes& s, __m512i table, __m512i index) {
+  const __m512i found = _mm512_shuffle_epi8(table, index);
+  s.bytes = first ? found : _mm512_add_epi8(s.bytes, found);
   pin(s.bytes);
 }
 
-inline void lookup_next(Lanes& s, __m512i table, __m512i index) {
-  s.bytes = _mm512_add_epi8(s.bytes, _mm512_shuffle_epi8(table, index));
-  pin(s.bytes);
-}
-
-inline void widen(Lanes& s) {
+FQT_INLINE void widen(Lanes& s) {
   s.pairs = _mm512_add_epi16(s.pairs, s.bytes);
   s.odd = _mm512_add_epi16(s.odd, _mm512_srli_epi16(s.bytes, 8));
   pin(s.pairs);
@@ -156,13 +156,13 @@ inline void widen(Lanes& s) {
 }
 
 template <int plane>
-inline void add_to(int32_t* sums, __m512i v) {
+FQT_INLINE void add_to(int32_t* sums, __m512i v) {
   if (plane != 0) v = _mm512_slli_epi32(v, 4 * plane);
   _mm512_store_si512(sums, _mm512_add_epi32(_mm512_load_si512(sums), v));
 }
 
 template <int plane>
-inline void flush(Lanes& s, int32_t* sums) {
+FQT_INLINE void flush(Lanes& s, int32_t* sums) {
   const __m512i zero = _mm512_setzero_si512(), even = _mm512_sub_epi16(s.pairs, _mm512_slli_epi16(s.odd, 8));
   const __m512i front = _mm512_unpacklo_epi16(even, s.odd), back = _mm512_unpackhi_epi16(even, s.odd);
   add_to<plane>(sums, _mm512_unpacklo_epi16(front, zero));
@@ -172,24 +172,63 @@ inline void flush(Lanes& s, int32_t* sums) {
   s.pairs = s.odd = zero;
 }
 
+// Eight rows (upper and lower four) by 64 channels.
+struct Accumulators {
+  Lanes upper0, upper1, upper2, upper3, lower0, lower1, lower2, lower3;
+};
+
+template <bool first>
+FQT_INLINE void look_up_group(Accumulators& s, const uint8_t* tables, const uint8_t* indices) {
+  const auto index = [indices](int64_t c) {
+    return _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(indices + c)));
+  };
+  const __m512i upper = _mm512_load_si512(tables), lower = _mm512_load_si512(tables + 64);
+  const __m512i i0 = index(0);
+  look_up<first>(s.upper0, upper, i0);
+  look_up<first>(s.lower0, lower, i0);
+  const __m512i i1 = index(16);
+  look_up<first>(s.upper1, upper, i1);
+  look_up<first>(s.lower1, lower, i1);
+  const __m512i i2 = index(32);
+  look_up<first>(s.upper2, upper, i2);
+  look_up<first>(s.lower2, lower, i2);
+  const __m512i i3 = index(48);
+  look_up<first>(s.upper3, upper, i3);
+  look_up<first>(s.lower3, lower, i3);
+}
+
+FQT_INLINE void step(Accumulators& s, const uint8_t* tables, const uint8_t* indices) {
+  look_up_group<true>(s, tables, indices);
+  look_up_group<false>(s, tables + group_tables, indices + block_channels);
+  look_up_group<false>(s, tables + 2 * group_tables, indices + 2 * block_channels);
+  look_up_group<false>(s, tables + 3 * group_tables, indices + 3 * block_channels);
+  widen(s.upper0);
+  widen(s.upper1);
+  widen(s.upper2);
+  widen(s.upper3);
+  widen(s.lower0);
+  widen(s.lower1);
+  widen(s.lower2);
+  widen(s.lower3);
+}
+
+template <int plane>
+FQT_INLINE void flush(Accumulators& s, int32_t* sums) {
+  flush<plane>(s.upper0, sums);
+  flush<plane>(s.upper1, sums + 64);
+  flush<plane>(s.upper2, sums + 128);
+  flush<plane>(s.upper3, sums + 192);
+  flush<plane>(s.lower0, sums + 256);
+  flush<plane>(s.lower1, sums + 320);
+  flush<plane>(s.lower2, sums + 384);
+  flush<plane>(s.lower3, sums + 448);
+}
+
 // Adds to a block of sums what one plane of some terms, of `steps` steps each, contributes.
 template <int plane>
 void accumulate(const Term* terms, int64_t count, int64_t steps, const uint8_t* indices, int32_t* sums) {
   constexpr int64_t most_steps = 65535 / (step_groups * 60);  // whose sums fit 16 bits
-  const auto load_index = [](const uint8_t* p) {
-    return _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(p)));
-  };
-  Lanes a0{}, a1{}, a2{}, a3{}, b0{}, b1{}, b2{}, b3{};
-  const auto flush_all = [&] {
-    flush<plane>(a0, sums);
-    flush<plane>(a1, sums + 64);
-    flush<plane>(a2, sums + 128);
-    flush<plane>(a3, sums + 192);
-    flush<plane>(b0, sums + 256);
-    flush<plane>(b1, sums + 320);
-    flush<plane>(b2, sums + 384);
-    flush<plane>(b3, sums + 448);
-  };
+  Accumulators s{};
   int64_t room = most_steps;
   for (int64_t t = 0; t < count; ++t) {
     const uint8_t* table = terms[t].tables + plane * steps * step_tables;
@@ -197,45 +236,16 @@ void accumulate(const Term* terms, int64_t count, int64_t steps, const uint8_t* 
     for (int64_t k = 0; k < steps;) {
       const int64_t end = smaller(steps, k + room);
       room -= end - k;
-      for (; k < end; ++k, table += step_tables, index += step_indices) {
-        const auto group = [&](int64_t g, auto lookup) {
-          const __m512i upper = _mm512_load_si512(table + g * group_tables);
-          const __m512i lower = _mm512_load_si512(table + g * group_tables + 64);
-          const uint8_t* channels = index + g * block_channels;
-          const __m512i i0 = load_index(channels);
-          lookup(a0, upper, i0);
-          lookup(b0, lower, i0);
-          const __m512i i1 = load_index(channels + 16);
-          lookup(a1, upper, i1);
-          lookup(b1, lower, i1);
-          const __m512i i2 = load_index(channels + 32);
-          lookup(a2, upper, i2);
-          lookup(b2, lower, i2);
-          const __m512i i3 = load_index(channels + 48);
-          lookup(a3, upper, i3);
-          lookup(b3, lower, i3);
-        };
-        group(0, lookup_first);
-        group(1, lookup_next);
-        group(2, lookup_next);
-        group(3, lookup_next);
-        widen(a0);
-        widen(a1);
-        widen(a2);
-        widen(a3);
-        widen(b0);
-        widen(b1);
-        widen(b2);
-        widen(b3);
-      }
-      if (room == 0) {
-        flush_all();
-        room = most_steps;
-      }
+      for (; k < end; ++k, table += step_tables, index += step_indices) step(s, table, index);
+      if (room > 0) continue;
+      flush<plane>(s, sums);
+      room = most_steps;
     }
   }
-  flush_all();
+  flush<plane>(s, sums);
 }
+
+#undef FQT_INLINE
 
 // The sums of rows half * 4 .. half * 4 + 3 for channels 16 * part .. 16 * part + 15 of a block, a vector for each row.
 struct SumsOfRows {

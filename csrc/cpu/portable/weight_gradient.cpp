@@ -6,14 +6,12 @@
 //
 //     for each tap, pixel inside:   sums[d][c] += splat[d][output pixel] AND mask[input pixel][c]      4 x 32 products
 #include "../kernels.h"
-#include "bytes.h"
+#include "masked_sums.h"
 
 namespace fqt {
 namespace {
 
-constexpr int64_t rows = 4;                     // kept channels summed together
-constexpr int64_t columns = 2 * byte_lanes;     // input channels summed together
-constexpr int64_t pixels_together = 1024;       // output pixels that are worth a pass
+constexpr int64_t pixels_together = 1024;  // output pixels that are worth a pass
 
 struct Layout {
   int64_t taps, channels, padded, pixels, out_pixels;  // channels: of one group
@@ -29,9 +27,6 @@ struct Layout {
 // For each tap, the pairs (output pixel, input pixel) that it joins, as offsets into splats and masks. Small images are taken
 // several at a time, so that sums run over many pixels; pairs are ordered by image.
 struct Pairs {
-  struct Pair {
-    int64_t output, input;
-  };
   int64_t images;
   Buffer<Pair> pairs;      // [tap][up to images * out_pixels]
   Buffer<int64_t> in_one;  // [tap], pairs of one image
@@ -74,15 +69,9 @@ struct Pairs {
 
 void expand_input(const uint64_t* x, int64_t pixels, const ConvShape& s, const Layout& l, uint8_t* masks) {
   const int64_t words = ceil_div(s.channels, 64);
-  uint8_t block[64];
   for (int64_t p = 0; p < pixels; ++p) {
     for (int64_t g = 0; g < s.groups; ++g) {
-      uint8_t* out = masks + (p * s.groups + g) * l.padded;
-      for (int64_t c = 0; c < l.channels; c += 64) {
-        const int64_t bits = smaller(64, l.channels - c);
-        expand_bits(extract_bits(x + p * words, g * l.channels + c, bits), block);
-        std::memcpy(out + c, block, static_cast<size_t>(bits));
-      }
+      expand_channels(x + p * words, g * l.channels, l.channels, masks + (p * s.groups + g) * l.padded);
     }
   }
 }
@@ -91,48 +80,6 @@ void expand_input(const uint64_t* x, int64_t pixels, const ConvShape& s, const L
 struct Block {
   int64_t first, count, group;
 };
-
-inline void widen(Bytes v, uint16_t* sums) {
-  Shorts even, odd;
-  std::memcpy(&even, sums, sizeof(even));
-  std::memcpy(&odd, sums + 8, sizeof(odd));
-  even += even_bytes(v);
-  odd += odd_bytes(v);
-  std::memcpy(sums, &even, sizeof(even));
-  std::memcpy(sums + 8, &odd, sizeof(odd));
-}
-
-// sums[r][v][even or odd][8] += Σ splat AND mask over some pairs of a tap; they must fit 16 bits.
-void masked_sums(const Pairs::Pair* pairs, int64_t count, const uint8_t* splats, const uint8_t* masks, int64_t in_byte,
-                 uint16_t* sums) {
-  for (int64_t first = 0; first < count; first += in_byte) {
-    const int64_t end = smaller(count, first + in_byte);
-    Bytes a0{}, a1{}, b0{}, b1{}, c0{}, c1{}, d0{}, d1{};
-    for (int64_t i = first; i < end; ++i) {
-      const uint8_t* q = splats + pairs[i].output * rows * byte_lanes;
-      const uint8_t* m = masks + pairs[i].input;
-      const Bytes m0 = load_bytes(m), m1 = load_bytes(m + byte_lanes);
-      const Bytes qa = load_bytes(q), qb = load_bytes(q + byte_lanes);
-      a0 += qa & m0;
-      a1 += qa & m1;
-      b0 += qb & m0;
-      b1 += qb & m1;
-      const Bytes qc = load_bytes(q + 2 * byte_lanes), qd = load_bytes(q + 3 * byte_lanes);
-      c0 += qc & m0;
-      c1 += qc & m1;
-      d0 += qd & m0;
-      d1 += qd & m1;
-    }
-    widen(a0, sums);
-    widen(a1, sums + 16);
-    widen(b0, sums + 32);
-    widen(b1, sums + 48);
-    widen(c0, sums + 64);
-    widen(c1, sums + 80);
-    widen(d0, sums + 96);
-    widen(d1, sums + 112);
-  }
-}
 
 class Worker {
  public:
@@ -154,11 +101,13 @@ class Worker {
 
   // Adds the share of the images in hand to the sums of a block, [tap][row][padded channel].
   void add(const Block& b, int32_t* sums) {
-    spread_codes(b);
+    spread_block(b);
     for (int64_t tap = 0; tap < l_.taps; ++tap) {
       for (int64_t c = 0; c < l_.channels; c += columns) {
         for (int64_t plane = 0; plane < planes_.count; ++plane) {
-          add_columns(b, tap, c, plane, sums + tap * rows * l_.padded + c);
+          add_masked_sums(pairs_.of(tap), pairs_.in_one[tap] * images_, plane_splats(plane),
+                          masks_.get() + b.group * l_.padded + c, planes_, plane, b.count, l_.padded,
+                          sums + tap * rows * l_.padded + c);
         }
       }
     }
@@ -170,13 +119,11 @@ class Worker {
   }
 
   // Codes of a block, spread over vectors: [plane][pixel][row][16].
-  void spread_codes(const Block& b) {
+  void spread_block(const Block& b) {
     const int64_t pixels = images_ * l_.out_pixels;
     for (int64_t r = 0; r < b.count; ++r) {
-      const uint8_t* q = codes(b, r);
       for (int64_t plane = 0; plane < planes_.count; ++plane) {
-        uint8_t* out = plane_splats(plane) + r * byte_lanes;
-        for (int64_t p = 0; p < pixels; ++p) std::memset(out + p * rows * byte_lanes, planes_.part(q[p], plane), byte_lanes);
+        spread_codes(codes(b, r), pixels, planes_, plane, plane_splats(plane) + r * byte_lanes);
       }
     }
   }
@@ -184,23 +131,6 @@ class Worker {
   uint8_t* plane_splats(int64_t plane) const {
     return splats_.get() + plane * pairs_.images * l_.out_pixels * rows * byte_lanes;
   }
-
-  void add_columns(const Block& b, int64_t tap, int64_t c, int64_t plane, int32_t* out) {
-    const uint8_t* masks = masks_.get() + b.group * l_.padded + c;
-    const int32_t weight = 1 << (4 * plane);
-    const int64_t count = pairs_.in_one[tap] * images_;
-    for (int64_t first = 0; first < count; first += planes_.in_short) {
-      uint16_t sums[rows * columns] = {};
-      const int64_t some = smaller(planes_.in_short, count - first);
-      masked_sums(pairs_.of(tap) + first, some, plane_splats(plane), masks, planes_.in_byte, sums);
-      for (int64_t r = 0; r < b.count; ++r) {
-        for (int64_t i = 0; i < columns; ++i) out[r * l_.padded + i] += weight * sums[r * columns + place(i)];
-      }
-    }
-  }
-
-  // Where masked_sums leaves byte i of its columns: the even bytes of a vector stand before the odd ones.
-  static int64_t place(int64_t i) { return i / byte_lanes * byte_lanes + i % 2 * 8 + i % byte_lanes / 2; }
 
   const WeightGradientArguments& a_;
   const Layout& l_;
@@ -219,7 +149,7 @@ void finish(const WeightGradientArguments& a, const Layout& l, const Pairs& pair
       int32_t total = 0;
       for (int64_t n = 0; n < a.shape.samples; ++n) {
         const uint8_t* image = codes + n * l.out_pixels;
-        for (int64_t i = 0; i < pairs.in_one[tap]; ++i) total += image[pairs.of(tap)[i].output];
+        for (int64_t i = 0; i < pairs.in_one[tap]; ++i) total += image[pairs.of(tap)[i].splat];
       }
       int32_t* out = a.result + (b.first + r) * l.channels * l.taps + tap;
       const int32_t* in = sums + (tap * rows + r) * l.padded;
