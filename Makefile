@@ -12,7 +12,7 @@ PYTEST_ARGS ?=
 bin := $(VENV)/bin
 stamps := $(VENV)/stamps
 pip := $(bin)/python -m pip --disable-pip-version-check
-packages := api worker jobs fqt_core service migrations client/fqt_client
+packages := api worker jobs fqt_core service migrations client/fqt_client benchmarks
 
 .PHONY: help
 help: ## List the targets
@@ -33,10 +33,14 @@ up: $(stamps)/project ## Start the service on this machine (SQLite, embedded bro
 setup: $(stamps)/project ## Set up the virtual environment, with the native extension, and nothing else
 	@echo "Ready. Try: $(bin)/fqt --help"
 
+.PHONY: bench
+bench: $(stamps)/bench ## Measure training steps against PyTorch, and the kernels (about five minutes); write tables and chart
+	@$(bin)/python -m benchmarks
+
 # --- what developers run ---------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: $(stamps)/dev $(stamps)/system ## Run all tests (real PostgreSQL, Valkey, browser and processes; no skips)
+test: $(stamps)/dev $(stamps)/bench $(stamps)/system ## Run all tests (real PostgreSQL, Valkey, browser and processes; no skips)
 	@$(bin)/python -m pytest $(PYTEST_ARGS)
 
 .PHONY: check
@@ -91,6 +95,11 @@ $(stamps)/project: pyproject.toml client/pyproject.toml CMakeLists.txt $(shell f
 $(stamps)/dev: requirements/dev.txt $(stamps)/project
 	@echo "Installing what tests and checks use"
 	@$(pip) install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(stamps)/bench: requirements/bench.txt $(stamps)/project
+	@echo "Installing what the benchmarks draw with"
+	@$(pip) install --quiet --require-hashes -r requirements/bench.txt
 	@touch $@
 
 $(stamps)/system: tests/install_system.sh $(stamps)/venv

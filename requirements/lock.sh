@@ -1,5 +1,5 @@
 #!/bin/sh
-# Writes requirements/dev.txt and requirements/service.txt from the dependency ranges of both distributions.
+# Writes requirements/dev.txt, service.txt and bench.txt from the dependency ranges of both distributions.
 set -eu
 cd "$(dirname "$0")/.."
 uv=${UV:-.venv/bin/uv}
@@ -13,9 +13,11 @@ compile() {
     output=$1
     shift
     "$uv" pip compile --quiet --generate-hashes --no-annotate --no-header --no-emit-index-url --python-version 3.11 \
-        --universal --no-build --overrides "$work/overrides.txt" "$@" pyproject.toml client/pyproject.toml --output-file "$work/out.txt"
+        --universal --no-build --overrides "$work/overrides.txt" "$@" --output-file "$work/out.txt"
     { printf '# Written by requirements/lock.sh (make lock).\n'; cat "$work/out.txt"; } > "$output"
 }
 
-compile requirements/dev.txt --group build --group torch --group test --group check
-compile requirements/service.txt --group build --group torch --constraint requirements/dev.txt
+projects="pyproject.toml client/pyproject.toml"
+compile requirements/dev.txt --group build --group torch --group test --group check $projects
+compile requirements/service.txt --group build --group torch --constraint requirements/dev.txt $projects
+compile requirements/bench.txt --group bench --constraint requirements/dev.txt

@@ -1,0 +1,126 @@
+"""A process that holds one side of a comparison and does what it is told: a JSON object a line, in and out.
+
+It is of its own so that each side has its environment (``FQT_ISA``, PyTorch's instruction sets), its malloc and its
+peak of memory. Its first argument is a JSON object: ``side`` (``ours`` or a baseline), ``setting``, ``method`` (of
+ours) and ``keep_pages``. Commands are the methods of :class:`Child`; an answer holds ``error`` if it failed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from benchmarks import phases
+from benchmarks.machine import forget_peak, keep_pages, peak_bytes, resident_bytes
+from benchmarks.networks import FORMATS, Baseline, Ours, Side, fast_bfloat16
+from benchmarks.setting import Setting, parse_method
+from fqt_core import ops
+
+_TRIAL_STEPS = 2
+_MEMORY_STEPS = 3
+_PROFILED_STEPS = 3
+_SMALL_IMAGE, _SMALL_BATCH = 16, 2
+
+
+class Child:
+    """The process's state: how to build its side, and the side once it is built."""
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        self.name: str = spec["side"]
+        self.setting = Setting(**spec["setting"])
+        self.method: str = spec["method"]
+        self.side: Side | None = None
+
+    def build(self, memory_format: str, setting: Setting) -> Side:
+        """The side, for the images of ``setting``. Ours keeps torch's own format."""
+        if self.name == "ours":
+            return Ours(setting, parse_method(self.method))
+        return Baseline(setting, bfloat16=self.name == "torch-bf16", memory_format=memory_format)
+
+    @property
+    def ready(self) -> Side:
+        """The side that was prepared."""
+        if self.side is None:
+            raise RuntimeError("prepare comes first")
+        return self.side
+
+    def load(self) -> dict[str, Any]:
+        """Bring in the libraries' code by a step of a few small images; all processes may do this at once."""
+        facts = {
+            "torch": torch.__version__,
+            "capability": torch.backends.cpu.get_cpu_capability(),
+            "isa": ops.isa(),
+        }
+        if self.name == "torch-bf16" and not fast_bfloat16():
+            return {**facts, "skipped": "oneDNN has no bf16 products for these instruction sets"}
+        small = min(self.setting.image_size, _SMALL_IMAGE)
+        self.build("contiguous", Setting(self.setting.model, small, _SMALL_BATCH, self.setting.threads)).step()
+        return facts
+
+    def prepare(self) -> dict[str, Any]:
+        """Build and warm up; a baseline tries each memory format, and the fastest stays."""
+        best, chosen = float("inf"), ""
+        for name in FORMATS if self.name != "ours" else ("contiguous",):
+            side = self.build(name, self.setting)
+            side.step()
+            taken = min(_timed(side) for _ in range(_TRIAL_STEPS))
+            if taken < best:
+                best, self.side, chosen = taken, side, name
+        return {"format": chosen}
+
+    def step(self) -> dict[str, Any]:
+        """Take one step and tell its milliseconds."""
+        return {"ms": _timed(self.ready)}
+
+    def profile(self) -> dict[str, Any]:
+        """Take some steps under the profiler."""
+        return {"phases": phases.measure(self.ready.step, _PROFILED_STEPS)}
+
+    def memory(self, memory_format: str) -> dict[str, Any]:
+        """Train for some steps from scratch, and tell how far memory rose."""
+        side = self.build(memory_format, self.setting)
+        before = resident_bytes()
+        forget_peak()
+        for _ in range(_MEMORY_STEPS):
+            side.step()
+        return {"before": before, "peak": peak_bytes(), "optimizer": side.optimizer_bytes()}
+
+
+def _timed(side: Side) -> float:
+    begin = time.perf_counter()
+    side.step()
+    return (time.perf_counter() - begin) * 1000
+
+
+def main() -> None:
+    """Serve until standard input ends. What others print goes to standard error."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    spec = json.loads(sys.argv[1])
+    kept = keep_pages() if spec["keep_pages"] else False
+    torch.set_num_threads(spec["setting"]["threads"])
+    child = Child(spec)
+    commands: dict[str, Callable[..., dict[str, Any]]] = {
+        "load": lambda: {**child.load(), "keeps_pages": kept},
+        "prepare": child.prepare,
+        "step": child.step,
+        "profile": child.profile,
+        "memory": child.memory,
+    }
+    for line in sys.stdin:
+        command = json.loads(line)
+        try:
+            answer = commands[command.pop("do")](**command)
+        except Exception as error:  # noqa: BLE001 - the other process tells it
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        answers.write(json.dumps(answer) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,7 @@
+"""What goes wrong here."""
+
+from __future__ import annotations
+
+
+class BenchmarkError(Exception):
+    """A measurement cannot be made; the message is one line."""

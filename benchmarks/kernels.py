@@ -1,0 +1,144 @@
+"""The native kernels by themselves, each row of the kernel table: ``python -m benchmarks.kernels --help``.
+
+A kernel runs on each case of its operation (:mod:`benchmarks.cases`), and its fastest call counts: GMAC/s for products,
+GB/s for all others. ``share_of_best`` is that figure divided by the best one of the same kernel over all cases, among
+them one that the second-level cache holds: what is lost to the shape and to memory, not to the kernel's own design.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import results
+from benchmarks.cases import CASES, LAYERS, Case, Layer
+from benchmarks.cli import Parser, number, run, say
+from benchmarks.errors import BenchmarkError
+from benchmarks.machine import cpu_name, keep_pages
+from fqt_core import ops
+from fqt_core.ops import native
+
+_BUDGET_SECONDS = 0.25
+"""After this long a case that has run twice is not repeated any more."""
+
+_SEED = 0
+
+
+def rows_of(isa: str | None) -> list[tuple[str, str]]:
+    """Rows of the kernel table, in its operations' order: of one instruction set, of those chosen by ``auto``, or all.
+
+    Raises:
+        BenchmarkError: there are none, or one has no case.
+    """
+    chosen = {operation.name: operation.isa for operation in ops.OPERATIONS.values()}
+    table = [
+        (name, row) for name, row in native.KERNELS if isa in {None, row} or (isa == "auto" and chosen[name] == row)
+    ]
+    if not table:
+        known = ", ".join(sorted({row for _, row in native.KERNELS}))
+        raise BenchmarkError(
+            f"there are no native kernels for {isa or 'any instruction set'}; available: {known or 'none'}"
+        )
+    missing = sorted({name for name, _ in table} - set(CASES))
+    if missing:
+        raise BenchmarkError(f"no benchmark case for {', '.join(missing)}; add it to benchmarks/cases.py")
+    order = list(CASES)
+    return sorted(table, key=lambda row: (order.index(row[0]), native.INSTRUCTION_SETS.index(row[1])))
+
+
+def measure(
+    table: Iterable[tuple[str, str]],
+    repeats: int,
+    layers: Sequence[Layer] = LAYERS,
+    progress: Callable[[str], None] = say,
+) -> list[results.Row]:
+    """Measure rows of the kernel table, ordered by operation."""
+    common = {"threads": torch.get_num_threads(), "cpu": cpu_name(), "torch": torch.__version__, "repeats": repeats}
+    rows: list[results.Row] = []
+    for operation, group in groupby(table, key=lambda row: row[0]):
+        sets = [isa for _, isa in group]
+        progress(f"  {operation}: {', '.join(sets)}")
+        for layer in layers:
+            torch.manual_seed(_SEED)
+            for case in CASES[operation](layer):
+                for isa in sets:
+                    ms = _fastest(native.kernel(operation, isa), case, repeats)
+                    rows.append({**_row(operation, isa, layer, case, ms), **common})
+    return _with_shares(rows)
+
+
+def _fastest(kernel: Callable[..., Any], case: Case, repeats: int) -> float:
+    """Milliseconds of the fastest of up to ``repeats`` calls, after one to warm up."""
+    kernel(*case.arguments)
+    best, begin = float("inf"), time.perf_counter()
+    for _ in range(repeats):
+        start = time.perf_counter()
+        kernel(*case.arguments)
+        end = time.perf_counter()
+        best = min(best, end - start)
+        if end - begin > _BUDGET_SECONDS:
+            break
+    return best * 1000
+
+
+def _row(operation: str, isa: str, layer: Layer, case: Case, ms: float) -> results.Row:
+    product = case.macs > 0
+    return {
+        "operation": operation,
+        "isa": isa,
+        "layer": layer.name,
+        "variant": case.variant,
+        "unit": "GMAC/s" if product else "GB/s",
+        "work": case.macs if product else case.bytes,
+        "ms": round(ms, 5),
+        "figure": round((case.macs or case.bytes) / ms / 1e6, 3),
+    }
+
+
+def _with_shares(rows: Sequence[results.Row]) -> list[results.Row]:
+    best: dict[tuple[str, str], float] = {}
+    for row in rows:
+        key = row["operation"], row["isa"]
+        best[key] = max(best.get(key, 0.0), row["figure"])
+    return [{**row, "share_of_best": round(row["figure"] / best[row["operation"], row["isa"]], 3)} for row in rows]
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser(prog="benchmarks.kernels", description="Measure the native kernels by themselves.")
+    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    parser.add_argument("--isa", help="one instruction set, or auto: those that serve here (default: all)")
+    parser.add_argument("--operation", action="append", help="only this one; may be given several times")
+    parser.add_argument("--repeats", type=number, default=10, help="calls of each case, at most")
+    parser.add_argument("--threads", type=number, default=1)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command."""
+    given = _arguments(arguments)
+    wanted = set(given.operation or CASES)
+    if wanted - set(CASES):
+        raise BenchmarkError(f"operation {min(wanted - set(CASES))!r} is unknown; use one of {', '.join(CASES)}")
+    table = [row for row in rows_of(given.isa) if row[0] in wanted]
+    keep_pages()
+    torch.set_num_threads(given.threads)
+    rows = measure(table, given.repeats)
+    for row in rows:
+        variant = f" ({row['variant']})" if row["variant"] else ""
+        sys.stdout.write(
+            f"{row['operation']:24} {row['isa']:9} {row['ms']:9.3f} ms {row['figure']:9.2f} {row['unit']:6} "
+            f"{row['share_of_best']:4.0%}  {row['layer']}{variant}\n"
+        )
+    if given.json is not None:
+        results.write(given.json, rows)
+
+
+if __name__ == "__main__":
+    run("benchmarks.kernels", main)

@@ -1,0 +1,60 @@
+"""The machine, and this process's memory."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import platform
+import re
+from pathlib import Path
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES = 1 << 30
+
+
+def cpu_name() -> str:
+    """The processor's name, as the operating system tells it."""
+    path = Path("/proc/cpuinfo")
+    found = re.search(r"^model name\s*: (.+)$", path.read_text(), re.MULTILINE) if path.exists() else None
+    return found[1].strip() if found else platform.processor() or platform.machine()
+
+
+def keep_pages() -> bool:
+    """Have glibc's malloc keep what is freed, up to 1 GiB, so that no step pays for fresh pages.
+
+    Returns:
+        Whether it could be done; other C libraries have no such switch.
+    """
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "mallopt"):
+        return False
+    return all(bool(libc.mallopt(option, _KEPT_BYTES)) for option in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD))
+
+
+def resident_bytes() -> int:
+    """Memory of this process that is resident, after what is free has gone back to the system."""
+    gc.collect()
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)
+    return _status("VmRSS")
+
+
+def forget_peak() -> None:
+    """Let :func:`peak_bytes` count from here. Where the system forbids it, it counts from the process's start."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def peak_bytes() -> int:
+    """The most memory that was resident at once."""
+    return _status("VmHWM")
+
+
+def _status(field: str) -> int:
+    found = re.search(rf"^{field}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    if found is None:
+        raise OSError(f"/proc/self/status has no {field}")
+    return int(found[1]) * 1024

@@ -1,0 +1,69 @@
+"""Files of results: JSON lists of objects, one object per figure that a reader may look for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.errors import BenchmarkError
+
+FOLDER = Path(__file__).resolve().parent / "results"
+
+Row = dict[str, Any]
+"""A row of :mod:`benchmarks.step` has ``model``, one of :mod:`benchmarks.kernels` has ``operation``."""
+
+
+def write(path: Path, rows: Sequence[Row]) -> None:
+    """Write rows to a file, its folder included."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+def read(paths: Iterable[Path]) -> list[Row]:
+    """The rows of all files, in their order.
+
+    Raises:
+        BenchmarkError: a file holds something else.
+    """
+    rows: list[Row] = []
+    for path in paths:
+        try:
+            found = json.loads(path.read_text())
+        except ValueError as error:
+            raise BenchmarkError(f"{path} is not JSON: {error}") from error
+        if not isinstance(found, list) or not all(isinstance(row, dict) and _kind(row) for row in found):
+            raise BenchmarkError(f"{path} holds no results")
+        rows += found
+    return rows
+
+
+def _kind(row: Row) -> str | None:
+    return next((kind for kind in ("model", "operation") if kind in row), None)
+
+
+def of_steps(rows: Iterable[Row]) -> list[Row]:
+    """The rows of :mod:`benchmarks.step`."""
+    return [row for row in rows if _kind(row) == "model"]
+
+
+def of_kernels(rows: Iterable[Row]) -> list[Row]:
+    """The rows of :mod:`benchmarks.kernels`."""
+    return [row for row in rows if _kind(row) == "operation"]
+
+
+def title(row: Row) -> str:
+    """What a row of :mod:`benchmarks.step` measured, for people."""
+    threads = f", {row['threads']} threads" if row["threads"] > 1 else ""
+    return f"{row['model']} {row['image_size']}x{row['image_size']}, batch {row['batch']}{threads}, {row['method']}"
+
+
+def machine(rows: Iterable[Row]) -> str:
+    """Where rows were measured, for people."""
+    return "; ".join(sorted({f"{row['cpu']}, PyTorch {row['torch']}" for row in rows}))
+
+
+def stored() -> list[Path]:
+    """The files of the last ``make bench``, by name."""
+    return sorted(FOLDER.glob("*.json"))
