@@ -1,5 +1,5 @@
-// Stochastic rounding of a run of elements. Every float32 operation is one of the reference's (fqt_core/ops/rounding.py), in the
-// same order.
+// Stochastic rounding of a run of elements. Every float32 operation is one of the reference's (fqt_core/ops/rounding.py), in
+// the same order.
 #pragma once
 
 #include "gradient.h"

@@ -1,6 +1,6 @@
-// Codes of some channels' gradients, for dL/dW. A channel's elements are counted by pixel of the product, then sample, so rows of
-// samples are transposed on their way: a tile is some windows side by side (pixels without pooling, 2x2 pixels of the product
-// with it) and some samples.
+// Codes of some channels' gradients, for dL/dW. A channel's elements are counted by pixel of the product, then sample, so rows
+// of samples are transposed on their way: a tile is some windows side by side (pixels without pooling, 2x2 pixels of the
+// product with it) and some samples.
 #include "../hwnc_gradient.h"
 #include "../kernels.h"
 #include "../rounding.h"
@@ -12,8 +12,8 @@ constexpr int64_t tile_rows = 64;       // (window, sample) of a tile
 constexpr int64_t tile_channels = 128;  // channels, kept or not, that are computed at once
 
 struct Geometry {
-  int64_t factor;         // pixels of the product along each side of a window
-  int64_t lines, columns; // windows that cover the product; those past y's pixels were left out by pooling
+  int64_t factor;            // pixels of the product along each side of a window
+  int64_t lines, columns;    // windows that cover the product; those past y's pixels were left out by pooling
   int64_t windows, samples;  // in a tile: several windows only with all samples
   int64_t window_tiles, sample_tiles;
 
@@ -56,8 +56,8 @@ void transpose(const HwncQuantizeArguments& a, const GradientRows& rows, const T
   const HwncGradient& of = a.gradient.of;
   const int64_t span = smaller(tile_channels, of.channels - first), kept = end - begin;
   float v[tile_channels];
-  uint8_t offset[tile_channels];
-  for (int64_t i = 0; i < kept; ++i) offset[i] = static_cast<uint8_t>(a.kept[begin + i] - first);
+  int64_t offset[tile_channels];
+  for (int64_t i = 0; i < kept; ++i) offset[i] = a.kept[begin + i] - first;
   for (int64_t row = 0; row < tile.windows * tile.samples; ++row) {
     const int64_t column = tile.column + row / tile.samples, sample = tile.sample + row % tile.samples;
     if (tile.line >= of.height || column >= of.width) {
@@ -82,34 +82,43 @@ inline void select(const float* __restrict v, const uint8_t* __restrict choice, 
   for (int64_t i = 0; i < count; ++i) result[i] = choice[i] == place ? v[i] : 0.0F;
 }
 
-// The codes of one kept channel in a tile.
+// The codes of one kept channel in a tile. Pixels side by side have their numbers side by side if the tile has all samples, so
+// they are rounded in one run, which matters for small batches.
 void quantize(const HwncQuantizeArguments& a, const Geometry& geometry, const PhiloxKey& key, const Tile& tile, int64_t row,
               const float* v, const uint8_t* choice) {
   const int64_t factor = geometry.factor, samples = a.gradient.of.samples, padded = round_up(samples, 4);
   const int64_t start = a.kept[row] * ceil_div(a.out_height * a.out_width * samples, 4);
-  const float levels = static_cast<float>(a.levels);
-  const Mapping map(a.lo[row], a.hi[row], levels);
-  const bool whole = tile.samples == samples;  // pixels side by side have their numbers side by side
   const int64_t first_column = tile.column * factor;
   const int64_t columns = smaller(tile.windows * factor, a.out_width - first_column);
-  float buffer[uniform_room(2 * tile_rows)], selected[tile_rows];
+  const int64_t together = tile.samples == samples ? columns : 1;  // columns in a run
+  const float levels = static_cast<float>(a.levels);
+  const Mapping map(a.lo[row], a.hi[row], levels);
+  float buffer[uniform_room(2 * tile_rows)], selected[2 * tile_rows];
+  uint8_t codes[2 * tile_rows];
   for (int64_t i = 0; i < smaller(factor, a.out_height - tile.line * factor); ++i) {
     const int64_t first_pixel = (tile.line * factor + i) * a.out_width + first_column;
-    const float* u = nullptr;
-    for (int64_t j = 0; j < columns; ++j) {
-      const int64_t pixel = first_pixel + j, window = j / factor * tile.samples;
-      if (j == 0 || !whole) {
-        u = draw_uniform(key, start, pixel * samples + tile.sample, (whole ? columns : 1) * tile.samples, buffer);
-      }
-      const float* values = v + window;
+    for (int64_t j = 0; j < columns; j += together) {
+      const float* values = v + j * tile.samples;
       if (choice != nullptr) {
-        select(values, choice + window, static_cast<uint8_t>(i * 2 + j % 2), tile.samples, selected);
+        for (int64_t k = 0; k < together; ++k) {
+          const int64_t window = (j + k) / 2 * tile.samples, place = i * 2 + (j + k) % 2;
+          select(v + window, choice + window, static_cast<uint8_t>(place), tile.samples, selected + k * tile.samples);
+        }
         values = selected;
       }
-      uint8_t* codes = a.codes + (pixel * a.kept_count + row) * padded;
-      quantize_run(values, u + (whole ? j * samples : 0), tile.samples, map, levels, codes + tile.sample);
-      if (tile.sample + tile.samples == samples) {
-        for (int64_t n = samples; n < padded; ++n) codes[n] = 0;
+      const int64_t count = together * tile.samples, first = (first_pixel + j) * samples + tile.sample;
+      const float* u = draw_uniform(key, start, first, count, buffer);
+      const auto row_of_codes = [&](int64_t k) { return a.codes + ((first_pixel + j + k) * a.kept_count + row) * padded; };
+      if (together == 1) {
+        quantize_run(values, u, count, map, levels, row_of_codes(0) + tile.sample);
+      } else {
+        quantize_run(values, u, count, map, levels, codes);
+        for (int64_t k = 0; k < together; ++k) {
+          std::memcpy(row_of_codes(k), codes + k * samples, static_cast<size_t>(samples));
+        }
+      }
+      for (int64_t k = 0; k < together; ++k) {
+        for (int64_t n = samples; n < padded; ++n) row_of_codes(k)[n] = 0;
       }
     }
   }
