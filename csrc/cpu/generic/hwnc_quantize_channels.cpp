@@ -8,7 +8,7 @@
 namespace fqt {
 namespace {
 
-constexpr int64_t tile_rows = 64;       // (window, sample) of a tile
+constexpr int64_t tile_rows = 128;      // (window, sample) of a tile
 constexpr int64_t tile_channels = 128;  // channels, kept or not, that are computed at once
 
 struct Geometry {
