@@ -44,10 +44,10 @@ def draw(rows: Sequence[results.Row], path: Path) -> None:
     axes.set_yticks(range(len(ratios)), list(ratios))
     axes.invert_yaxis()
     axes.margins(x=0.1)
-    axes.set_xlabel("times as fast as PyTorch, whole training step (forward, backward, optimiser)")
+    axes.set_xlabel("whole training steps, times as fast as PyTorch")
     axes.set_title(results.machine(rows), fontsize=9, color="#555555")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=len(_COLOURS))
+    figure.legend(frameon=False, loc="outside lower center", ncols=len(_COLOURS))
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         figure.savefig(path, dpi=_DPI)
