@@ -375,6 +375,43 @@ def _hwnc_add_rows(layer: Layer) -> Iterator[Case]:
     yield Case("", (target, rows, _some(layer.samples, layer.few_samples)), bytes=3 * _bytes(rows))
 
 
+def _pixels(layer: Layer) -> Tensor:
+    """Floats where a chain begins, (N, H, W, C)."""
+    return _images(layer).permute(0, 2, 3, 1).contiguous()
+
+
+def _input_channel(layer: Layer) -> Tensor:
+    return torch.rand(layer.channels) * 0.02 + 0.01
+
+
+def _hwnc_entry_moments(layer: Layer) -> Iterator[Case]:
+    x = _pixels(layer)
+    yield Case("", (x,), bytes=_bytes(x))
+
+
+def _hwnc_enter(layer: Layer) -> Iterator[Case]:
+    x, words = _pixels(layer), 2 * layer.samples * layer.height * layer.width * -(-layer.channels // 64) * 8
+    for variant, keep in (("", False), ("floats kept", True)):
+        arguments = (x, _input_channel(layer), _input_channel(layer), keep)
+        yield Case(variant, arguments, bytes=_bytes(x) * (1 + keep) + words)
+
+
+def _entry_gradient(layer: Layer) -> tuple[Tensor, Tensor, Tensor]:
+    g = torch.randn(layer.height, layer.width, layer.few_samples, layer.channels)
+    return g, _some(layer.samples, layer.few_samples), _pixels(layer)
+
+
+def _hwnc_entry_sums(layer: Layer) -> Iterator[Case]:
+    g, index, x = _entry_gradient(layer)
+    yield Case("", (g, index, x, _input_channel(layer)), bytes=2 * _bytes(g))
+
+
+def _hwnc_leave(layer: Layer) -> Iterator[Case]:
+    g, index, x = _entry_gradient(layer)
+    vectors = tuple(_input_channel(layer) for _ in range(3))
+    yield Case("", (g, index, x, *vectors), bytes=_bytes(g) + 2 * _bytes(x))
+
+
 CASES: dict[str, Callable[[Layer], Iterator[Case]]] = {
     "pack_sign": _pack_sign,
     "pack_sign_window": _pack_sign_window,
@@ -398,5 +435,9 @@ CASES: dict[str, Callable[[Layer], Iterator[Case]]] = {
     "hwnc_input_gradient": _hwnc_input_gradient,
     "hwnc_weight_gradient": _hwnc_weight_gradient,
     "hwnc_add_rows": _hwnc_add_rows,
+    "hwnc_entry_moments": _hwnc_entry_moments,
+    "hwnc_enter": _hwnc_enter,
+    "hwnc_entry_sums": _hwnc_entry_sums,
+    "hwnc_leave": _hwnc_leave,
 }
 """By operation: its cases for a layer."""
