@@ -99,7 +99,7 @@ class Moments {
   explicit Moments(int64_t room) : room_(room), data_(2 * room) {}
   int64_t* sum() const { return data_.get(); }
   int64_t* square() const { return data_.get() + room_; }
-  // Adds those of `count` outputs to the results that all threads share. They are integers, so the threads' order does not show.
+  // Adds those of `count` outputs to the results that all threads share. They are integers: the threads' order does not show.
   void merge(int64_t count, int64_t* sums, int64_t* squares) const {
     for (int64_t d = 0; d < count; ++d) {
       __atomic_fetch_add(sums + d, sum()[d], __ATOMIC_RELAXED);

@@ -1,107 +1,19 @@
 // One bit times one bit: K - 2 * popcount(x XOR w), over the taps that lie inside the input.
 //
-// A block is 4 rows by 16 outputs (2 vectors of 8 words); its input is gathered to [tap][word][row], so that the innermost loop
-// reads both operands in order, whichever rows they are. An even number of words per tap is taken in pairs (a, b): a full adder
-// of bits keeps the sum in a register, and only its carries are counted, one popcount for two words.
+// The innermost loop takes a block of 4 rows by 16 outputs (2 vectors of 8 words). An even number of words per tap is taken in
+// pairs (a, b): a full adder of bits keeps the sum in a register, and only its carries are counted, one popcount for two words.
 //
 //     ones' = ones ^ a ^ b,   carry = a == ones ? a : ~ones'            with a = x0 ^ w0, a ^ b = (x0 ^ x1) ^ (w0 ^ w1)
 //
-// Since the second word of each pair is stored as the XOR of both, ones' is one instruction and the carry two: a pair costs five
-// with popcount and addition, where counting each word costs six. (An adder for an odd word would use up the gain.)
-#include "../hwnc_product.h"
-#include "../intrinsics.h"
-#include "../kernels.h"
+// Since the second word of each pair is stored as the XOR of both, ones' is one instruction and the carry two: a pair costs
+// five with popcount and addition, where counting each word costs six. (An adder for an odd word would use up the gain.)
+#include "hwnc_forward_panels.h"
 
 namespace fqt {
 namespace {
 
-constexpr int64_t rows = 4, lanes = 8, outputs = 2 * lanes;  // of a block
-constexpr int64_t panel_bytes = 20 << 10;                    // of gathered input: it stays in the first cache
-constexpr int64_t most_rows = 24 * rows;
 constexpr int64_t tasks_wanted = 64;
 constexpr int64_t work_per_thread = int64_t{1} << 22;  // products of bits that are worth a thread
-
-struct Layout {
-  int64_t words, taps, blocks;  // words of a tap; blocks of outputs
-  bool paired;
-
-  explicit Layout(const ConvShape& s)
-      : words(ceil_div(s.channels, 64)),
-        taps(s.kernel_height * s.kernel_width),
-        blocks(ceil_div(s.outputs, outputs)),
-        paired(words % 2 == 0) {}
-
-  int64_t panel_rows() const {
-    return larger(rows, smaller(most_rows, panel_bytes / (8 * taps * words) / rows * rows));
-  }
-};
-
-// One word, or a pair of words, of four rows side by side.
-inline void copy_word(const uint64_t* const* in, int64_t word, uint64_t* out) {
-  for (int64_t r = 0; r < rows; ++r) out[r] = in[r][word];
-}
-inline void copy_pair(const uint64_t* const* in, int64_t word, uint64_t* out, uint64_t* out_both) {
-  const auto two_rows = [=](int64_t low, int64_t high) {
-    const __m128i* const at_low = reinterpret_cast<const __m128i*>(in[low] + word);
-    const __m128i* const at_high = reinterpret_cast<const __m128i*>(in[high] + word);
-    return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(at_low)), _mm_loadu_si128(at_high), 1);
-  };
-  const __m256i even = two_rows(0, 2), odd = two_rows(1, 3);
-  const __m256i first = _mm256_unpacklo_epi64(even, odd), second = _mm256_unpackhi_epi64(even, odd);
-  _mm256_store_si256(reinterpret_cast<__m256i*>(out), first);
-  _mm256_store_si256(reinterpret_cast<__m256i*>(out_both), _mm256_xor_si256(first, second));
-}
-
-// All words of four rows of length `count`, `step` apart in `out`.
-inline void copy_words(const uint64_t* const* in, int64_t count, bool paired, uint64_t* out, int64_t step) {
-  if (paired) {
-    for (int64_t i = 0; i < count; i += 2) copy_pair(in, i, out + i * step, out + (i + 1) * step);
-  } else {
-    for (int64_t i = 0; i < count; ++i) copy_word(in, i, out + i * step);
-  }
-}
-
-// [block][tap][word][vector][lane]; output 2 * lane + vector. The last output stands in for those past it.
-void pack_weights(const uint64_t* weight, const ConvShape& s, const Layout& l, const Threads& threads, uint64_t* packed) {
-  const int64_t size = l.taps * l.words, grain = larger(1, (int64_t{1} << 15) / (size * outputs));
-  parallel(threads, l.blocks, grain, [&](int64_t begin, int64_t end) {
-    const uint64_t* in[rows];
-    for (int64_t i = begin * outputs; i < end * outputs; i += rows) {
-      const int64_t block = i / outputs, vector = i % outputs / lanes, lane = i % lanes;
-      for (int64_t r = 0; r < rows; ++r) {
-        in[r] = weight + smaller(block * outputs + 2 * (lane + r) + vector, s.outputs - 1) * size;
-      }
-      copy_words(in, size, l.paired, packed + block * size * outputs + vector * lanes + lane, outputs);
-    }
-  });
-}
-
-// Gathers the input of a panel to [block of rows][tap inside][word][row], and notes where its rows of y are. The last row stands
-// in for those past it.
-void gather(const HwncConvArguments& a, const Layout& l, const Panel& panel, uint64_t* x, int64_t* y_rows) {
-  const ConvShape& s = a.shape;
-  const int64_t x_step = panel.taps() * l.words * rows, padded = round_up(panel.count, rows);
-  int64_t x_rows[most_rows];
-  for_each_row(s, panel, [&](int64_t i, int64_t x_row, int64_t y_row) {
-    x_rows[i] = x_row * l.words;
-    y_rows[i] = y_row;
-  });
-  for (int64_t i = panel.count; i < padded; ++i) x_rows[i] = x_rows[i - 1];
-  for (int64_t tap = 0; tap < panel.taps(); ++tap, x += l.words * rows) {
-    const int64_t h = tap / panel.columns.taps() * s.dilation[0], w = tap % panel.columns.taps() * s.dilation[1];
-    const uint64_t* pixel = a.x + (h * s.width + w) * s.samples * l.words;
-    uint64_t* out = x;
-    for (int64_t i = 0; i < padded; i += rows, out += x_step) {
-      if (l.words == 1 && x_rows[i + rows - 1] - x_rows[i] == rows - 1) {
-        std::memcpy(out, pixel + x_rows[i], rows * sizeof(*out));
-        continue;
-      }
-      const uint64_t* in[rows];
-      for (int64_t r = 0; r < rows; ++r) in[r] = pixel + x_rows[i + r];
-      copy_words(in, l.words, l.paired, out, rows);
-    }
-  }
-}
 
 // What the innermost loops run over: the taps inside, line by line.
 struct Walk {
@@ -208,7 +120,7 @@ class Sink {
         step_(a.shape.outputs),
         mask_(static_cast<__mmask16>((1U << smaller(outputs, a.shape.outputs - block * outputs)) - 1)),
         full_(mask_ == 0xFFFF),
-        pairs_(larger(1, INT32_MAX / (2 * most * most))),
+        pairs_(larger(1, INT32_MAX / larger(1, 2 * most * most))),
         sums_(moments.sum() + block * outputs),
         squares_(moments.square() + block * outputs) {}
 
@@ -316,9 +228,9 @@ void hwnc_binary_conv2d(const HwncConvArguments& a, const Threads& threads) {
   clear(a.square, s.outputs);
   // Few panels are cut along the outputs too, so that there is work for all threads.
   const Panels panels(s, l.panel_rows());
-  const int64_t parts = larger(1, smaller(l.blocks / 4, tasks_wanted / panels.count()));
+  const int64_t parts = larger(1, smaller(l.blocks / 4, tasks_wanted / larger(1, panels.count())));
   const int64_t work = l.panel_rows() * l.taps * s.channels * ceil_div(s.outputs, parts);
-  parallel(threads, panels.count() * parts, ceil_div(work_per_thread, work), [&](int64_t first, int64_t last) {
+  parallel(threads, panels.count() * parts, ceil_div(work_per_thread, work + 1), [&](int64_t first, int64_t last) {
     Scratch scratch(l);
     for (int64_t i = first; i < last; ++i) {
       const int64_t part = i % parts, begin = part * l.blocks / parts, end = (part + 1) * l.blocks / parts;

@@ -1,39 +1,11 @@
 // One bit times one bit: K - 2 * popcount(x XOR w), over the taps that lie inside the input.
 //
-// Weights are laid out as [group][tap][word][output], so that the innermost loop runs over outputs side by side: it counts bits
-// within each byte by shifts and masks (no popcount instruction is assumed), in vectors where the compiler has them:
-//
-//     for each pixel, tap, word:   count[d] += bits_per_byte(x ^ w[d])      bytes hold at most 8 per word, so up to 31
-//                                                                           words are added before the bytes are summed
+// Weights are laid out as [group][tap][word][output], so that outputs are the lanes in which bits are counted.
 #include "../kernels.h"
-#include "../support.h"
+#include "bits.h"
 
 namespace fqt {
 namespace {
-
-using Words = uint64_t __attribute__((vector_size(16)));
-
-constexpr int64_t lanes = 2, vectors = 4;
-constexpr int64_t block = lanes * vectors;  // outputs whose sums are kept in registers
-constexpr int64_t words_per_sum = 31;       // 31 * 8 fits a byte
-
-inline Words load_words(const uint64_t* p) {
-  Words v;
-  std::memcpy(&v, p, sizeof(v));
-  return v;
-}
-
-inline Words bits_per_byte(Words x) {
-  x -= x >> 1 & 0x5555555555555555;
-  x = (x & 0x3333333333333333) + (x >> 2 & 0x3333333333333333);
-  return (x + (x >> 4)) & 0x0F0F0F0F0F0F0F0F;
-}
-
-inline Words sum_of_bytes(Words x) {
-  x = (x & 0x00FF00FF00FF00FF) + (x >> 8 & 0x00FF00FF00FF00FF);
-  x = x + (x >> 16);
-  return (x + (x >> 32)) & 0xFFFF;
-}
 
 struct Weights {
   int64_t words, padded;  // words per tap; outputs of a group, rounded up to blocks
@@ -54,36 +26,14 @@ struct Weights {
   }
 };
 
-// One pixel and one block of outputs: the words of the taps inside, and the weights that belong to them.
+// The words of the taps inside of one pixel, and the places of the weights that belong to them.
 struct Terms {
   Buffer<uint64_t> x;
-  Buffer<const uint64_t*> weight;
+  Buffer<int64_t> places;
   int64_t count = 0;
 
-  explicit Terms(int64_t most) : x(most), weight(most) {}
+  explicit Terms(int64_t most) : x(most), places(most) {}
 };
-
-// Numbers of differing bits of `block` outputs from `first` on.
-void differing_bits(const Terms& terms, int64_t first, uint64_t* count) {
-  Words sums[vectors] = {};
-  for (int64_t i = 0; i < terms.count; i += words_per_sum) {
-    Words b0{}, b1{}, b2{}, b3{};  // named, so that they stay in registers
-    const int64_t end = smaller(terms.count, i + words_per_sum);
-    for (int64_t j = i; j < end; ++j) {
-      const Words x = Words{} + terms.x[j];
-      const uint64_t* w = terms.weight[j] + first;
-      b0 += bits_per_byte(x ^ load_words(w));
-      b1 += bits_per_byte(x ^ load_words(w + lanes));
-      b2 += bits_per_byte(x ^ load_words(w + 2 * lanes));
-      b3 += bits_per_byte(x ^ load_words(w + 3 * lanes));
-    }
-    sums[0] += sum_of_bytes(b0);
-    sums[1] += sum_of_bytes(b1);
-    sums[2] += sum_of_bytes(b2);
-    sums[3] += sum_of_bytes(b3);
-  }
-  std::memcpy(count, sums, sizeof(sums));
-}
 
 // Row r of the output: sample r / out_height, line r % out_height.
 void output_row(const ForwardArguments& a, const Weights& weights, int64_t row, Terms& terms) {
@@ -108,12 +58,12 @@ void output_row(const ForwardArguments& a, const Weights& weights, int64_t row, 
           for (int64_t i = 0; i < weights.words; ++i) {
             const int64_t bits = smaller(64, channels - i * 64);
             terms.x[terms.count] = extract_bits(pixel, g * channels + i * 64, bits);
-            terms.weight[terms.count++] = weights.data.get() + (tap * weights.words + i) * weights.padded;
+            terms.places[terms.count++] = (tap * weights.words + i) * weights.padded;
           }
         }
       }
       for (int64_t first = 0; first < per_group; first += block) {
-        differing_bits(terms, first, count);
+        differing_bits(terms.x.get(), weights.data.get() + first, terms.places.get(), terms.count, count);
         const int64_t d0 = g * per_group + first;
         int32_t* y = a.y + ((n * s.outputs + d0) * s.out_height + oh) * s.out_width + ow;
         const int64_t outputs = smaller(block, per_group - first), step = s.out_height * s.out_width;
