@@ -61,7 +61,7 @@ def test_equals_the_reference_bit_for_bit(operation: str, isa: str) -> None:
     kernel, reference = native.kernel(operation, isa), ops.OPERATIONS[operation].reference
 
     @given(arguments_of(operation))
-    @settings(max_examples=40)
+    @settings(max_examples=max(100, settings().max_examples))
     def check(arguments: tuple[Any, ...]) -> None:
         for one, other in zip(results(kernel, arguments), results(reference, arguments), strict=True):
             assert same_bits(one, other)
