@@ -1,6 +1,7 @@
 // Declares every kernel of the table as fqt::<isa>::<operation>(arguments, threads).
 #pragma once
 
+#include "adam_arguments.h"
 #include "arguments.h"
 #include "hwnc_arguments.h"
 

@@ -1,5 +1,6 @@
 // Registers every kernel of the table with torch, as `fqt_native::<operation>.<isa>`.
 #include "../cpu/kernels.h"
+#include "adam.h"
 #include "hwnc.h"
 #include "hwnc_entry.h"
 #include "rim.h"

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fqt_core import ops
 from fqt_core.ops import native
+from tests.fqt_core.adam_cases import ADAM_ARGUMENTS, adam_arguments
 from tests.fqt_core.cases import ARGUMENTS, native_arguments
 from tests.fqt_core.hwnc_cases import HWNC_ARGUMENTS, hwnc_arguments
 
@@ -23,11 +24,13 @@ def test_the_extension_was_built() -> None:
 
 
 def test_every_operation_has_cases_here() -> None:
-    assert set(ops.OPERATIONS) == set(ARGUMENTS) | set(HWNC_ARGUMENTS)
+    assert set(ops.OPERATIONS) == set(ARGUMENTS) | set(HWNC_ARGUMENTS) | set(ADAM_ARGUMENTS)
     assert {operation for operation, _ in ROWS} <= set(ops.OPERATIONS)
 
 
 def arguments_of(operation: str) -> st.SearchStrategy[tuple[Any, ...]]:
+    if operation in ADAM_ARGUMENTS:
+        return adam_arguments(operation)
     return hwnc_arguments(operation) if operation in HWNC_ARGUMENTS else native_arguments(operation)
 
 

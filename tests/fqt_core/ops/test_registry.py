@@ -73,6 +73,17 @@ SAMPLES |= {
     "hwnc_add_rows": [(torch.randn(3, 4, 2, 6), GH, ONE)],
 }
 
+LATENTS = torch.randn(4, 9, 70, generator=torch.Generator().manual_seed(6))
+MOMENTS = (torch.zeros_like(LATENTS), torch.zeros_like(LATENTS))
+ADAM = (0.01, 0.9, 0.999, 1e-8, 1e-4, 3)
+SAMPLES |= {
+    "mean_magnitude": [(LATENTS,)],
+    "adam_binary_": [
+        (LATENTS.clone(), *MOMENTS, LATENTS, torch.arange(4), *ADAM, True),
+        (LATENTS.clone(), *MOMENTS, LATENTS[1:3], torch.tensor([0, 3]), *ADAM, False),
+    ],
+}
+
 
 def test_every_operation_has_samples() -> None:
     assert set(SAMPLES) == set(ops.OPERATIONS)

@@ -1,0 +1,138 @@
+"""The optimiser's side of a binarised layer: one pass over its latents instead of one per quantity.
+
+Latents are rows (D, T, C): an output channel's taps (one for a linear layer), input channels side by side. That is how a
+weight (D, C, kh, kw) in torch's channels-last format lies in memory.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from fqt_core.ops.geometry import check, words_for
+from fqt_core.ops.hwnc.gradient import check_index
+from fqt_core.ops.packing import pack_bits
+from fqt_core.ops.registry import operation
+
+LANES = 16
+"""Partial sums of a mean magnitude: input channel c belongs to number c % LANES."""
+
+
+def _check_rows(name: str, rows: Tensor) -> None:
+    check(rows.dtype == torch.float32 and rows.dim() == 3, f"{name} must be float32 with 3 dimensions")
+    check(rows.numel() > 0, f"{name} is empty: shape {tuple(rows.shape)}")
+
+
+def _mean_magnitude_fake(weight: Tensor) -> Tensor:
+    return weight.new_empty(weight.shape[0])
+
+
+@operation("mean_magnitude(Tensor weight) -> Tensor", fake=_mean_magnitude_fake)
+def mean_magnitude(weight: Tensor) -> Tensor:
+    """Mean |weight| of each output channel.
+
+    The order of summation is fixed: in float64, 16 partial sums, of which number ``c % 16`` takes the elements of input
+    channel c, by tap, then channel; then these 16 in order. The mean is rounded to float32 once.
+
+    Args:
+        weight: float32 (D, T, C), not empty.
+
+    Returns:
+        float32 (D,).
+    """
+    _check_rows("weight", weight)
+    outputs, taps, channels = weight.shape
+    lanes = functional.pad(weight.abs().double(), (0, -channels % LANES)).view(outputs, -1, LANES)
+    total = lanes.cumsum(1)[:, -1].cumsum(1)[:, -1]
+    return (total / (taps * channels)).to(torch.float32)
+
+
+def _adam_binary_fake(
+    weight: Tensor,
+    exp_avg: Tensor,
+    exp_avg_sq: Tensor,
+    gradient: Tensor,
+    index: Tensor,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    step: int,
+    clamp: bool,
+) -> tuple[Tensor, Tensor]:
+    del exp_avg, exp_avg_sq, gradient, index, lr, beta1, beta2, eps, weight_decay, step, clamp
+    outputs, taps, channels = weight.shape
+    return weight.new_empty((outputs, taps, words_for(channels)), dtype=torch.int64), weight.new_empty(outputs)
+
+
+@operation(
+    "adam_binary_(Tensor(a!) weight, Tensor(b!) exp_avg, Tensor(c!) exp_avg_sq, Tensor gradient, Tensor index, float lr,"
+    " float beta1, float beta2, float eps, float weight_decay, int step, bool clamp) -> (Tensor, Tensor)",
+    fake=_adam_binary_fake,
+)
+def adam_binary_(
+    weight: Tensor,
+    exp_avg: Tensor,
+    exp_avg_sq: Tensor,
+    gradient: Tensor,
+    index: Tensor,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    step: int,
+    clamp: bool,
+) -> tuple[Tensor, Tensor]:
+    """One step of Adam on latents, in place, and what the next forward pass wants of them.
+
+    Adam as D. P. Kingma and J. Ba define it (arXiv 1412.6980), with the L2 penalty in the gradient, as in
+    ``torch.optim.Adam``. Constants, in float64, then rounded to float32::
+
+        root = sqrt(1 - beta2 ** step),    rate = lr * root / (1 - beta1 ** step),    epsilon = eps * root
+
+    Each operation on elements rounds to the nearest float32 by itself, in this order (g is 0 for output channels that are
+    not in ``index``)::
+
+        g = g + weight_decay * w
+        m = m + (g - m) * (1 - beta1)
+        v = v * beta2 + ((1 - beta2) * g) * g
+        w = w - (rate * m) / (sqrt(v) + epsilon)
+        w = min(max(w, -1), 1)                       if clamp; a NaN stays one
+
+    Multiplying rate and ε by ``root`` instead of dividing each sqrt(v) by it saves a division, and is all that differs
+    from torch's sequence.
+
+    Args:
+        weight, exp_avg, exp_avg_sq: float32 (D, T, C), contiguous, not empty; changed in place.
+        gradient: float32 (k, T, C).
+        index: int64 (k,), which output channel each row of the gradient belongs to, rising.
+        lr, beta1, beta2, eps, weight_decay: as of ``torch.optim.Adam``.
+        step: which step this is, from 1.
+        clamp: whether the latents are kept in [-1, 1].
+
+    Returns:
+        Of the new weight: sign words int64 (D, T, ceil(C / 64)), and :func:`mean_magnitude`, float32 (D,).
+    """
+    _check_rows("weight", weight)
+    for name, state in (("exp_avg", exp_avg), ("exp_avg_sq", exp_avg_sq)):
+        check(state.dtype == torch.float32 and state.shape == weight.shape, f"{name} must be float32 and like the weight")
+    check_index("index", index, weight.shape[0])
+    expected = (index.shape[0], *weight.shape[1:])
+    check(gradient.dtype == torch.float32, f"gradient must be float32, got {gradient.dtype}")
+    check(tuple(gradient.shape) == expected, f"gradient must have shape {expected}, got {tuple(gradient.shape)}")
+    check(step >= 1, f"step must be at least 1, got {step}")
+    root = math.sqrt(1 - beta2**step)
+    rate, epsilon = lr * root / (1 - beta1**step), eps * root
+    g = torch.zeros_like(weight).index_copy_(0, index, gradient) + weight_decay * weight
+    exp_avg += (g - exp_avg) * (1 - beta1)
+    exp_avg_sq.mul_(beta2).add_(((1 - beta2) * g) * g)
+    # torch's float32 root is not always the nearest number; a float64 root, rounded again, is.
+    weight -= (rate * exp_avg) / (exp_avg_sq.double().sqrt().to(torch.float32) + epsilon)
+    if clamp:
+        weight.clamp_(-1, 1)
+    return pack_bits(weight >= 0), mean_magnitude(weight)
