@@ -230,6 +230,27 @@ def _conv2d_weight_gradient(layer: Layer) -> Iterator[Case]:
         yield Case(f"{share}, {bits} bits", arguments, macs=layer.macs(layer.samples, kept))
 
 
+def _latents(layer: Layer) -> Tensor:
+    """A weight as rows (D, T, C)."""
+    return torch.randn(layer.outputs, layer.kernel**2, layer.channels).clamp_(-1, 1)
+
+
+def _mean_magnitude(layer: Layer) -> Iterator[Case]:
+    weight = _latents(layer)
+    yield Case("", (weight,), bytes=_bytes(weight))
+
+
+def _adam_binary(layer: Layer) -> Iterator[Case]:
+    weight = _latents(layer)
+    for share, kept in (("a quarter", layer.few_channels), ("all", layer.outputs)):
+        state = torch.zeros_like(weight), torch.zeros_like(weight)
+        gradient = torch.randn(kept, *weight.shape[1:])
+        options = (1e-3, 0.9, 0.999, 1e-8, 1e-5, 1, True)
+        words = weight.numel() // layer.channels * -(-layer.channels // 64) * 8
+        arguments = (weight.clone(), *state, gradient, _some(layer.outputs, kept), *options)
+        yield Case(share, arguments, bytes=6 * _bytes(weight) + _bytes(gradient) + words)
+
+
 # --- fused chains: layout H, W, N, C ---------------------------------------------------------------------------------
 
 
@@ -425,6 +446,8 @@ CASES: dict[str, Callable[[Layer], Iterator[Case]]] = {
     "quantize_groups": _quantize_groups,
     "conv2d_input_gradient": _conv2d_input_gradient,
     "conv2d_weight_gradient": _conv2d_weight_gradient,
+    "mean_magnitude": _mean_magnitude,
+    "adam_binary_": _adam_binary,
     "hwnc_binary_conv2d": _hwnc_binary_conv2d,
     "hwnc_max_pool2d": _hwnc_max_pool2d,
     "hwnc_affine_sign": _hwnc_affine_sign,

@@ -20,7 +20,7 @@ _RULES: tuple[tuple[str, str], ...] = (
     (r"fqt::(.*affine|.*pool|.*gradient_sums|.*entry|.*enter|.*leave|.*add_rows|apply_window).*", "normalisation"),
     (r"fqt::(.*range|.*moments|.*quantize|select_groups).*", "quantising"),
     (r"fqt::.*(conv2d|linear|input_gradient|weight_gradient).*", "products"),
-    (r"fqt::.*(pack|sign).*", "packing"),
+    (r"fqt::.*(pack|sign|magnitude).*", "packing"),
     (r"aten::.*|mkldnn::.*", "torch"),
 )
 """Pattern of an event's name, and its phase; the first that fits counts."""

@@ -15,6 +15,7 @@ from fqt_core.fused.forward import Record
 from fqt_core.fused.normalization import NormalizationGradient
 from fqt_core.fused.rows import RowGradient
 from fqt_core.layers import BinaryConv2d
+from fqt_core.layers.latents import CompactGradient
 from fqt_core.quantizers import agp
 from fqt_core.quantizers.agp import Selection
 from fqt_core.quantizers.stochastic import step_size
@@ -92,7 +93,10 @@ class BlockGradient:
         return RowGradient(rows, index)
 
     def parameter_gradients(self) -> dict[Tensor, Tensor]:
-        """Gradients of the convolution's and the normalisation's parameters."""
+        """Gradients of the convolution's and the normalisation's parameters.
+
+        That of the weight goes to the layer instead, with its kept channels alone, if the optimiser takes it there.
+        """
         norm, layer = self.record.block.norm, self.layer
         assert isinstance(norm, nn.BatchNorm2d)
         gradients: dict[Tensor, Tensor] = {norm.weight: self.norm.weight, norm.bias: self.norm.shift}
@@ -102,9 +106,10 @@ class BlockGradient:
         if layer.alpha is not None:
             gradients[layer.alpha] = self._scale_gradient(correlation, index)
         correlation *= self._alpha[index].view(-1, 1, 1, 1)
-        weight = torch.zeros_like(layer.weight)  # in the weight's own memory format
-        weight.permute(0, 2, 3, 1)[index] = correlation
-        gradients[layer.weight] = weight
+        if layer.wants_compact_gradient:
+            layer.add_compact_gradient(correlation, index)
+        else:
+            gradients[layer.weight] = CompactGradient(correlation, index).dense(layer.weight)
         return gradients
 
     def _correlation(self) -> tuple[Tensor, Tensor]:

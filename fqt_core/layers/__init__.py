@@ -2,7 +2,8 @@
 
 from fqt_core.layers.base import BinaryLayer
 from fqt_core.layers.conv import BinaryConv2d
+from fqt_core.layers.latents import CompactGradient
 from fqt_core.layers.linear import BinaryLinear
 from fqt_core.layers.packed import PackedConv2d, PackedLinear
 
-__all__ = ["BinaryConv2d", "BinaryLayer", "BinaryLinear", "PackedConv2d", "PackedLinear"]
+__all__ = ["BinaryConv2d", "BinaryLayer", "BinaryLinear", "CompactGradient", "PackedConv2d", "PackedLinear"]

@@ -15,7 +15,7 @@ from fqt_core.errors import NonFiniteGradientError
 from fqt_core.layers.products import Product
 from fqt_core.quantizers.scale import learned_scale_gradient, per_channel
 from fqt_core.quantizers.scq import GroupRanges, QuantizedGradient, quantize
-from fqt_core.quantizers.sign import pack_activations, pack_weight
+from fqt_core.quantizers.sign import pack_activations
 from fqt_core.random import PhiloxState, Purpose
 
 _SAMPLES, _CHANNELS = 0, 1
@@ -38,11 +38,16 @@ class BinaryFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, alpha: Tensor | None, bias: Tensor | None, layer: LayerContext
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,  # noqa: ARG004 - takes the gradient
+        weight_signs: Tensor,
+        alpha: Tensor | None,
+        bias: Tensor | None,
+        layer: LayerContext,
     ) -> Tensor:
-        """float (N, C, *) to float32 (N, D, *')."""
+        """float (N, C, *) to float32 (N, D, *'); ``weight_signs`` are those of ``weight``, packed."""
         signs, window = pack_activations(x, window=x.requires_grad)
-        weight_signs = pack_weight(weight)
         ctx.layer = layer
         ctx.save_for_backward(signs, window, weight_signs, alpha)
         return affine(layer.product.forward(signs, weight_signs), alpha, bias)
@@ -57,7 +62,7 @@ class BinaryFunction(torch.autograd.Function):
         """
         signs, window, weight_signs, alpha = ctx.saved_tensors
         layer: LayerContext = ctx.layer
-        need_x, need_weight, need_alpha, need_bias, _ = ctx.needs_input_grad
+        need_x, need_weight, _, need_alpha, need_bias, _ = ctx.needs_input_grad
         backward = _Backward(layer, signs, weight_signs, alpha, gradient.float().contiguous())
         grad_x = grad_weight = grad_alpha = grad_bias = None
         if need_x:
@@ -75,7 +80,7 @@ class BinaryFunction(torch.autograd.Function):
                 grad_weight = correlation if alpha is None else per_row(alpha, correlation.dim()) * correlation
         if need_bias:
             grad_bias = gradient.transpose(0, 1).flatten(1).sum(1)
-        return grad_x, grad_weight, grad_alpha, grad_bias, None
+        return grad_x, grad_weight, None, grad_alpha, grad_bias, None
 
 
 def affine(product: Tensor, alpha: Tensor | None, bias: Tensor | None) -> Tensor:

@@ -1,7 +1,7 @@
 """The optimiser's side of a binarised layer: one pass over its latents instead of one per quantity.
 
-Latents are rows (D, T, C): an output channel's taps (one for a linear layer), input channels side by side. That is how a
-weight (D, C, kh, kw) in torch's channels-last format lies in memory.
+Latents are rows (D, T, C): an output channel's taps (one for a linear layer), input channels side by side. That is how
+a weight (D, C, kh, kw) in torch's channels-last format lies in memory.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def _adam_binary_fake(
 
 
 @operation(
-    "adam_binary_(Tensor(a!) weight, Tensor(b!) exp_avg, Tensor(c!) exp_avg_sq, Tensor gradient, Tensor index, float lr,"
-    " float beta1, float beta2, float eps, float weight_decay, int step, bool clamp) -> (Tensor, Tensor)",
+    "adam_binary_(Tensor(a!) weight, Tensor(b!) exp_avg, Tensor(c!) exp_avg_sq, Tensor gradient, Tensor index,"
+    " float lr, float beta1, float beta2, float eps, float weight_decay, int step, bool clamp) -> (Tensor, Tensor)",
     fake=_adam_binary_fake,
 )
 def adam_binary_(
@@ -95,8 +95,8 @@ def adam_binary_(
 
         root = sqrt(1 - beta2 ** step),    rate = lr * root / (1 - beta1 ** step),    epsilon = eps * root
 
-    Each operation on elements rounds to the nearest float32 by itself, in this order (g is 0 for output channels that are
-    not in ``index``)::
+    Each operation on elements rounds to the nearest float32 by itself, in this order (g is 0 for output channels that
+    are not in ``index``)::
 
         g = g + weight_decay * w
         m = m + (g - m) * (1 - beta1)
@@ -120,7 +120,8 @@ def adam_binary_(
     """
     _check_rows("weight", weight)
     for name, state in (("exp_avg", exp_avg), ("exp_avg_sq", exp_avg_sq)):
-        check(state.dtype == torch.float32 and state.shape == weight.shape, f"{name} must be float32 and like the weight")
+        check(state.dtype == torch.float32, f"{name} must be float32, got {state.dtype}")
+        check(state.shape == weight.shape, f"{name} must have the shape of the weight, got {tuple(state.shape)}")
     check_index("index", index, weight.shape[0])
     expected = (index.shape[0], *weight.shape[1:])
     check(gradient.dtype == torch.float32, f"gradient must be float32, got {gradient.dtype}")

@@ -10,12 +10,17 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
+
+from fqt_core import ops
 
 
 def mean_scale(weight: Tensor) -> Tensor:
-    """Mean magnitude of each output channel: (D, *) to (D,)."""
-    return weight.detach().abs().flatten(1).mean(1)
+    """Mean magnitude of each output channel, by :func:`fqt_core.ops.mean_magnitude`: (D, C, *) to float32 (D,)."""
+    outputs, channels, *taps = weight.shape
+    return ops.mean_magnitude(weight.detach().float().movedim(1, -1).reshape(outputs, math.prod(taps), channels))
 
 
 def per_channel(alpha: Tensor, dim: int) -> Tensor:

@@ -40,5 +40,12 @@ def pack_activations(x: Tensor, *, window: bool) -> tuple[Tensor, Tensor | None]
 
 
 def pack_weight(weight: Tensor) -> Tensor:
-    """Binarise a latent weight (D, C, *) to sign words (D, *, ceil(C / 64))."""
-    return ops.pack_sign(weight.detach().float().contiguous())
+    """Binarise a latent weight (D, C, *) to sign words (D, *, ceil(C / 64)).
+
+    A float32 weight whose channels lie side by side in memory (``torch.channels_last``) is read where it is.
+    """
+    weight = weight.detach().float()
+    rows = weight.movedim(1, -1)
+    if rows.is_contiguous():
+        return ops.pack_sign(rows.flatten(0, -2)).view(*rows.shape[:-1], -1)
+    return ops.pack_sign(weight.contiguous())

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fqt_core.errors import NonFiniteGradientError
+from fqt_core.layers import BinaryLayer
 
 
 @torch.no_grad()
@@ -36,16 +37,22 @@ def first_non_finite(model: nn.Module, inputs: Tensor) -> str:
 
 
 def check_gradients(model: nn.Module, step: int) -> None:
-    """Look at all gradients before the optimiser uses them.
+    """Look at all gradients, compact ones too, before the optimiser uses them.
 
     Raises:
         NonFiniteGradientError: naming the layer and ``step``.
     """
-    gradients = [(name, p.grad) for name, p in model.named_parameters() if p.grad is not None]
+    gradients: list[tuple[str, Tensor]] = []
+    for layer, module in model.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.grad is not None:
+                gradients.append((layer or name, parameter.grad))
+        if isinstance(module, BinaryLayer) and module.compact_gradient is not None:
+            gradients.append((layer or "weight", module.compact_gradient.rows))
     # One number to read in the usual case; names only matter when it is not finite.
     norms = torch.stack([torch.linalg.vector_norm(gradient) for _, gradient in gradients])
     if torch.isfinite(norms.sum()):
         return
-    for name, gradient in reversed(gradients):  # backward runs from the last layer to the first
+    for layer, gradient in reversed(gradients):  # backward runs from the last layer to the first
         if not torch.isfinite(gradient).all():
-            raise NonFiniteGradientError(name.rpartition(".")[0] or name, step)
+            raise NonFiniteGradientError(layer, step)

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from fqt_core.config import TrainConfig
 from fqt_core.errors import CheckpointError, ConfigurationError
+from fqt_core.layers import BinaryLayer
 from fqt_core.models.order import weight_layers
+from fqt_core.training.adam import BinaryAdam
 
 _STATE_KEYS = {"adam": {"step", "exp_avg", "exp_avg_sq"}, "sgd": {"momentum_buffer"}}
 
@@ -35,7 +37,8 @@ def head_name(model: nn.Module) -> str:
 def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """The optimiser of ``config`` over all parameters that want a gradient.
 
-    Every group carries ``base_lr``, the learning rate before the schedule.
+    Every group carries ``base_lr``, the learning rate before the schedule. For a network with binarised layers,
+    ``adam`` is :class:`~fqt_core.training.adam.BinaryAdam`.
     """
     head = head_name(model)
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
@@ -51,7 +54,8 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
         decay = config.weight_decay if decays else 0.0
         rows.append({"params": parameters, "lr": rate, "base_lr": rate, "weight_decay": decay})
     if config.optimizer == "adam":
-        return torch.optim.Adam(rows)
+        layers = [module for module in model.modules() if isinstance(module, BinaryLayer)]
+        return BinaryAdam(rows, layers) if layers else torch.optim.Adam(rows)
     return torch.optim.SGD(rows, lr=config.learning_rate, momentum=config.momentum)
 
 
@@ -95,5 +99,7 @@ def load_optimizer_tensors(
         expected = torch.Size(()) if key == "step" else parameter.shape
         if tensor.shape != expected or tensor.dtype != torch.float32:
             raise CheckpointError(f"the checkpoint's optimiser state {full_name!r} has shape {tuple(tensor.shape)}")
-        # Adam counts its steps on the CPU.
-        optimizer.state[parameter][key] = tensor.clone() if key == "step" else tensor.to(parameter.device, copy=True)
+        # Adam counts its steps on the CPU. Everything else lies in memory as its parameter does.
+        optimizer.state[parameter][key] = (
+            tensor.clone() if key == "step" else torch.empty_like(parameter, requires_grad=False).copy_(tensor)
+        )

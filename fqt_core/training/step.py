@@ -12,6 +12,7 @@ from torch.nn import functional
 from fqt_core.data.counters import Purpose
 from fqt_core.errors import ConfigurationError, NonFiniteLossError
 from fqt_core.layers import BinaryLayer
+from fqt_core.training.adam import compact_gradients
 from fqt_core.training.diagnosis import check_gradients, first_non_finite
 from fqt_core.training.seeding import seeded
 
@@ -55,7 +56,8 @@ def training_step(
         value = loss.item()
         if not math.isfinite(value):
             raise NonFiniteLossError(first_non_finite(model, images), step)
-        loss.backward()  # type: ignore[no-untyped-call]
+        with compact_gradients(optimizer):
+            loss.backward()  # type: ignore[no-untyped-call]
     check_gradients(model, step)
     optimizer.step()
     for layer in layers:

@@ -1,0 +1,212 @@
+"""Adam for networks with binarised layers: one pass over the latents of each, from gradient to sign bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, overload
+
+import torch
+from torch import Tensor, nn
+from torch.optim.adam import adam
+
+from fqt_core import ops
+from fqt_core.layers import BinaryLayer, CompactGradient
+from fqt_core.layers.latents import is_laid_out
+
+
+class BinaryAdam(torch.optim.Optimizer):
+    """Adam with the L2 penalty in the gradient, as ``torch.optim.Adam``; the latents of binarised layers by themselves.
+
+    Latents that are float32, on the CPU and laid out as their layer does take their step in
+    :func:`fqt_core.ops.adam_binary_`, which clamps them to [-1, 1], and whose sign words and scale stay with the layer.
+    Their gradient may come dense, as the parameter's, or compact, as
+    :attr:`~fqt_core.layers.BinaryLayer.compact_gradient`. All other parameters, and latents elsewhere, which are not
+    clamped here, are torch's business.
+
+    State per parameter, as of ``torch.optim.Adam``: ``step``, ``exp_avg``, ``exp_avg_sq``.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[dict[str, Any]],
+        layers: Iterable[BinaryLayer],
+        *,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            params: groups of parameters, of a whole network; see ``torch.optim.Optimizer``.
+            layers: the network's binarised layers.
+            lr, betas, eps, weight_decay: for groups that do not have their own.
+        """
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+        self._layers: dict[int, list[BinaryLayer]] = {}
+        for layer in layers:
+            self._layers.setdefault(id(layer.weight), []).append(layer)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """As of any optimiser; compact gradients are dropped as well."""
+        super().zero_grad(set_to_none)
+        for layer in self._binary_layers():
+            layer.compact_gradient = None
+
+    @contextmanager
+    def compact_gradients(self) -> Iterator[None]:
+        """While this lasts, layers whose compact gradients would be used here want them."""
+        layers = [layer for layer in self._binary_layers() if _in_one_pass(layer.weight)]
+        for layer in layers:
+            layer.wants_compact_gradient = True
+        try:
+            yield
+        finally:
+            for layer in layers:
+                layer.wants_compact_gradient = False
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Update all parameters that have a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            others: list[nn.Parameter] = []
+            for parameter in group["params"]:
+                layers = self._layers.get(id(parameter), [])
+                if layers and _in_one_pass(parameter):
+                    self._step_binary(parameter, layers, group)
+                    continue
+                parameter.grad = _dense_gradient(parameter, layers)
+                if parameter.grad is not None:
+                    others.append(parameter)
+            fusible = [parameter for parameter in others if _fusible(parameter)]
+            self._step_others(fusible, group, fused=True)
+            self._step_others([parameter for parameter in others if not _fusible(parameter)], group, fused=False)
+        return loss
+
+    def _binary_layers(self) -> Iterator[BinaryLayer]:
+        for layers in self._layers.values():
+            yield from layers
+
+    def _step_binary(self, weight: nn.Parameter, layers: list[BinaryLayer], group: dict[str, Any]) -> None:
+        gradient = _row_gradient(weight, layers)
+        if gradient is None:
+            return
+        state = self._state_of(weight)
+        state["step"] += 1
+        beta1, beta2 = group["betas"]
+        words, scale = ops.adam_binary_(
+            _rows(weight.detach().movedim(1, -1)),
+            _rows(state["exp_avg"].movedim(1, -1)),
+            _rows(state["exp_avg_sq"].movedim(1, -1)),
+            _rows(gradient.rows),
+            gradient.index,
+            group["lr"],
+            beta1,
+            beta2,
+            group["eps"],
+            group["weight_decay"],
+            int(state["step"]),
+            True,
+        )
+        torch.autograd.graph.increment_version(weight)
+        words = words.view(weight.shape[0], *weight.shape[2:], words.shape[-1])
+        for layer in layers:
+            layer.weight_cache.put(weight, words, scale)
+
+    def _step_others(self, parameters: list[nn.Parameter], group: dict[str, Any], *, fused: bool) -> None:
+        if not parameters:
+            return
+        states = [self._state_of(parameter) for parameter in parameters]
+        beta1, beta2 = group["betas"]
+        adam(
+            list(parameters),
+            [parameter.grad for parameter in parameters if parameter.grad is not None],
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [],
+            [state["step"] for state in states],
+            fused=fused,
+            amsgrad=False,
+            beta1=beta1,
+            beta2=beta2,
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            maximize=False,
+        )
+
+    def _state_of(self, parameter: nn.Parameter) -> dict[str, Any]:
+        """The parameter's state, in its memory format whatever it was loaded from."""
+        state: dict[str, Any] = self.state[parameter]
+        if not state:
+            state["step"] = torch.tensor(0.0, dtype=torch.float32)
+            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+        for key in ("exp_avg", "exp_avg_sq"):
+            if state[key].stride() != parameter.stride():
+                state[key] = torch.empty_like(parameter).copy_(state[key])
+        return state
+
+
+@contextmanager
+def compact_gradients(optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """While this lasts, binarised layers want compact gradients if the optimiser uses them."""
+    if not isinstance(optimizer, BinaryAdam):
+        yield
+        return
+    with optimizer.compact_gradients():
+        yield
+
+
+def _in_one_pass(weight: Tensor) -> bool:
+    """Whether :func:`fqt_core.ops.adam_binary_` can take the step of these latents."""
+    return weight.is_cpu and weight.dtype == torch.float32 and is_laid_out(weight) and weight.numel() > 0
+
+
+def _fusible(parameter: nn.Parameter) -> bool:
+    """Whether torch's fused kernel can be trusted with a parameter: it goes through memory in one order for all."""
+    gradient = parameter.grad
+    return (
+        gradient is not None
+        and parameter.is_cpu
+        and parameter.dtype == gradient.dtype == torch.float32
+        and parameter.stride() == gradient.stride()
+    )
+
+
+def _rows(rows: Tensor) -> Tensor:
+    """(D, *, C) as (D, T, C); a view if it is contiguous."""
+    return rows.flatten(1, -2) if rows.dim() > 2 else rows.unsqueeze(1)
+
+
+def _row_gradient(weight: nn.Parameter, layers: list[BinaryLayer]) -> CompactGradient | None:
+    """The gradient as rows, all of them if it is dense; compact gradients are consumed."""
+    compact = [layer.compact_gradient for layer in layers if layer.compact_gradient is not None]
+    if weight.grad is None and len(compact) == 1:
+        for layer in layers:
+            layer.compact_gradient = None
+        return compact[0]
+    dense = _dense_gradient(weight, layers)
+    return None if dense is None else CompactGradient(dense.movedim(1, -1), torch.arange(weight.shape[0]))
+
+
+def _dense_gradient(weight: nn.Parameter, layers: list[BinaryLayer]) -> Tensor | None:
+    """The parameter's gradient and the compact ones of its layers, which are consumed, in one."""
+    total = weight.grad
+    for layer in layers:
+        if layer.compact_gradient is not None:
+            dense = layer.compact_gradient.dense(weight)
+            total = dense if total is None else total + dense
+            layer.compact_gradient = None
+    return total
