@@ -1,0 +1,31 @@
+"""The kernels' own tests once more, with every access and every operation on integers watched."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from tests.fqt_core.ops.extension import build, run_tests
+
+
+def _library(name: str) -> str:
+    return subprocess.run(
+        ["c++", f"-print-file-name={name}"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_no_kernel_leaves_its_buffers_or_what_the_language_defines() -> None:
+    """Address and undefined-behaviour sanitizer: a read one byte beyond a buffer would end the process."""
+    extension = build("sanitized", FQT_SANITIZE="ON")
+    done = run_tests(
+        extension,
+        "tests/fqt_core/ops/test_native.py",
+        LD_PRELOAD=f"{_library('libasan.so')} {_library('libubsan.so')}",
+        ASAN_OPTIONS="detect_leaks=0",  # the interpreter leaves much to the system when it ends
+        UBSAN_OPTIONS="print_stacktrace=1",
+    )
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
+    assert " passed" in done.stdout
