@@ -74,10 +74,10 @@ class Worker {
     for (int64_t block = 0; block < l_.blocks; ++block) {
       const uint8_t* indices = weights_.indices.get() + block * l_.taps * l_.tap_indices;
       for (int64_t w = 0; w < a_.shape.width; ++w) {
-        std::memset(sums_.get(), 0, sizeof(int32_t) * block_size);
-        accumulate<0>(terms_.get() + w * l_.taps, pixels_[w].terms, l_.steps, indices, sums_.get());
+        clear(sums_.get());
+        accumulate<0>(terms_.get() + w * l_.taps, pixels_[w].terms, l_.steps, indices, rows_, sums_.get());
         if (pixels_[w].high_terms != 0) {
-          accumulate<1>(high_terms_.get() + w * l_.taps, pixels_[w].high_terms, l_.steps, indices, sums_.get());
+          accumulate<1>(high_terms_.get() + w * l_.taps, pixels_[w].high_terms, l_.steps, indices, rows_, sums_.get());
         }
         store(h, w, block);
       }
@@ -96,10 +96,11 @@ class Worker {
     const int64_t slot = line % lines_.span();
     if (line_in_slot_[slot] == line) return;
     line_in_slot_[slot] = line;
+    const int64_t pixel_codes = a_.kept * s.outputs;
     for (int64_t w = 0; w < s.out_width; ++w) {
-      const uint8_t* codes = a_.codes + ((line * s.out_width + w) * a_.kept + first_) * s.outputs;
-      const int64_t at = slot * s.out_width + w;
-      totals_[at] = build_tables(codes, s.outputs, rows_, s.outputs, tables_.get() + at * l_.pixel_tables);
+      const uint8_t* codes = a_.codes + (line * s.out_width + w) * pixel_codes + first_ * s.outputs;
+      const int64_t at = slot * s.out_width + w, ahead = w + 1 < s.out_width ? pixel_codes : 0;
+      totals_[at] = build_tables(codes, s.outputs, rows_, s.outputs, ahead, tables_.get() + at * l_.pixel_tables);
     }
   }
 
@@ -116,26 +117,29 @@ class Worker {
       }
     }
     pixels_[w] = pixel;
+    for (int64_t r = first_; r < first_ + rows_; ++r) _mm_prefetch(window(h * a_.shape.width + w, r), _MM_HINT_T0);
+  }
+
+  const uint64_t* window(int64_t pixel, int64_t row) const {
+    return a_.window + (pixel * a_.shape.samples + a_.index[row]) * l_.blocks;
   }
 
   void store(int64_t h, int64_t w, int64_t block) const {
-    const ConvShape& s = a_.shape;
-    const int64_t pixel = h * s.width + w, first_channel = block * block_channels;
-    const float* constants = weights_.constants.get() +
-                             (lines_.kind(h) * columns_.kinds() + columns_.kind(w)) * l_.channels() + first_channel;
+    const int64_t channels = a_.shape.channels, channel = block * block_channels, pixel = h * a_.shape.width + w;
+    const int64_t kind = lines_.kind(h) * columns_.kinds() + columns_.kind(w);
+    const float* constants = weights_.constants.get() + kind * l_.channels() + channel;
     for (int64_t half = 0; 4 * half < rows_; ++half) {
-      for (int64_t part = 0; part < 4 && first_channel + 16 * part < s.channels; ++part) {
-        const SumsOfRows sums(sums_.get(), half, part);
-        const __m512 constant = _mm512_load_ps(constants + 16 * part);
-        for (int64_t i = 0; i < 4 && 4 * half + i < rows_; ++i) {
-          const int64_t r = first_ + 4 * half + i;
-          const uint64_t window = a_.window[(pixel * s.samples + a_.index[r]) * l_.blocks + block];
-          const Affine affine(pixels_[w].total[4 * half + i], a_.scale[r], a_.offset[r]);
-          const __m512 value = affine(sums.row[i], constant, static_cast<__mmask16>(window >> (16 * part)));
-          const int64_t c = first_channel + 16 * part;
-          store_floats(a_.result + (pixel * a_.kept + r) * s.channels + c, s.channels - c, value);
-        }
+      Rows rows;
+      rows.count = smaller(4, rows_ - 4 * half);
+      for (int64_t i = 0; i < rows.count; ++i) {
+        const int64_t r = first_ + 4 * half + i;
+        rows.total[i] = pixels_[w].total[4 * half + i];
+        rows.scale[i] = a_.scale[r];
+        rows.offset[i] = a_.offset[r];
+        rows.inside[i] = window(pixel, r)[block];
+        rows.out[i] = a_.result + (pixel * a_.kept + r) * channels + channel;
       }
+      store_rows(sums_.get(), half, rows, constants, smaller(block_channels, channels - channel));
     }
   }
 

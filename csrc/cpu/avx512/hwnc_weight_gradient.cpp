@@ -9,7 +9,7 @@
 namespace fqt {
 namespace {
 
-constexpr int64_t together = 32 << 10;  // bytes of tables of the output pixels that are taken together
+constexpr int64_t together = 64 << 10;  // bytes of tables of the output pixels that are taken together
 
 struct Layout {
   int64_t taps, blocks, steps, pixels, out_pixels;
@@ -80,9 +80,9 @@ class Worker {
         const int64_t block = i / l_.taps, tap = i % l_.taps;
         const uint8_t* indices = input_.indices.get() + block * l_.pixels * l_.pixel_indices;
         int32_t* sums = sums_.get() + (i - begin) * block_size;
-        accumulate<0>(terms_.get() + tap * l_.most, of_tap_[tap].terms, l_.steps, indices, sums);
+        accumulate<0>(terms_.get() + tap * l_.most, of_tap_[tap].terms, l_.steps, indices, rows_, sums);
         if (of_tap_[tap].high_terms != 0) {
-          accumulate<1>(high_terms_.get() + tap * l_.most, of_tap_[tap].high_terms, l_.steps, indices, sums);
+          accumulate<1>(high_terms_.get() + tap * l_.most, of_tap_[tap].high_terms, l_.steps, indices, rows_, sums);
         }
       }
     }
@@ -98,12 +98,14 @@ class Worker {
   // Takes up `count` output pixels: their tables, and for each tap those that it joins with a pixel of the input.
   void load(int64_t first_pixel, int64_t count) {
     const ConvShape& s = a_.shape;
-    const int64_t row = round_up(s.samples, 4);
+    const int64_t row = round_up(s.samples, 4), pixel_codes = a_.kept * row;
     for (int64_t tap = 0; tap < l_.taps; ++tap) of_tap_[tap].terms = of_tap_[tap].high_terms = 0;
     for (int64_t i = 0; i < count; ++i) {
       const int64_t pixel = first_pixel + i;
       uint8_t* tables = tables_.get() + i * l_.pixel_tables;
-      totals_[i] = build_tables(a_.codes + (pixel * a_.kept + first_) * row, row, rows_, s.samples, tables);
+      const uint8_t* codes = a_.codes + pixel * pixel_codes + first_ * row;
+      const int64_t ahead = pixel + 1 < l_.out_pixels ? pixel_codes : 0;
+      totals_[i] = build_tables(codes, row, rows_, s.samples, ahead, tables);
       const int64_t top = pixel / s.out_width * s.stride[0] - s.padding[0];
       const int64_t left = pixel % s.out_width * s.stride[1] - s.padding[1];
       for (int64_t kh = 0; kh < s.kernel_height; ++kh) {
@@ -126,19 +128,20 @@ class Worker {
   }
 
   void store(int64_t block, int64_t tap, const int32_t* sums) const {
-    const int64_t first_channel = block * block_channels, channels = a_.shape.channels;
-    const float* constants = input_.constants.get() + tap * l_.channels() + first_channel;
+    const int64_t channels = a_.shape.channels, channel = block * block_channels;
+    const float* constants = input_.constants.get() + tap * l_.channels() + channel;
     for (int64_t half = 0; 4 * half < rows_; ++half) {
-      for (int64_t part = 0; part < 4 && first_channel + 16 * part < channels; ++part) {
-        const SumsOfRows of_rows(sums, half, part);
-        const __m512 constant = _mm512_load_ps(constants + 16 * part);
-        for (int64_t i = 0; i < 4 && 4 * half + i < rows_; ++i) {
-          const int64_t r = first_ + 4 * half + i, c = first_channel + 16 * part;
-          const Affine affine(of_tap_[tap].total[4 * half + i], a_.scale[r], a_.offset[r]);
-          store_floats(a_.result + (r * l_.taps + tap) * channels + c, channels - c,
-                       affine(of_rows.row[i], constant, 0xFFFF));
-        }
+      Rows rows;
+      rows.count = smaller(4, rows_ - 4 * half);
+      for (int64_t i = 0; i < rows.count; ++i) {
+        const int64_t r = first_ + 4 * half + i;
+        rows.total[i] = of_tap_[tap].total[4 * half + i];
+        rows.scale[i] = a_.scale[r];
+        rows.offset[i] = a_.offset[r];
+        rows.inside[i] = ~uint64_t{0};
+        rows.out[i] = a_.result + (r * l_.taps + tap) * channels + channel;
       }
+      store_rows(sums, half, rows, constants, smaller(block_channels, channels - channel));
     }
   }
 

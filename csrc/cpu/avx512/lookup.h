@@ -8,120 +8,13 @@
 // A block of sums is 8 rows by 64 channels. A vector holds the tables of four rows, one in each 128-bit lane, or sixteen
 // indices, the same in each lane; so a lookup serves 4 rows by 16 channels.
 //
-//     tables   [plane][step of 16 codes][group of 4 codes][row][16 sums]
-//     indices  [step of 16 codes][group of 4 codes][channel]
-//     sums     [four rows][sixteen channels][four channels][row][channel]; see SumsOfRows
+//     sums  [four rows][sixteen channels][four channels][row][channel]; see SumsOfRows
 #pragma once
 
-#include "../intrinsics.h"
-#include "../support.h"
+#include "lookup_operands.h"
 
 namespace fqt {
 namespace {
-
-constexpr int64_t block_rows = 8;
-constexpr int64_t block_channels = 64;
-constexpr int64_t block_size = block_rows * block_channels;
-constexpr int64_t step_codes = 16;
-constexpr int64_t step_groups = 4;
-constexpr int64_t group_tables = 16 * block_rows;                  // bytes
-constexpr int64_t step_tables = step_groups * group_tables;        // bytes
-constexpr int64_t step_indices = step_groups * block_channels;     // bytes
-constexpr int64_t planes = 2;
-
-// What is known of the codes in the tables of one row block.
-struct Totals {
-  int32_t row[block_rows];
-  bool high;  // whether any code is above 15
-};
-
-// Sixteen codes of each of four rows, one row in a lane; rows that do not exist are zero.
-inline __m512i load_codes(const uint8_t* codes, int64_t stride, int64_t rows, __mmask16 present) {
-  const auto row = [&](int64_t r) {
-    return r < rows ? _mm_maskz_loadu_epi8(present, codes + r * stride) : _mm_setzero_si128();
-  };
-  __m512i v = _mm512_castsi128_si512(row(0));
-  v = _mm512_inserti32x4(v, row(1), 1);
-  v = _mm512_inserti32x4(v, row(2), 2);
-  return _mm512_inserti32x4(v, row(3), 3);
-}
-
-// Stores the tables of four rows for one step, from nibbles as load_codes lays them out.
-inline void store_tables(__m512i q, uint8_t* out) {
-  // Two pairs of codes (a, b) stand side by side as a, a + b, b, unused: where a pair's four sums are found, by two bits.
-  const __m512i first_pair = _mm512_set4_epi32(0x01020080, 0x01020080, 0x01020080, 0x01020080);
-  const __m512i second_pair = _mm512_set4_epi32(0x05050505, 0x06060606, 0x04040404, static_cast<int>(0x80808080));
-  const __m512i next = _mm512_set1_epi8(8);  // the other two pairs
-  const __m512i sums = _mm512_add_epi8(q, _mm512_srli_epi16(q, 8));
-  const auto table = [&](__m512i pairs, __m512i offset) {
-    return _mm512_add_epi8(_mm512_shuffle_epi8(pairs, _mm512_add_epi8(first_pair, offset)),
-                           _mm512_shuffle_epi8(pairs, _mm512_add_epi8(second_pair, offset)));
-  };
-  const __m512i front = _mm512_unpacklo_epi8(q, sums), back = _mm512_unpackhi_epi8(q, sums);
-  _mm512_store_si512(out, table(front, _mm512_setzero_si512()));
-  _mm512_store_si512(out + group_tables, table(front, next));
-  _mm512_store_si512(out + 2 * group_tables, table(back, _mm512_setzero_si512()));
-  _mm512_store_si512(out + 3 * group_tables, table(back, next));
-}
-
-// The tables of up to eight rows of `count` codes each, rows `stride` bytes apart; the second plane only if it is needed.
-inline Totals build_tables(const uint8_t* codes, int64_t stride, int64_t rows, int64_t count, uint8_t* tables) {
-  const __m512i nibble = _mm512_set1_epi8(0x0F);
-  const int64_t plane = ceil_div(count, step_codes) * step_tables;
-  Totals totals{};
-  for (int64_t half = 0; half < block_rows && half < rows; half += 4) {
-    __m512i total = _mm512_setzero_si512(), any = total;
-    for (int64_t i = 0; i < count; i += step_codes) {
-      const auto present = static_cast<__mmask16>(_bzhi_u32(0xFFFF, static_cast<uint32_t>(smaller(16, count - i))));
-      const __m512i q = load_codes(codes + half * stride + i, stride, rows - half, present);
-      any = _mm512_or_si512(any, q);
-      total = _mm512_add_epi64(total, _mm512_sad_epu8(q, _mm512_setzero_si512()));
-      store_tables(_mm512_and_si512(q, nibble), tables + i / step_codes * step_tables + half * 16);
-    }
-    total = _mm512_add_epi64(total, _mm512_unpackhi_epi64(total, total));
-    const __m512i lanes = _mm512_setr_epi32(0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12);
-    const __m128i of_rows = _mm512_castsi512_si128(_mm512_permutexvar_epi32(lanes, total));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(totals.row + half), of_rows);
-    totals.high |= _mm512_test_epi8_mask(any, _mm512_set1_epi8(static_cast<char>(0xF0))) != 0;
-  }
-  if (!totals.high) return totals;
-  for (int64_t half = 0; half < block_rows; half += 4) {
-    for (int64_t i = 0; i < count; i += step_codes) {
-      const auto present = static_cast<__mmask16>(_bzhi_u32(0xFFFF, static_cast<uint32_t>(smaller(16, count - i))));
-      const __m512i q = load_codes(codes + half * stride + i, stride, rows - half, present);
-      store_tables(_mm512_and_si512(_mm512_srli_epi16(q, 4), nibble),
-                   tables + plane + i / step_codes * step_tables + half * 16);
-    }
-  }
-  return totals;
-}
-
-// Indices of 64 channels from the bits of `count` words, `stride` words apart, one for each code; and, for each channel, how
-// many of its bits are set.
-inline void build_indices(const uint64_t* words, int64_t stride, int64_t count, uint8_t* indices, int32_t* ones) {
-  constexpr int64_t counted = 255 / 4;  // groups whose numbers of bits fit a byte
-  const __m512i bits_set = _mm512_set4_epi32(0x04030302, 0x03020201, 0x03020201, 0x02010100);
-  const int64_t groups = ceil_div(count, step_codes) * step_groups;
-  const auto word = [&](int64_t i) { return _cvtu64_mask64(i < count ? words[i * stride] : 0); };
-  __m512i total[4] = {};
-  for (int64_t first = 0; first < groups; first += counted) {
-    const int64_t end = smaller(groups, first + counted);
-    __m512i number = _mm512_setzero_si512();
-    for (int64_t g = first; g < end; ++g) {
-      __m512i index = _mm512_maskz_set1_epi8(word(4 * g), 1);
-      index = _mm512_mask_add_epi8(index, word(4 * g + 1), index, _mm512_set1_epi8(2));
-      index = _mm512_mask_add_epi8(index, word(4 * g + 2), index, _mm512_set1_epi8(4));
-      index = _mm512_mask_add_epi8(index, word(4 * g + 3), index, _mm512_set1_epi8(8));
-      _mm512_store_si512(indices + g * block_channels, index);
-      number = _mm512_add_epi8(number, _mm512_shuffle_epi8(bits_set, index));
-    }
-    total[0] = _mm512_add_epi32(total[0], _mm512_cvtepu8_epi32(_mm512_castsi512_si128(number)));
-    total[1] = _mm512_add_epi32(total[1], _mm512_cvtepu8_epi32(_mm512_extracti32x4_epi32(number, 1)));
-    total[2] = _mm512_add_epi32(total[2], _mm512_cvtepu8_epi32(_mm512_extracti32x4_epi32(number, 2)));
-    total[3] = _mm512_add_epi32(total[3], _mm512_cvtepu8_epi32(_mm512_extracti32x4_epi32(number, 3)));
-  }
-  for (int64_t i = 0; i < 4; ++i) _mm512_storeu_si512(ones + 16 * i, total[i]);
-}
 
 // Tables of a row block, and where the indices stand that belong to the same codes.
 struct Term {
@@ -172,61 +65,70 @@ FQT_INLINE void flush(Lanes& s, int32_t* sums) {
   s.pairs = s.odd = zero;
 }
 
-// Eight rows (upper and lower four) by 64 channels.
+// Eight rows (upper and lower four) by 64 channels; where only the upper rows exist, `both` is false.
 struct Accumulators {
   Lanes upper0, upper1, upper2, upper3, lower0, lower1, lower2, lower3;
 };
 
-template <bool first>
+template <bool first, bool both>
 FQT_INLINE void look_up_group(Accumulators& s, const uint8_t* tables, const uint8_t* indices) {
   const auto index = [indices](int64_t c) {
     return _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(indices + c)));
   };
-  const __m512i upper = _mm512_load_si512(tables), lower = _mm512_load_si512(tables + 64);
+  const __m512i upper = _mm512_load_si512(tables), lower = both ? _mm512_load_si512(tables + 64) : upper;
   const __m512i i0 = index(0);
   look_up<first>(s.upper0, upper, i0);
-  look_up<first>(s.lower0, lower, i0);
+  if (both) look_up<first>(s.lower0, lower, i0);
   const __m512i i1 = index(16);
   look_up<first>(s.upper1, upper, i1);
-  look_up<first>(s.lower1, lower, i1);
+  if (both) look_up<first>(s.lower1, lower, i1);
   const __m512i i2 = index(32);
   look_up<first>(s.upper2, upper, i2);
-  look_up<first>(s.lower2, lower, i2);
+  if (both) look_up<first>(s.lower2, lower, i2);
   const __m512i i3 = index(48);
   look_up<first>(s.upper3, upper, i3);
-  look_up<first>(s.lower3, lower, i3);
+  if (both) look_up<first>(s.lower3, lower, i3);
 }
 
+template <bool both>
 FQT_INLINE void step(Accumulators& s, const uint8_t* tables, const uint8_t* indices) {
-  look_up_group<true>(s, tables, indices);
-  look_up_group<false>(s, tables + group_tables, indices + block_channels);
-  look_up_group<false>(s, tables + 2 * group_tables, indices + 2 * block_channels);
-  look_up_group<false>(s, tables + 3 * group_tables, indices + 3 * block_channels);
+  look_up_group<true, both>(s, tables, indices);
+  look_up_group<false, both>(s, tables + group_tables, indices + block_channels);
+  look_up_group<false, both>(s, tables + 2 * group_tables, indices + 2 * block_channels);
+  look_up_group<false, both>(s, tables + 3 * group_tables, indices + 3 * block_channels);
   widen(s.upper0);
   widen(s.upper1);
   widen(s.upper2);
   widen(s.upper3);
+  if (!both) return;
   widen(s.lower0);
   widen(s.lower1);
   widen(s.lower2);
   widen(s.lower3);
 }
 
-template <int plane>
+template <int plane, bool both>
 FQT_INLINE void flush(Accumulators& s, int32_t* sums) {
   flush<plane>(s.upper0, sums);
   flush<plane>(s.upper1, sums + 64);
   flush<plane>(s.upper2, sums + 128);
   flush<plane>(s.upper3, sums + 192);
+  if (!both) return;
   flush<plane>(s.lower0, sums + 256);
   flush<plane>(s.lower1, sums + 320);
   flush<plane>(s.lower2, sums + 384);
   flush<plane>(s.lower3, sums + 448);
 }
 
-// Adds to a block of sums what one plane of some terms, of `steps` steps each, contributes.
-template <int plane>
-void accumulate(const Term* terms, int64_t count, int64_t steps, const uint8_t* indices, int32_t* sums) {
+inline void clear(int32_t* sums) {
+  __m512i zero = _mm512_setzero_si512();
+  pin(zero);  // else this becomes a call of memset, or what is as slow for so few bytes
+  for (int64_t i = 0; i < block_size; i += 16) _mm512_store_si512(sums + i, zero);
+}
+
+// A function by itself, for all registers are needed here.
+template <int plane, bool both>
+__attribute__((noinline)) void accumulate_rows(const Term* terms, int64_t count, int64_t steps, const uint8_t* indices, int32_t* sums) {
   constexpr int64_t most_steps = 65535 / (step_groups * 60);  // whose sums fit 16 bits
   Accumulators s{};
   int64_t room = most_steps;
@@ -236,13 +138,23 @@ void accumulate(const Term* terms, int64_t count, int64_t steps, const uint8_t* 
     for (int64_t k = 0; k < steps;) {
       const int64_t end = smaller(steps, k + room);
       room -= end - k;
-      for (; k < end; ++k, table += step_tables, index += step_indices) step(s, table, index);
+      for (; k < end; ++k, table += step_tables, index += step_indices) step<both>(s, table, index);
       if (room > 0) continue;
-      flush<plane>(s, sums);
+      flush<plane, both>(s, sums);
       room = most_steps;
     }
   }
-  flush<plane>(s, sums);
+  flush<plane, both>(s, sums);
+}
+
+// Adds to a block of sums of `rows` rows what one plane of some terms, of `steps` steps each, contributes.
+template <int plane>
+inline void accumulate(const Term* terms, int64_t count, int64_t steps, const uint8_t* indices, int64_t rows, int32_t* sums) {
+  if (rows > 4) {
+    accumulate_rows<plane, true>(terms, count, steps, indices, sums);
+  } else {
+    accumulate_rows<plane, false>(terms, count, steps, indices, sums);
+  }
 }
 
 #undef FQT_INLINE
@@ -264,26 +176,35 @@ struct SumsOfRows {
   }
 };
 
-// From a row's sums and the sum of all its codes to products of ±1, and on to floats: scale · product + offset · constant.
-struct Affine {
-  __m512i total;
-  __m512 scale, offset;
-
-  Affine(int32_t total_, float scale_, float offset_)
-      : total(_mm512_set1_epi32(total_)), scale(_mm512_set1_ps(scale_)), offset(_mm512_set1_ps(offset_)) {}
-
-  __m512 operator()(__m512i sums, __m512 constant, __mmask16 inside) const {
-    const __m512 product = _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_slli_epi32(sums, 1), total));
-    return _mm512_maskz_add_ps(inside, _mm512_mul_ps(product, scale), _mm512_mul_ps(constant, offset));
-  }
+// What turns sums of up to four rows into floats: scale · (2 · sum - total) + offset · constant where `inside` has a bit, else 0.
+struct Rows {
+  int64_t count;
+  int32_t total[4];
+  float scale[4], offset[4];
+  uint64_t inside[4];
+  float* out[4];
 };
 
-// Stores the first `count` numbers.
-inline void store_floats(float* out, int64_t count, __m512 v) {
-  if (count >= 16) {
-    _mm512_storeu_ps(out, v);
-  } else {
-    _mm512_mask_storeu_ps(out, static_cast<__mmask16>(_bzhi_u32(0xFFFF, static_cast<uint32_t>(count))), v);
+// Stores `channels` channels, at most 64, of the rows of one half of a block.
+inline void store_rows(const int32_t* sums, int64_t half, const Rows& rows, const float* constants, int64_t channels) {
+  for (int64_t part = 0; part < 4 && 16 * part < channels; ++part) {
+    const auto present = static_cast<__mmask16>(_bzhi_u32(0xFFFF, static_cast<uint32_t>(smaller(16, channels - 16 * part))));
+    const SumsOfRows of_rows(sums, half, part);
+    const __m512 constant = _mm512_load_ps(constants + 16 * part);
+#pragma GCC unroll 4  // or of_rows would have to be in memory
+    for (int64_t r = 0; r < 4; ++r) {
+      if (r == rows.count) break;
+      const __m512i total = _mm512_set1_epi32(rows.total[r]);
+      const __m512 product = _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_slli_epi32(of_rows.row[r], 1), total));
+      const auto inside = static_cast<__mmask16>(rows.inside[r] >> (16 * part));
+      const __m512 value = _mm512_maskz_add_ps(inside, _mm512_mul_ps(product, _mm512_set1_ps(rows.scale[r])),
+                                               _mm512_mul_ps(constant, _mm512_set1_ps(rows.offset[r])));
+      if (present == 0xFFFF) {
+        _mm512_storeu_ps(rows.out[r] + 16 * part, value);
+      } else {
+        _mm512_mask_storeu_ps(rows.out[r] + 16 * part, present, value);
+      }
+    }
   }
 }
 
