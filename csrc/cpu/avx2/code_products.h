@@ -163,6 +163,17 @@ using AddProducts = void (*)(const Segment*, int64_t, int64_t, int64_t, int, int
 // 16 · 4 · 3 and 4 · 4 · 15 fit a byte.
 inline AddProducts products_for(const Planes& planes) { return planes.small ? add_products<16> : add_products<4>; }
 
+// Stores eight floats, or as many as there is room for.
+inline void store_some(float* out, int64_t room, __m256 values) {
+  if (room >= 8) {
+    _mm256_storeu_ps(out, values);
+    return;
+  }
+  float some[8];
+  _mm256_storeu_ps(some, values);
+  std::memcpy(out, some, sizeof(float) * static_cast<size_t>(room));
+}
+
 // float(2 · sum - total) · scale + float(constant) · offset, of eight channels.
 inline __m256 affine(const int32_t* sums, int32_t total, const float* constants, float scale, float offset) {
   const __m256i sum = load(sums);

@@ -177,15 +177,8 @@ class Worker {
     const int32_t* sums = sums_.get() + r * weights_.padded;
     float* out = a_.result + (pixel * a_.kept + row) * s_.channels;
     for (int64_t c = 0; c < s_.channels; c += 8) {
-      const __m256 value = _mm256_and_ps(affine(sums + c, total_[r], constants_.get() + c, a_.scale[row], a_.offset[row]),
-                                         inside(window[c / 8]));
-      if (c + 8 <= s_.channels) {
-        _mm256_storeu_ps(out + c, value);
-      } else {
-        float some[8];
-        _mm256_storeu_ps(some, value);
-        std::memcpy(out + c, some, sizeof(float) * static_cast<size_t>(s_.channels - c));
-      }
+      const __m256 value = affine(sums + c, total_[r], constants_.get() + c, a_.scale[row], a_.offset[row]);
+      store_some(out + c, s_.channels - c, _mm256_and_ps(value, inside(window[c / 8])));
     }
   }
 
