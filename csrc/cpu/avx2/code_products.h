@@ -5,9 +5,9 @@
 //
 //     table[b] = Σ q_i · (bit i of b)        Σ q·(±1) = 2·Σ table[bits] - Σ q
 //
-// A table takes few operations to build and serves all channels (and taps). Codes above 15 are taken as two nibbles ("planes"),
-// 16 times the second plus the first, so entries are at most 60, four of them fit a byte, and bytes are widened to 16 bits after
-// every `run` steps.
+// A table takes few operations to build and serves all channels (and taps). Codes above 15 are taken as two nibbles
+// ("planes"), 16 times the second plus the first, so entries are at most 60, four of them fit a byte, and bytes are widened to
+// 16 bits after every `run` steps.
 #pragma once
 
 #include "lanes.h"
@@ -67,8 +67,9 @@ inline void build_tables(const uint8_t* one, const uint8_t* other, int64_t count
     const __m256i high = _mm256_add_epi8(_mm256_shuffle_epi8(codes, q2), _mm256_shuffle_epi8(codes, q3));
     for (int64_t step = 0; step < ceil_div(some, 4); ++step) {
       const __m256i place = _mm256_set1_epi8(static_cast<char>(4 * step));
-      store(tables + (i / 4 + step) * step_bytes, _mm256_add_epi8(_mm256_shuffle_epi8(low, _mm256_add_epi8(low_entries, place)),
-                                                                  _mm256_shuffle_epi8(high, _mm256_add_epi8(high_entries, place))));
+      const __m256i low_sums = _mm256_shuffle_epi8(low, _mm256_add_epi8(low_entries, place));
+      const __m256i high_sums = _mm256_shuffle_epi8(high, _mm256_add_epi8(high_entries, place));
+      store(tables + (i / 4 + step) * step_bytes, _mm256_add_epi8(low_sums, high_sums));
     }
   }
 }
@@ -99,16 +100,17 @@ struct Rows {
   __m256i r0 = _mm256_setzero_si256(), r1 = r0, r2 = r0, r3 = r0;
 };
 
-// Ends a step: keeps compilers from adding in another order, for which 16 registers do not suffice.
-inline void keep_order(Rows& sums) { asm("" : "+x"(sums.r0), "+x"(sums.r1), "+x"(sums.r2), "+x"(sums.r3)); }
-
 inline void look_up(const uint8_t* tables, const uint8_t* indices, Rows& sums) {
-  const __m256i index = load(indices);
+  __m256i index = load(indices);
+  keep(index);
   sums.r0 = _mm256_add_epi8(sums.r0, _mm256_shuffle_epi8(load_table(tables), index));
   sums.r1 = _mm256_add_epi8(sums.r1, _mm256_shuffle_epi8(load_table(tables + 16), index));
   sums.r2 = _mm256_add_epi8(sums.r2, _mm256_shuffle_epi8(load_table(tables + 32), index));
   sums.r3 = _mm256_add_epi8(sums.r3, _mm256_shuffle_epi8(load_table(tables + 48), index));
-  keep_order(sums);
+  keep(sums.r0);
+  keep(sums.r1);
+  keep(sums.r2);
+  keep(sums.r3);
 }
 
 // Adds bytes to 16-bit sums: odd bytes alone, and whole pairs, even + 256 · odd, from which the even ones follow at the end.

@@ -63,13 +63,24 @@ struct Bands {
   const ConvShape& s_;
 };
 
-// The output position whose tap lands on input position `at`, or -1.
-inline int64_t source_of(int64_t at, int64_t tap, int64_t axis, const ConvShape& s, int64_t out_size) {
-  const int64_t offset = at + s.padding[axis] - tap * s.dilation[axis];
-  if (offset < 0 || offset % s.stride[axis] != 0) return -1;
-  const int64_t position = offset / s.stride[axis];
-  return position < out_size ? position : -1;
-}
+// For each input position along an axis and each of the kernel's positions there: the output position it comes from, or -1.
+struct Sources {
+  int64_t kernel;
+  Buffer<int64_t> positions;
+
+  Sources(const ConvShape& s, int64_t axis, int64_t size, int64_t kernel_size, int64_t out_size)
+      : kernel(kernel_size), positions(size * kernel_size) {
+    for (int64_t at = 0; at < size; ++at) {
+      for (int64_t k = 0; k < kernel; ++k) {
+        const int64_t offset = at + s.padding[axis] - k * s.dilation[axis];
+        const bool found = offset >= 0 && offset % s.stride[axis] == 0 && offset / s.stride[axis] < out_size;
+        positions[at * kernel + k] = found ? offset / s.stride[axis] : -1;
+      }
+    }
+  }
+
+  const int64_t* of(int64_t at) const { return positions.get() + at * kernel; }
+};
 
 // All ones where a window bit is set, for eight channels.
 inline __m256 inside(uint8_t bits) {
@@ -80,12 +91,15 @@ inline __m256 inside(uint8_t bits) {
 // Computes bands of up to four kept samples.
 class Worker {
  public:
-  Worker(const HwncInputGradientArguments& a, const Weights& weights, const Planes& planes, const Bands& bands)
+  Worker(const HwncInputGradientArguments& a, const Weights& weights, const Planes& planes, const Bands& bands,
+         const Sources& lines, const Sources& columns)
       : a_(a),
         s_(a.shape),
         weights_(weights),
         planes_(planes),
         bands_(bands),
+        lines_(lines),
+        columns_(columns),
         products_(products_for(planes)),
         pixel_bytes_(weights.steps * step_bytes),
         plane_bytes_(bands.most_sources * s_.out_width * pixel_bytes_),
@@ -108,10 +122,14 @@ class Worker {
   }
 
  private:
+  const uint8_t* codes_of(int64_t pixel) const { return a_.codes + (pixel * a_.kept + first_) * s_.outputs; }
+
   void build() {
     const int64_t first_pixel = sources_.begin * s_.out_width, pixels = (sources_.end - sources_.begin) * s_.out_width;
     for (int64_t p = 0; p < pixels; ++p) {
-      const uint8_t* codes = a_.codes + ((first_pixel + p) * a_.kept + first_) * s_.outputs;
+      const uint8_t* codes = codes_of(first_pixel + p);
+      const uint8_t* ahead = codes_of(first_pixel + smaller(p + 4, pixels - 1));  // rows stand too far apart to be foreseen
+      for (int64_t r = 0; r < rows_; ++r) prefetch(ahead + r * s_.outputs);
       for (int64_t plane = 0; plane < planes_.count; ++plane) {
         uint8_t* tables = tables_.get() + plane * plane_bytes_ + p * pixel_bytes_;
         build_tables(codes, rows_, s_.outputs, s_.outputs, plane, tables);
@@ -122,14 +140,16 @@ class Worker {
 
   void pixel(int64_t h, int64_t w) {
     find_sources(h, w);
+    for (int64_t r = 0; r < rows_; ++r) prefetch(window(h * s_.width + w, r));
     std::memset(sums_.get(), 0, sizeof(int32_t) * static_cast<size_t>(sums_.count()));
     for (int64_t begin = 0; begin < count_;) {
       int64_t end = begin, steps = 0;
       while (end < count_ && steps + segments_[end].steps <= steps_together) steps += segments_[end++].steps;
       for (int64_t plane = 0; plane < planes_.count; ++plane) {
         for (int64_t block = 0; block < weights_.blocks; ++block) {
-          products_(segments_.get() + begin, end - begin, plane * plane_bytes_, block * weights_.taps * weights_.steps * lanes,
-                    static_cast<int>(4 * plane), sums_.get() + block * lanes, weights_.padded);
+          const int64_t indices = block * weights_.taps * weights_.steps * lanes;
+          products_(segments_.get() + begin, end - begin, plane * plane_bytes_, indices, static_cast<int>(4 * plane),
+                    sums_.get() + block * lanes, weights_.padded);
         }
       }
       begin = end;
@@ -139,16 +159,16 @@ class Worker {
 
   // Segments, totals and constants of the taps that reach a pixel.
   void find_sources(int64_t h, int64_t w) {
+    const int64_t* lines = lines_.of(h);
+    const int64_t* columns = columns_.of(w);
     int64_t reached = 0;
     count_ = 0;
     for (int64_t r = 0; r < table_rows; ++r) total_[r] = 0;
     for (int64_t kh = 0; kh < s_.kernel_height; ++kh) {
-      const int64_t oh = source_of(h, kh, 0, s_, s_.out_height);
-      if (oh < 0) continue;
+      if (lines[kh] < 0) continue;
       for (int64_t kw = 0; kw < s_.kernel_width; ++kw) {
-        const int64_t ow = source_of(w, kw, 1, s_, s_.out_width);
-        if (ow < 0) continue;
-        const int64_t tap = kh * s_.kernel_width + kw, p = (oh - sources_.begin) * s_.out_width + ow;
+        if (columns[kw] < 0) continue;
+        const int64_t tap = kh * s_.kernel_width + kw, p = (lines[kh] - sources_.begin) * s_.out_width + columns[kw];
         const uint8_t* tables = tables_.get() + p * pixel_bytes_;
         const uint8_t* indices = weights_.indices.get() + tap * weights_.steps * lanes;
         for (int64_t step = 0; step < weights_.steps; step += steps_together) {
@@ -171,14 +191,20 @@ class Worker {
     }
   }
 
+  const uint8_t* window(int64_t pixel, int64_t r) const {
+    const int64_t words = ceil_div(s_.channels, 64);
+    return reinterpret_cast<const uint8_t*>(a_.window + (pixel * s_.samples + a_.index[first_ + r]) * words);
+  }
+
   void finish(int64_t pixel, int64_t r) {
-    const int64_t row = first_ + r, words = ceil_div(s_.channels, 64);
-    const uint8_t* window = reinterpret_cast<const uint8_t*>(a_.window + (pixel * s_.samples + a_.index[row]) * words);
+    const int64_t row = first_ + r;
+    const uint8_t* bits = window(pixel, r);
     const int32_t* sums = sums_.get() + r * weights_.padded;
+    const float scale = a_.scale[row], offset = a_.offset[row];
     float* out = a_.result + (pixel * a_.kept + row) * s_.channels;
     for (int64_t c = 0; c < s_.channels; c += 8) {
-      const __m256 value = affine(sums + c, total_[r], constants_.get() + c, a_.scale[row], a_.offset[row]);
-      store_some(out + c, s_.channels - c, _mm256_and_ps(value, inside(window[c / 8])));
+      const __m256 value = affine(sums + c, total_[r], constants_.get() + c, scale, offset);
+      store_some(out + c, s_.channels - c, _mm256_and_ps(value, inside(bits[c / 8])));
     }
   }
 
@@ -187,6 +213,8 @@ class Worker {
   const Weights& weights_;
   const Planes& planes_;
   const Bands& bands_;
+  const Sources& lines_;
+  const Sources& columns_;
   AddProducts products_;
   int64_t pixel_bytes_, plane_bytes_;
   Buffer<uint8_t> tables_;          // [plane][output pixel of the band][step][row][16]
@@ -209,10 +237,11 @@ void hwnc_input_gradient(const HwncInputGradientArguments& a, const Threads& thr
   const Planes planes(a.codes, s.out_height * s.out_width * a.kept * s.outputs);
   const Weights weights(a, threads);
   const Bands bands(s, planes.count * s.out_width * weights.steps * step_bytes);
+  const Sources lines(s, 0, s.height, s.kernel_height, s.out_height), columns(s, 1, s.width, s.kernel_width, s.out_width);
   const int64_t groups = ceil_div(a.kept, table_rows);
   parallel(threads, groups * bands.count, 1, [&](int64_t begin, int64_t end) {
-    Worker worker(a, weights, planes, bands);
-    for (int64_t i = begin; i < end; ++i) worker.compute(i % bands.count, i / bands.count * table_rows);
+    Worker worker(a, weights, planes, bands, lines, columns);
+    for (int64_t i = begin; i < end; ++i) worker.compute(i / groups, i % groups * table_rows);
   });
 }
 

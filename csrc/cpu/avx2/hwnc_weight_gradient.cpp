@@ -2,14 +2,14 @@
 //
 // Rows are kept channels, lanes are input channels, and a step is four samples of one pixel. The input becomes indices once per
 // call. Tables are built for four kept channels and as many output pixels as a first-level cache takes, and serve all taps and
-// up to 128 input channels.
+// up to 512 input channels.
 #include "../kernels.h"
 #include "code_products.h"
 
 namespace fqt {
 namespace {
 
-constexpr int64_t blocks_together = 4;  // of input channels, whose sums are kept for all taps
+constexpr int64_t blocks_together = 16;  // of input channels, whose sums are kept for all taps
 
 // The input as indices [block of channels][pixel][step][lane], and its signs' sums over what each tap meets [tap][channel].
 struct Input {
@@ -104,8 +104,8 @@ class Worker {
         for (int64_t tap = 0; tap < taps_; ++tap) add_tap(tap);
       }
     }
-    for (int64_t tap = 0; tap < taps_; ++tap) {
-      for (int64_t r = 0; r < rows_; ++r) finish(tap, r);
+    for (int64_t r = 0; r < rows_; ++r) {
+      for (int64_t tap = 0; tap < taps_; ++tap) finish(tap, r);
     }
   }
 
@@ -127,7 +127,8 @@ class Worker {
 
   void add_tap(int64_t tap) {
     const int64_t count = find_segments(tap / s_.kernel_width * s_.dilation[0] - s_.padding[0],
-                                        tap % s_.kernel_width * s_.dilation[1] - s_.padding[1], totals_.get() + tap * table_rows);
+                                        tap % s_.kernel_width * s_.dilation[1] - s_.padding[1],
+                                        totals_.get() + tap * table_rows);
     if (count == 0) return;
     for (int64_t plane = 0; plane < planes_.count; ++plane) {
       for (int64_t i = 0; i < blocks_; ++i) {
@@ -169,10 +170,12 @@ class Worker {
   void finish(int64_t tap, int64_t r) {
     const int64_t row = row_ + r, first = block_ * lanes, channels = smaller(blocks_ * lanes, s_.channels - first);
     const int32_t total = totals_[tap * table_rows + r];
+    const int32_t* sums = sums_of(tap, r);
+    const float scale = a_.scale[row], offset = a_.offset[row];
     const float* constants = input_.constants.get() + tap * input_.padded + first;
     float* out = a_.result + (row * taps_ + tap) * s_.channels + first;
     for (int64_t c = 0; c < channels; c += 8) {
-      store_some(out + c, channels - c, affine(sums_of(tap, r) + c, total, constants + c, a_.scale[row], a_.offset[row]));
+      store_some(out + c, channels - c, affine(sums + c, total, constants + c, scale, offset));
     }
   }
 
@@ -187,8 +190,8 @@ class Worker {
   Buffer<Segment> segments_;      // of one tap
   Buffer<int32_t> sums_;          // [tap][row][channel of the blocks in hand]
   Buffer<int32_t> totals_;        // [tap][row]
-  int64_t row_ = 0, rows_ = 0, block_ = 0, blocks_ = 0;                // in hand: kept channels, blocks of input channels,
-  int64_t first_step_ = 0, steps_ = 0, first_ = 0, end_ = 0;           // steps, and output pixels
+  int64_t row_ = 0, rows_ = 0, block_ = 0, blocks_ = 0;       // in hand: kept channels, blocks of input channels,
+  int64_t first_step_ = 0, steps_ = 0, first_ = 0, end_ = 0;  // steps, and output pixels
 };
 
 }  // namespace

@@ -15,6 +15,10 @@ constexpr int64_t lanes = 32;
 
 inline __m256i load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 inline void store(void* p, __m256i v) { _mm256_storeu_si256(static_cast<__m256i*>(p), v); }
+inline void prefetch(const uint8_t* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
+
+// Has a value in a register at this point: compilers neither load it again later nor put off the additions that lead to it.
+inline void keep(__m256i& v) { asm("" : "+x"(v)); }
 
 // The same 16 entries for both halves of a look-up; p is aligned to 16 bytes.
 inline __m256i load_table(const uint8_t* p) {
@@ -48,7 +52,8 @@ inline __m256i spread_bits(const uint8_t* half) {
 // What four words at a time, `stride` words apart, say of the 32 channels whose bits begin at byte `half`: for each step of
 // four words and each channel, an index with the first word's bit lowest. Words past `count` count as 0. The number of set bits
 // of each channel is added to `ones`.
-inline void expand_indices(const uint64_t* words, int64_t stride, int64_t count, int64_t half, uint8_t* indices, int32_t* ones) {
+inline void expand_indices(const uint64_t* words, int64_t stride, int64_t count, int64_t half, uint8_t* indices,
+                           int32_t* ones) {
   constexpr int64_t steps_per_sum = 63;  // 63 * 4 fits a byte
   const __m256i bits_of = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4,  //
                                            0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
