@@ -9,6 +9,8 @@
 namespace fqt {
 namespace {
 
+constexpr int64_t pixels_together = 16;  // read side by side from one sample: single pixels lie a whole image apart
+
 template <int64_t count>
 inline void add_moments(const float* __restrict x, const float* __restrict origin, int64_t channels,
                         float* __restrict first, float* __restrict second) {
@@ -25,14 +27,14 @@ inline void add_moments(const float* __restrict x, const float* __restrict origi
 }
 
 template <int64_t count>
-inline void add_products(const EntrySumsArguments& a, int64_t row, float* __restrict first, float* __restrict second) {
-  const int64_t channels = a.entry.channels;
-  const float* __restrict g = a.entry.g + row * channels;
-  const float* __restrict center = a.center;
+inline void add_products(const EntryGradient& of, const float* __restrict center, int64_t row, float* __restrict first,
+                         float* __restrict second) {
+  const int64_t channels = of.channels;
+  const float* g = of.g + row * channels;
   const float* x[count];
   for (int64_t r = 0; r < count; ++r) {
-    const int64_t pixel = (row + r) / a.entry.present, sample = a.entry.index[(row + r) % a.entry.present];
-    x[r] = a.entry.x + (sample * a.entry.pixels + pixel) * channels;
+    const int64_t pixel = (row + r) / of.present, sample = of.index[(row + r) % of.present];
+    x[r] = of.x + (sample * of.pixels + pixel) * channels;
   }
   for (int64_t c = 0; c < channels; ++c) {
     float sum = first[c], product = second[c];
@@ -51,15 +53,26 @@ inline void affine(const float* __restrict x, const float* __restrict a, const f
   for (int64_t c = 0; c < count; ++c) h[c] = x[c] * a[c] + b[c];
 }
 
+inline void enter_row(const EnterArguments& a, int64_t pixel, int64_t sample) {
+  const int64_t words = ceil_div(a.channels, 64), row = pixel * a.samples + sample;
+  const float* x = a.x + (sample * a.pixels + pixel) * a.channels;
+  float h[64];
+  for (int64_t word = 0; word < words; ++word) {
+    const int64_t first = word * 64, count = smaller(64, a.channels - first);
+    affine(x + first, a.a + first, a.b + first, count, h);
+    if (a.h != nullptr) std::memcpy(a.h + row * a.channels + first, h, sizeof(float) * static_cast<size_t>(count));
+    for (int64_t c = count; c < 64; ++c) h[c] = std::numeric_limits<float>::quiet_NaN();  // no bits
+    const Bits bits = bits_of(h);
+    a.sign[row * words + word] = bits.sign;
+    a.window[row * words + word] = bits.window;
+  }
+}
+
 // One row of dL/dx; the last addition makes a zero +0.
-inline void gradient_row(const EntryGradient& of, const float* g_row, const float* x_row, const LeaveArguments& a,
+inline void gradient_row(const float* __restrict g, const float* __restrict x, const float* __restrict c,
+                         const float* __restrict a0, const float* __restrict a1, int64_t channels,
                          float* __restrict result) {
-  const float* __restrict g = g_row;
-  const float* __restrict x = x_row;
-  const float* __restrict c = a.c;
-  const float* __restrict a0 = a.a0;
-  const float* __restrict a1 = a.a1;
-  for (int64_t i = 0; i < of.channels; ++i) result[i] = ((c[i] * g[i] - a1[i] * x[i]) - a0[i]) + 0.0F;
+  for (int64_t i = 0; i < channels; ++i) result[i] = ((c[i] * g[i] - a1[i] * x[i]) - a0[i]) + 0.0F;
 }
 
 }  // namespace
@@ -79,24 +92,11 @@ void hwnc_entry_moments(const EntryMomentsArguments& a, const Threads& threads) 
 }
 
 void hwnc_enter(const EnterArguments& a, const Threads& threads) {
-  const int64_t words = ceil_div(a.channels, 64);
-  parallel(threads, a.pixels, 1, [&](int64_t begin, int64_t end) {
-    float h[64];
-    for (int64_t p = begin; p < end; ++p) {
+  parallel(threads, ceil_div(a.pixels, pixels_together), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t block = begin; block < end; ++block) {
+      const int64_t first = block * pixels_together, last = smaller(a.pixels, first + pixels_together);
       for (int64_t n = 0; n < a.samples; ++n) {
-        const float* x = a.x + (n * a.pixels + p) * a.channels;
-        const int64_t row = p * a.samples + n;
-        for (int64_t word = 0; word < words; ++word) {
-          const int64_t first = word * 64, count = smaller(64, a.channels - first);
-          affine(x + first, a.a + first, a.b + first, count, h);
-          if (a.h != nullptr) {
-            std::memcpy(a.h + row * a.channels + first, h, sizeof(float) * static_cast<size_t>(count));
-          }
-          for (int64_t c = count; c < 64; ++c) h[c] = std::numeric_limits<float>::quiet_NaN();  // no bits
-          const Bits bits = bits_of(h);
-          a.sign[row * words + word] = bits.sign;
-          a.window[row * words + word] = bits.window;
-        }
+        for (int64_t p = first; p < last; ++p) enter_row(a, p, n);
       }
     }
   });
@@ -105,8 +105,8 @@ void hwnc_enter(const EnterArguments& a, const Threads& threads) {
 void hwnc_entry_sums(const EntrySumsArguments& a, const Threads& threads) {
   ordered_sums(
       a.entry.pixels * a.entry.present, a.entry.channels, threads,
-      [&](int64_t row, float* first, float* second) { add_products<1>(a, row, first, second); },
-      [&](int64_t row, float* first, float* second) { add_products<8>(a, row, first, second); }, a.first, a.second);
+      [&](int64_t row, float* first, float* second) { add_products<1>(a.entry, a.center, row, first, second); },
+      [&](int64_t row, float* first, float* second) { add_products<8>(a.entry, a.center, row, first, second); }, a.first, a.second);
 }
 
 void hwnc_leave(const LeaveArguments& a, const Threads& threads) {
@@ -119,7 +119,7 @@ void hwnc_leave(const LeaveArguments& a, const Threads& threads) {
     for (int64_t row = begin; row < end; ++row) {
       const int64_t n = row / of.pixels, p = row % of.pixels;
       const float* g = place[n] < 0 ? zeros.get() : of.g + (p * of.present + place[n]) * of.channels;
-      gradient_row(of, g, of.x + row * of.channels, a, a.result + row * of.channels);
+      gradient_row(g, of.x + row * of.channels, a.c, a.a0, a.a1, of.channels, a.result + row * of.channels);
     }
   });
 }
