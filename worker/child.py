@@ -29,10 +29,10 @@ def main(arguments: list[str]) -> int:
     lifeline.send(Confined(limits=confine(data.limits)))
     lifeline.listen()
 
-    # Only now: torch, and what decodes images, load and run within the limits.
-    from worker.child_training import train  # noqa: PLC0415
-
     try:
+        # Only now: torch, and what decodes images, load and run within the limits.
+        from worker.child_training import train  # noqa: PLC0415
+
         return train(data, options.folder, lifeline)
     except Exception as error:
         failed = explain(error)

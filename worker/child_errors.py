@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from fqt_core.errors import (
     CheckpointError,
     ConfigurationError,
@@ -36,20 +38,38 @@ _MEANINGS: tuple[tuple[type[Exception], str, str | None], ...] = (
 )
 
 
+# How memory that ran out is told in words only: by torch's allocators (Linux, Windows, CUDA), C++ and the C library.
+_OUT_OF_MEMORY = ("can't allocate memory", "cannot allocate memory", "not enough memory", "out of memory", "bad_alloc")
+
+
 def explain(error: Exception) -> Failed | None:
     """The job's failure, for good; ``None`` for an error that means nothing to users and may not happen again."""
     if isinstance(error, UnusableInputError):
         return Failed(code=error.code, message=str(error), param=error.param)
     if _out_of_memory(error):
-        message = f"training needs more memory than there is: {str(error) or 'the limit was reached'}"
-        return Failed(code="out_of_memory", message=message, param="training.batch_size")
+        return out_of_memory(str(error))
     for kind, code, param in _MEANINGS:
         if isinstance(error, kind):
             return Failed(code=code, message=str(error), param=param)
     return None
 
 
+def out_of_memory(reason: str) -> Failed:
+    """The failure of a job whose training met the limit of its memory; ``reason`` is what was said about it."""
+    first = next(iter(reason.splitlines()), "") or "the limit was reached"
+    message = (
+        f"training needs more memory than there is ({first}); use a smaller batch_size, width or image_size, or give "
+        "each job of the worker more memory (FQT_CHILD_MEMORY_BYTES, FQT_SLOTS)"
+    )
+    return Failed(code="out_of_memory", message=message, param="training.batch_size")
+
+
+def tells_out_of_memory(text: str) -> bool:
+    """Whether a message, or a line that a process left behind, says that memory ran out."""
+    return any(words in text.lower() for words in _OUT_OF_MEMORY)
+
+
 def _out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out; torch says so in words only, on the CPU."""
-    words = isinstance(error, RuntimeError) and ("not enough memory" in str(error) or "out of memory" in str(error))
-    return isinstance(error, MemoryError) or words
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and tells_out_of_memory(str(error)))

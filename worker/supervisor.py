@@ -18,12 +18,14 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
+from fqt_core.events import Failed
 from jobs import lease
 from jobs.errors import BlobError, LeaseLostError
 from jobs.lease import RetryPolicy
 from jobs.records import Job
 from jobs.states import JobState
 from jobs.store import Store
+from worker.child_errors import out_of_memory, tells_out_of_memory
 from worker.inputs import InputError, training_input, write_input
 from worker.journal import Journal
 from worker.process import Child, child_command, child_environment
@@ -155,8 +157,8 @@ class Supervisor:
         if recorder.done is not None and code == Exit.DONE:
             result = recorder.result()
             return lambda connection: lease.succeed(connection, job.id, epoch, result)
-        if recorder.failed is not None and code == Exit.FAILED:
-            failed = recorder.failed
+        failed = recorder.failed if code == Exit.FAILED else _aborted_without_memory(code, log)
+        if failed is not None:
             return _failure(job, _error(failed.code, failed.message, failed.param, log))
         if request is _TIME_LIMIT:
             limit = self._store.settings.max_job_seconds
@@ -186,6 +188,12 @@ class Supervisor:
 
 def _failure(job: Job, error: dict[str, Any]) -> Ending:
     return lambda connection: lease.fail(connection, job.id, job.lease_epoch, error)
+
+
+def _aborted_without_memory(code: int, log: list[str]) -> Failed | None:
+    """C++ that finds no memory where nothing can catch it ends the process: its last words say why."""
+    words = [line.strip() for line in log if tells_out_of_memory(line)]
+    return out_of_memory(words[-1]) if code == -signal.SIGABRT and words else None
 
 
 def _crash(code: int, log: list[str]) -> dict[str, Any]:

@@ -74,6 +74,9 @@ def main(folder: Path, events: int) -> int:
         if step == script.get("exit"):
             print("a traceback, say", flush=True)
             return 1
+        if step == script.get("abort"):
+            print("terminate called after throwing an instance of 'std::bad_alloc'", flush=True)
+            os.abort()
         if step == script.get("fail"):
             line.send(Failed(code="non_finite_gradient", message="layer conv1", param="training.learning_rate"))
             return Exit.FAILED

@@ -146,6 +146,34 @@ def test_a_gpu_that_is_not_there_ends_the_job_with_a_clear_record(store: Store) 
     assert moves(store, job.id) == ["queued", "running", "failed"]
 
 
+def test_memory_that_runs_out_ends_the_job_at_its_first_attempt(store: Store) -> None:
+    object.__setattr__(store, "settings", store.settings.model_copy(update={"child_memory_bytes": 1 << 30}))
+    job = small(store, architecture={"name": "resnet18", "image_size": 96}, training=SMALL | {"batch_size": 360})
+    run(store)
+    job = get(store, job.id)
+    assert job.error is not None
+    assert (job.state, job.error["code"], job.error["param"]) == ("failed", "out_of_memory", "training.batch_size")
+    assert "smaller batch_size" in job.error["message"]
+    assert moves(store, job.id) == ["queued", "running", "failed"]
+
+
+@pytest.mark.parametrize(
+    "allocate",
+    ["torch.empty(1 << 31)", "torch.ones(1 << 14).view(-1, 1) @ torch.ones(1, 1 << 15)", "bytearray(1 << 31)"],
+)
+def test_a_real_allocation_that_fails_is_recognised(allocate: str) -> None:
+    code = (
+        "import resource, torch\n"
+        "from worker.child_errors import explain\n"
+        "resource.setrlimit(resource.RLIMIT_DATA, (1 << 30, 1 << 30))\n"
+        f"try:\n    {allocate}\n"
+        "except Exception as error:\n    print(explain(error).code, flush=True)"
+    )
+    root = str(Path(worker.__file__).parents[1])
+    done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": root}, capture_output=True, check=False)
+    assert done.stdout == b"out_of_memory\n", done.stderr.decode()[-400:]
+
+
 NO_ROOM = "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes"
 
 
@@ -159,6 +187,8 @@ NO_ROOM = "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: not enough memor
         (errors.CheckpointError("of another version"), "checkpoint_unusable", None),
         (MemoryError(), "out_of_memory", "training.batch_size"),
         (RuntimeError(NO_ROOM), "out_of_memory", "training.batch_size"),
+        (RuntimeError("std::bad_alloc"), "out_of_memory", "training.batch_size"),
+        (OSError(12, "Cannot allocate memory"), "out_of_memory", "training.batch_size"),
         (UnusableInputError("no", "no_cuda", "device"), "no_cuda", "device"),
     ],
 )

@@ -96,6 +96,15 @@ def test_a_failure_for_good_is_not_repeated(bench: Bench) -> None:
     assert (job.error["code"], job.error["param"]) == ("non_finite_gradient", "training.learning_rate")
 
 
+def test_a_child_that_aborts_without_memory_is_not_tried_again(bench: Bench) -> None:
+    job_id = scripted(bench.store, abort=2).id
+    bench.slots.work()
+    job = get(bench.store, job_id)
+    assert moves(bench.store, job_id) == ["queued", "running", "failed"]
+    assert job.error is not None
+    assert (job.error["code"], job.error["param"]) == ("out_of_memory", "training.batch_size")
+
+
 def test_cancel_in_mid_run(bench: Bench) -> None:
     job_id = scripted(bench.store, steps=1000, pause=0.02).id
     bench.ring()
