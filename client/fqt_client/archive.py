@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
 
 from fqt_client.errors import LocalFileError
 
@@ -23,11 +23,15 @@ def uploadable(path: Path) -> Iterator[tuple[Path, str]]:
     """Give the file to upload and the name to upload it under. A folder is zipped to a temporary file.
 
     Raises:
-        LocalFileError: there is nothing at ``path``, or nothing in it.
+        LocalFileError: there is nothing at ``path``, or nothing in it, or something in it cannot be read.
     """
-    if path.is_file():
+    try:
+        is_file, is_folder = path.is_file(), path.is_dir()
+    except OSError as error:
+        raise LocalFileError(f"cannot read {path}: {error.strerror}") from error
+    if is_file:
         yield path, path.name
-    elif path.is_dir():
+    elif is_folder:
         with tempfile.TemporaryDirectory(prefix="fqt-upload-") as folder:
             name = f"{path.resolve().name}.zip"
             target = Path(folder) / "upload.zip"
@@ -44,18 +48,20 @@ def zip_folder(source: Path, target: Path) -> int:
     """Write every file below ``source`` to the zip ``target`` and return their number.
 
     The same files give the same bytes, so that the service recognises a data set that it has already. Hidden files are
-    left out. Images are compressed in themselves, so nothing is compressed again.
+    left out, and nothing else is. Images are compressed in themselves, so nothing is compressed again.
 
     Raises:
-        LocalFileError: there is no file in it.
-        OSError: a file cannot be read, or the disk is full.
+        LocalFileError: there is no file in it, or something that is neither a file nor a folder.
+        OSError: a file or folder cannot be read, or the disk is full.
     """
     count = 0
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
-        for folder, subfolders, names in os.walk(source):
-            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for folder, subfolders, names in os.walk(source, onerror=_raise):
             here = Path(folder)
-            visible = sorted(name for name in names if not name.startswith(".") and (here / name).is_file())
+            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+            visible = sorted(name for name in names if not name.startswith("."))
+            for path in (*(here / name for name in subfolders), *(here / name for name in visible)):
+                _check(path)
             if here != source and not visible and not subfolders:
                 # An empty class is the service's to report, so it must not vanish here.
                 archive.writestr(zipfile.ZipInfo(f"{here.relative_to(source).as_posix()}/", _EARLIEST), b"")
@@ -72,6 +78,22 @@ def zip_folder(source: Path, target: Path) -> int:
             f"there are no files in {source}", remedy="make one folder per class in it, with that class's images"
         )
     return count
+
+
+def _raise(error: OSError) -> NoReturn:
+    """What cannot be listed must not be left out without a word: a class would be missing from the training."""
+    raise error
+
+
+def _check(path: Path) -> None:
+    """Refuse what would be missing from the archive: a link to nothing or to a folder, a socket, a device."""
+    if path.is_symlink() and path.is_dir():
+        raise LocalFileError(
+            f"cannot pack {path}: it is a link to a folder", remedy="put the folder itself there, or remove the link"
+        )
+    if not path.is_dir() and not path.is_file():
+        what = "a link to nothing" if path.is_symlink() else "neither a file nor a folder"
+        raise LocalFileError(f"cannot pack {path}: it is {what}", remedy="mend or remove it")
 
 
 class ReportingReader:

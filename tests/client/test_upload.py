@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -43,6 +45,31 @@ def test_the_same_folder_gives_the_same_bytes(folder: Path, tmp_path: Path) -> N
     with zipfile.ZipFile(tmp_path / "1.zip") as archive:
         assert sorted(archive.namelist()) == ["a/1.png", "b/2.png", "empty/"]
         assert archive.read("a/1.png") == b"a/1.png" * 1000
+
+
+def test_nothing_that_cannot_be_read_is_left_out_without_a_word(
+    client: Client, script: Script, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = folder / "a" / "linked.png"
+    link.symlink_to("/nowhere/1.png")
+    with pytest.raises(LocalFileError, match=r"cannot pack .*a/linked\.png: it is a link to nothing"):
+        client.datasets.upload(folder)
+    link.unlink()
+    (folder / "c").symlink_to(folder / "a")
+    with pytest.raises(LocalFileError, match=r"cannot pack .*photos/c: it is a link to a folder"):
+        client.datasets.upload(folder)
+    (folder / "c").unlink()
+    scandir = os.scandir
+
+    def forbidden(path: Any) -> Any:
+        if str(path) == str(folder / "b"):  # not by its mode: the tests may run as root
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    with monkeypatch.context() as patch, pytest.raises(LocalFileError, match="photos/b: Permission denied"):
+        patch.setattr(os, "scandir", forbidden)
+        client.datasets.upload(folder)
+    assert script.requests == []
 
 
 def test_a_second_try_sends_the_whole_file_again(client: Client, script: Script, tmp_path: Path) -> None:
