@@ -12,11 +12,13 @@ import structlog
 from celery import Celery
 
 from api.instruments import Instruments
+from jobs.offers import Offer
 from jobs.settings import Settings
 
 RUN_TASK = "fqt.run"
 INSPECT_TASK = "fqt.inspect"
 INSPECT_QUEUE = "inspect"
+OFFER_COMMAND = "fqt_offer"
 # A message that no worker took within this time is dropped: the reaper has rung again by then.
 _EXPIRES_SECONDS = 60.0
 _CONNECT_SECONDS = 1.0
@@ -42,6 +44,10 @@ class Doorbell(Protocol):
 
     def worker_answers(self) -> bool:
         """Return whether any worker answers."""
+        ...
+
+    def offers(self) -> list[Offer] | None:
+        """Return what the workers that answer offer; ``None`` if they cannot be asked."""
         ...
 
     def close(self) -> None:
@@ -100,6 +106,17 @@ class CeleryDoorbell:
             answer = False
         self._worker_seen = (time.monotonic(), answer)
         return answer
+
+    def offers(self) -> list[Offer] | None:
+        """Return what the workers that answer within half a second offer; ``None`` if they cannot be asked."""
+        try:
+            replies = self._celery.control.broadcast(OFFER_COMMAND, reply=True, timeout=_PING_SECONDS) or []
+        except Exception as error:  # noqa: BLE001
+            log.warning("workers cannot be asked", error=str(error))
+            return None
+        # A worker of an older version does not know the question.
+        told = [answer for reply in replies for answer in reply.values() if "queues" in answer]
+        return [Offer(tuple(answer["queues"]), answer["memory_bytes"]) for answer in told]
 
     def close(self) -> None:
         """Close the connections to the broker."""

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, delete, func, select
 from sqlalchemy import insert as sql_insert
 
 from jobs import events, validation
-from jobs.errors import JobNotFinishedError, NotFoundError
+from jobs.errors import JobNotFinishedError, NotFoundError, SpecFault
 from jobs.ids import new_id
 from jobs.lease import ANY_QUEUE
 from jobs.moves import move
@@ -21,9 +21,16 @@ from jobs.tables import jobs as table
 
 
 def create(
-    connection: Connection, spec: JobSpec, *, created_by: str | None = None, request_id: str | None = None
+    connection: Connection,
+    spec: JobSpec,
+    *,
+    created_by: str | None = None,
+    request_id: str | None = None,
+    warnings: Sequence[SpecFault] = (),
 ) -> Job:
     """Accept a job: it is queued when the transaction commits. Ring ``job.queue`` after the commit, not before.
+
+    ``warnings`` say what keeps it from running for now; they stand in its log.
 
     Raises:
         InvalidSpecError: the spec does not fit what the store holds; it has every fault.
@@ -44,12 +51,13 @@ def create(
             request_id=request_id,
             lease_epoch=0,
             failures=0,
-            next_seq=2,
+            next_seq=2 + len(warnings),
             created_at=now(),
         )
     )
     state = {"from": None, "to": JobState.QUEUED.value, "reason": "created"}
-    events.insert_rows(connection, job_id, 0, 1, [("state", state)])
+    told = [{"code": "cannot_run_now", "message": row.message, "param": row.field} for row in warnings]
+    events.insert_rows(connection, job_id, 0, 1, [("state", state), *(("warning", row) for row in told)])
     return get(connection, job_id)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -9,6 +10,8 @@ from sqlalchemy import Connection, select
 
 from fqt_core.config.plan import NetworkPlan, network_plan
 from jobs import validation
+from jobs.errors import SpecFault
+from jobs.offers import Offer, shortcomings
 from jobs.spec import JobSpec
 from jobs.states import JobState
 from jobs.tables import jobs
@@ -27,7 +30,8 @@ _PASSING_OUTPUTS = 4  # float tensors of a layer's output size that exist at the
 class Plan:
     """What a job would take. Sizes are in bytes; ``macs`` are multiply-accumulates of one image's forward pass.
 
-    ``seconds`` is ``None`` where nothing comparable has run here yet, and then ``seconds_reason`` says so.
+    ``seconds`` is ``None`` where nothing comparable has run here yet, and then ``seconds_reason`` says so. ``warnings``
+    name the fields that keep the job from running on the workers of the moment.
     """
 
     classes: list[str]
@@ -45,10 +49,13 @@ class Plan:
     memory_bytes: int
     seconds: float | None
     seconds_reason: str | None
+    warnings: list[SpecFault]
 
 
-def plan(connection: Connection, spec: JobSpec) -> Plan:
+def plan(connection: Connection, spec: JobSpec, offers: Sequence[Offer] | None = None) -> Plan:
     """Validate the spec as ``jobs.create`` does, and tell what the job would take.
+
+    ``offers`` are those of the workers that run now, if they could be asked: what they lack becomes a warning.
 
     Raises:
         InvalidSpecError: the spec does not fit what the store holds; it has every fault.
@@ -58,6 +65,7 @@ def plan(connection: Connection, spec: JobSpec) -> Plan:
     train, held = _split(sources, spec.training.validation_fraction)
     per_epoch = steps_per_epoch(train, spec.training.batch_size)
     seconds = _seconds(connection, spec, train * spec.training.epochs * network.macs)
+    memory = _memory(spec, network, train, train + held)
     reason = "no job with this architecture, image size and method has finished here yet"
     return Plan(
         classes=sources.classes,
@@ -72,9 +80,10 @@ def plan(connection: Connection, spec: JobSpec) -> Plan:
         macs=network.macs,
         model_bytes=network.model_bytes,
         fp32_bytes=network.fp32_bytes,
-        memory_bytes=_memory(spec, network, train, train + held),
+        memory_bytes=memory,
         seconds=seconds,
         seconds_reason=reason if seconds is None else None,
+        warnings=shortcomings(spec, memory, offers),
     )
 
 

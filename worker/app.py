@@ -5,15 +5,18 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import structlog
 from celery import Celery, signals
 from celery.worker import state
+from celery.worker.control import inspect_command
 
 from jobs import logs
 from jobs.lease import ANY_QUEUE
 from jobs.settings import Settings
 from jobs.store import Store
+from worker.capacity import child_limits
 from worker.inspection import INSPECTION_COMMAND, Inspector
 from worker.slots import Slots
 from worker.supervisor import TRAINING_COMMAND
@@ -24,6 +27,7 @@ _log = structlog.stdlib.get_logger(__name__)
 RUN_TASK = "fqt.run"
 INSPECT_TASK = "fqt.inspect"
 INSPECT_QUEUE = "inspect"
+OFFER_COMMAND = "fqt_offer"
 
 
 class Worker:
@@ -88,6 +92,10 @@ class Worker:
             broker_connection_retry_on_startup=True,
             broker_connection_max_retries=None,
             broker_transport_options={"socket_keepalive": True, "health_check_interval": 10},
+            fqt_offer={
+                "queues": self._settings.queue_names,
+                "memory_bytes": child_limits(self._settings).memory_bytes,
+            },
         )
 
         @app.task(name=RUN_TASK)  # type: ignore[untyped-decorator]
@@ -113,6 +121,12 @@ class Worker:
 
     def _drain(self, **_: object) -> None:
         self._draining.set()
+
+
+@inspect_command(name=OFFER_COMMAND)  # type: ignore[untyped-decorator]
+def offer(state: Any) -> dict[str, Any]:
+    """Answer who asks over the broker: the queues of this worker, and the memory that it gives to a job."""
+    return dict(state.app.conf["fqt_offer"])
 
 
 def _keep_our_logging(**_: object) -> None:

@@ -19,6 +19,7 @@ from api.schemas.jobs import JobList, JobObject
 from api.schemas.plan import PlanObject
 from api.specs import read_spec
 from jobs import idempotency, jobs, plan
+from jobs.offers import Offer, shortcomings
 from jobs.records import Job
 from jobs.states import JobState
 
@@ -79,14 +80,19 @@ async def create_job(
 
     A wrong spec is answered with every wrong field at once. An accepted job is never lost.
     """
+    # A job that any worker may take is not delayed by the question who is there.
+    picky = isinstance(body, dict) and body.get("device", "auto") != "auto"
+    offers = await to_thread.run_sync(context.doorbell.offers) if dry_run or picky else None
     if dry_run:
-        return JSONResponse((await context.read(lambda connection: _plan(connection, body))).model_dump(mode="json"))
+        planned = await context.read(lambda connection: _plan(connection, body, offers))
+        return JSONResponse(planned.model_dump(mode="json"))
 
     made: list[Job] = []
 
     def create(connection: Connection) -> tuple[int, Any]:
         spec = read_spec(connection, body)
-        job = jobs.create(connection, spec, created_by=key.id, request_id=request_id(request))
+        warnings = shortcomings(spec, 0, offers)
+        job = jobs.create(connection, spec, created_by=key.id, request_id=request_id(request), warnings=warnings)
         made[:] = [job]
         return 201, JobObject.of(job).model_dump(mode="json")
 
@@ -108,9 +114,9 @@ async def create_job(
     return JSONResponse(answer.body, answer.status, headers=headers)
 
 
-def _plan(connection: Connection, body: Any) -> PlanObject:
+def _plan(connection: Connection, body: Any, offers: list[Offer] | None) -> PlanObject:
     spec = read_spec(connection, body)
-    return PlanObject.of(spec, plan.plan(connection, spec))
+    return PlanObject.of(spec, plan.plan(connection, spec, offers))
 
 
 @routes.get("/jobs", responses=problems())

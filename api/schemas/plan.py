@@ -7,7 +7,9 @@ from typing import Literal, Self
 
 from pydantic import Field
 
+from api.problems import FieldError
 from api.schemas.common import Schema
+from api.specs import as_field_error
 from jobs.plan import Plan
 from jobs.spec import JobSpec
 
@@ -32,8 +34,12 @@ class PlanObject(Schema):
     memory_bytes: int = Field(description="Estimated memory of the training process.")
     seconds: float | None = Field(description="Predicted time, from like jobs that ran here; null without any.")
     seconds_reason: str | None = Field(description="Why there is no prediction.")
+    warnings: list[FieldError] = Field(
+        description="What keeps the job from running on the workers of the moment, and what to do about it."
+    )
 
     @classmethod
     def of(cls, spec: JobSpec, plan: Plan) -> Self:
         """Show a plan of the domain."""
-        return cls.model_validate(asdict(plan) | {"spec": spec})
+        warnings = [as_field_error(fault) for fault in plan.warnings]
+        return cls.model_validate(asdict(plan) | {"spec": spec, "warnings": warnings})

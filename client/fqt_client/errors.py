@@ -154,7 +154,11 @@ def error_from_problem(
     message = next((text for text in (detail, title) if isinstance(text, str) and text), "")
     message = message or f"the service answered {status} {reason}".strip()
     listed = problem.get("errors")
-    faults = tuple(_fault(entry) for entry in listed if isinstance(entry, Mapping)) if isinstance(listed, list) else ()
+    faults = (
+        tuple(fault_from_json(entry) for entry in listed if isinstance(entry, Mapping))
+        if isinstance(listed, list)
+        else ()
+    )
     kind = _BY_STATUS.get(status, ServerFaultError if status >= 500 else ApiError)
     return kind(
         message,
@@ -167,7 +171,8 @@ def error_from_problem(
     )
 
 
-def _fault(entry: Mapping[str, Any]) -> FieldFault:
+def fault_from_json(entry: Mapping[str, Any]) -> FieldFault:
+    """Read one entry of a problem's ``errors``, or of a plan's ``warnings``."""
     return FieldFault(
         field=str(entry.get("field") or entry.get("where") or ""),
         message=str(entry.get("message") or "is not allowed"),

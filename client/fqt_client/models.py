@@ -7,7 +7,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from datetime import datetime
 from typing import Any, Generic, Literal, Self, TypeAlias, TypeVar
 
-from fqt_client.errors import UnexpectedAnswerError
+from fqt_client.errors import FieldFault, UnexpectedAnswerError, fault_from_json
 
 JobState: TypeAlias = Literal[
     "queued", "running", "pausing", "paused", "cancelling", "cancelled", "succeeded", "failed"
@@ -138,7 +138,10 @@ class Job(Resource):
 
 @dataclass(frozen=True, kw_only=True)
 class Plan(Resource):
-    """What a dry run answers. ``seconds`` is None without like jobs to go by: then ``seconds_reason`` says so."""
+    """What a dry run answers. ``seconds`` is None without like jobs to go by: then ``seconds_reason`` says so.
+
+    ``warnings`` name what keeps the job from running on the workers of the moment, and what to do about it.
+    """
 
     spec: Mapping[str, Any] = field(default_factory=dict)
     classes: list[str] = field(default_factory=list)
@@ -156,6 +159,12 @@ class Plan(Resource):
     memory_bytes: int | None = None
     seconds: float | None = None
     seconds_reason: str | None = None
+    warnings: list[FieldFault] = field(default_factory=list)
+
+    @classmethod
+    def _convert(cls, values: dict[str, Any]) -> dict[str, Any]:
+        values["warnings"] = [fault_from_json(entry) for entry in values.get("warnings") or []]
+        return super()._convert(values)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from PIL import Image
 from api.app import create_app
 from fqt_core.data import profile
 from jobs import artifacts, checkpoints, datasets, events, keys, lease, logs
+from jobs.offers import Offer
 from jobs.records import Job
 from jobs.settings import Settings
 from jobs.store import Store
@@ -33,6 +34,7 @@ class RecordingDoorbell:
     rung: list[tuple[str, str]] = field(default_factory=list)
     broker: bool = True
     worker: bool = True
+    offered: list[Offer] | None = field(default_factory=lambda: [Offer(("cpu",), 8 << 30)])
     on_dataset: Callable[[str], None] | None = None
 
     def ring_job(self, job_id: str, queue: str) -> None:
@@ -48,6 +50,9 @@ class RecordingDoorbell:
 
     def worker_answers(self) -> bool:
         return self.worker
+
+    def offers(self) -> list[Offer] | None:
+        return self.offered
 
     def close(self) -> None:
         pass

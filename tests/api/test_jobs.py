@@ -94,6 +94,26 @@ def test_pages_of_jobs(client: TestClient) -> None:
         assert client.get(f"/v1/jobs?{unfit}").status_code == 422, unfit
 
 
+def test_what_no_worker_can_run_is_told_before_it_waits(client: TestClient, doorbell: RecordingDoorbell) -> None:
+    plan = client.post("/v1/jobs?dry_run=true", json={**SPEC, "device": "cuda"}).json()
+    [warning] = plan["warnings"]
+    assert (warning["field"], warning["allowed"]) == ("device", ["cpu", "auto"])
+    assert "FQT_QUEUES=cuda" in warning["message"]
+    wide = {"name": "vgg16", "width": 4, "image_size": 256}
+    [warning] = client.post("/v1/jobs?dry_run=true", json={**SPEC, "architecture": wide}).json()["warnings"]
+    assert warning["field"] == "training.batch_size"
+    assert "no worker gives a job more than 8.6 GB" in warning["message"]
+
+    events = client.get(f"/v1/jobs/{submit(client, device='cuda')}/events").json()["data"]
+    assert [(event["seq"], event["type"], event["data"].get("param")) for event in events] == [
+        (1, "state", None),
+        (2, "warning", "device"),
+    ]
+    doorbell.offered = None  # a broker that is away: nothing is known, so nothing is said
+    events = client.get(f"/v1/jobs/{submit(client, device='cuda')}/events").json()["data"]
+    assert [event["type"] for event in events] == ["state"]
+
+
 def test_a_job_that_did_not_change_is_not_sent_again(client: TestClient, store: Store) -> None:
     job_id = submit(client)
     tag = client.get(f"/v1/jobs/{job_id}").headers["etag"]

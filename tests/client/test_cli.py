@@ -111,6 +111,14 @@ def test_submit_sends_what_the_options_say(fqt: Run, script: Script, tmp_path: P
     }
 
 
+def test_a_dry_run_shows_what_keeps_the_job_from_running(fqt: Run, script: Script) -> None:
+    warning = {"field": "device", "message": "no worker serves 'cuda'", "allowed": ["cpu"]}
+    script.on("POST", "/v1/jobs", httpx.Response(200, json={"object": "plan", "warnings": [warning]}))
+    code, out, _ = fqt("submit", "--dataset", "digits", "--dry-run")
+    assert code == 0
+    assert out.splitlines()[-1] == "warning: device: no worker serves 'cuda' (allowed: cpu)"
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

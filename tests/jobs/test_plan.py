@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from fqt_core.config.plan import network_plan
 from jobs import lease
 from jobs.errors import InvalidSpecError
+from jobs.offers import Offer
 from jobs.plan import Plan, plan, steps_per_epoch
 from jobs.store import Store
 from tests.jobs.helpers import claim, ready_dataset, spec, submit
+
+HUGE = {"name": "resnet18", "width": 4, "image_size": 128, "channels": 3}
 
 
 def planned(store: Store, **changes: object) -> Plan:
@@ -58,6 +63,31 @@ def test_time_is_measured_here_or_not_told(store: Store) -> None:
 def test_more_memory_for_larger_batches(store: Store) -> None:
     small, large = (planned(store, training={"batch_size": size}).memory_bytes for size in (8, 512))
     assert 2**28 < small < large
+
+
+CPU = Offer(("cpu",), 4 << 30)
+CUDA = Offer(("cpu", "cuda"), 4 << 30)
+
+
+@pytest.mark.parametrize(
+    ("changes", "offers", "fields"),
+    [
+        ({}, [CPU], []),
+        ({"device": "cuda"}, None, []),
+        ({"device": "cuda"}, [CPU], ["device"]),
+        ({"device": "cuda"}, [CPU, CUDA], []),
+        ({}, [], ["device"]),
+        ({"training": {"batch_size": 4096}, "architecture": HUGE}, [CPU], ["training.batch_size"]),
+        ({"training": {"batch_size": 4096}, "architecture": HUGE}, [CPU, Offer(("cpu",), 1 << 40)], []),
+        ({"training": {"batch_size": 4096}, "architecture": HUGE}, [CPU, CUDA], []),
+    ],
+)
+def test_what_no_worker_can_run_is_a_warning(
+    store: Store, changes: dict[str, Any], offers: list[Offer] | None, fields: list[str]
+) -> None:
+    with store.read() as connection:
+        made = plan(connection, spec(**changes), offers)
+    assert [warning.field for warning in made.warnings] == fields
 
 
 def test_a_dry_run_names_every_fault(store: Store) -> None:

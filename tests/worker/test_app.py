@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from api.doorbell import CeleryDoorbell
+from api.instruments import Instruments
 from jobs import artifacts, checkpoints, datasets
+from jobs.offers import Offer
 from jobs.reaper import Reaper
 from jobs.settings import Settings
 from jobs.store import Store
@@ -57,6 +60,14 @@ def reaper(store: Store, bell: Bell) -> Iterator[Reaper]:
 def result(store: Store, job_id: str) -> bytes:
     with store.read() as connection:
         return store.blobs.verify(artifacts.get(connection, job_id, "model.safetensors").sha256).read_bytes()
+
+
+def test_the_api_learns_what_the_workers_offer(store: Store, processes: list[Process]) -> None:
+    doorbell = CeleryDoorbell(store.settings, Instruments())
+    assert doorbell.offers() == []
+    processes.append(Process(store.settings, queues="cpu,cuda", child_memory_bytes=1 << 30))
+    assert until(doorbell.offers) == [Offer(("cpu", "cuda"), 1 << 30)]
+    doorbell.close()
 
 
 def test_a_job_survives_kill_9_of_its_worker(

@@ -111,3 +111,5 @@ def _show_plan(plan: Plan, as_json: bool) -> None:
             "time": predicted,
         }
     )
+    for warning in plan.warnings:
+        print(f"warning: {warning}")

@@ -1,0 +1,50 @@
+"""What the workers that run now offer, and why none of them could run a job: told before it waits or fails."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jobs.errors import SpecFault
+from jobs.lease import ANY_QUEUE
+from jobs.spec import JobSpec
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What one worker says of itself: the queues that it serves, and the memory in bytes that it gives to a job."""
+
+    queues: tuple[str, ...]
+    memory_bytes: int
+
+
+def shortcomings(spec: JobSpec, memory_bytes: int, offers: Sequence[Offer] | None) -> list[SpecFault]:
+    """What would keep the job from running now. The job is valid all the same: workers come and go.
+
+    Args:
+        spec: a valid spec.
+        memory_bytes: what the job is planned to take.
+        offers: of the workers that answered; ``None``: nobody could be asked, and nothing is said.
+    """
+    if offers is None:
+        return []
+    if not offers:
+        message = "no worker answered just now; the job waits until one runs (`fqt worker`)"
+        return [SpecFault("device", message)]
+    fit = [offer for offer in offers if spec.device in {"auto", *offer.queues}]
+    if not fit:
+        served = sorted({queue for offer in offers for queue in offer.queues} - {ANY_QUEUE})
+        message = (
+            f"no worker that runs now serves {spec.device!r}, so the job waits until one does; use one of those that "
+            f"are served, or start a worker with FQT_QUEUES={spec.device}"
+        )
+        return [SpecFault("device", message, [*served, "auto"])]
+    largest = max(offer.memory_bytes for offer in fit)
+    # A GPU has memory of its own, of which nothing is known here.
+    if memory_bytes <= largest or any("cuda" in offer.queues for offer in fit):
+        return []
+    message = (
+        f"about {memory_bytes / 1e9:.1f} GB of memory are planned, and no worker gives a job more than "
+        f"{largest / 1e9:.1f} GB; use a smaller batch_size, width or image_size, or raise FQT_CHILD_MEMORY_BYTES"
+    )
+    return [SpecFault("training.batch_size", message)]
