@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
+from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
@@ -16,8 +18,8 @@ from starlette.responses import Response
 from starlette.routing import compile_path
 
 from api import problems
-from api.problems import Problem
-from api.specs import as_field_error
+from api.problems import FieldError, Problem
+from api.specs import as_field_error, spec_errors
 from api.validation import explain
 from jobs import errors
 
@@ -30,6 +32,10 @@ _KINDS: dict[type[errors.JobsError], type[Problem]] = {
     errors.JobNotFinishedError: problems.Conflict,
     errors.BlobTooLargeError: problems.TooLarge,
 }
+
+# Routes that read their body themselves, since that takes the database: where the framework refuses a header or a
+# parameter, what is wrong with the body is told in the same answer.
+_BODIES: dict[str, Callable[[Connection, Any], list[FieldError]]] = {"create_job": spec_errors}
 
 
 def install(app: FastAPI) -> None:
@@ -76,7 +82,10 @@ async def _validation(request: Request, error: Exception) -> Response:
     body = getattr(request.scope.get("route"), "body_field", None)
     kind = getattr(getattr(body, "field_info", None), "annotation", None)
     model = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
-    return problems.respond(request, problems.Invalid(errors=explain(found, model)))
+    errors = explain(found, model)
+    if (check := _BODIES.get(getattr(request.scope.get("route"), "name", ""))) is not None:
+        errors += await request.app.state.context.read(lambda connection: check(connection, error.body))
+    return problems.respond(request, problems.Invalid(errors=errors))
 
 
 async def _domain(request: Request, error: Exception) -> Response:

@@ -9,14 +9,16 @@ from typing import Any
 
 from fastapi import APIRouter
 from fastapi.dependencies.models import Dependant
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from api import json_body
-from api.problems import FieldError, Forbidden, Invalid, Problem, TooLarge, Unauthenticated, UnsupportedMediaType
+from api.problems import Forbidden, Invalid, Problem, TooLarge, Unauthenticated, UnsupportedMediaType
 from api.problems import responses as entries
+from api.validation import UNKNOWN_PARAMETER
 
 MAX_JSON_BYTES = 1 << 20
 
@@ -45,10 +47,12 @@ class StrictRoute(APIRoute):
         takes_body = self.body_field is not None
 
         async def strict(request: Request) -> Response:
-            _check_query(request.query_params.keys(), known)
+            value = None
             if takes_body:
                 body = await _read(request)
-                request = _ParsedRequest(request, body, json_body.parse(body))
+                value = json_body.parse(body)
+                request = _ParsedRequest(request, body, value)
+            _check_query(request.query_params.keys(), known, value)
             return await handler(request)
 
         return strict
@@ -88,15 +92,22 @@ def _query_names(dependant: Dependant) -> set[str]:
     return names.union(*(_query_names(inner) for inner in dependant.dependencies))
 
 
-def _check_query(sent: Iterable[str], known: set[str]) -> None:
-    """A misspelt parameter must not be passed over: ``?dryrun=true`` would make a job."""
+def _check_query(sent: Iterable[str], known: set[str], body: Any) -> None:
+    """A misspelt parameter must not be passed over: ``?dryrun=true`` would make a job.
+
+    Raises:
+        RequestValidationError: with every parameter that is not known, as the framework tells its own.
+    """
     errors = []
     for name in sorted(set(sent) - known):
         guess = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {guess[0]!r}?" if guess else ""
-        errors.append(FieldError(field=name[:100], message=f"unknown query parameter{hint}", allowed=sorted(known)))
+        message = f"unknown query parameter{hint}"
+        errors.append(
+            {"type": UNKNOWN_PARAMETER, "loc": ("query", name[:100]), "msg": message, "ctx": {"known": known}}
+        )
     if errors:
-        raise Invalid(errors=errors)
+        raise RequestValidationError(errors, body=body)
 
 
 async def _read(request: Request) -> bytes:

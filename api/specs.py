@@ -36,6 +36,15 @@ def read_spec(connection: Connection, body: Any) -> JobSpec:
     return spec
 
 
+def spec_errors(connection: Connection, body: Any) -> list[FieldError]:
+    """What :func:`read_spec` would refuse: for a request that is refused already, for another part of it."""
+    try:
+        read_spec(connection, body)
+    except Invalid as problem:
+        return problem.errors
+    return []
+
+
 def as_field_error(fault: SpecFault) -> FieldError:
     """Return the wire shape of a domain fault."""
     allowed = fault.allowed if isinstance(fault.allowed, list | dict | None) else [fault.allowed]

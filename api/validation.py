@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from api.problems import FieldError
 from fqt_core.config import ARCHITECTURES, METHODS
@@ -16,6 +16,9 @@ from fqt_core.config import ARCHITECTURES, METHODS
 # Fields whose value is one of several models, told apart by `name`. Pydantic puts that name into an error's path,
 # where a reader would take it for a field.
 _VARIANTS: Mapping[str, Mapping[str, type[BaseModel]]] = {"method": METHODS, "architecture": ARCHITECTURES}
+
+UNKNOWN_PARAMETER = "unknown_parameter"
+"""Our own type of error, beside pydantic's: a query parameter that its route does not have."""
 
 # Pydantic's name of a bound -> its name in JSON Schema.
 _BOUNDS = {
@@ -31,13 +34,45 @@ _BOUNDS = {
 
 
 def explain(errors: Iterable[Mapping[str, Any]], model: type[BaseModel] | None = None) -> list[FieldError]:
-    """Return one field error for each of pydantic's ``errors``.
+    """Return a field error for each of pydantic's ``errors``.
+
+    Of options whose `name` is missing or unknown, pydantic tells the name only: those that are wrong under every name
+    there is are added.
 
     Args:
         errors: as ``ValidationError.errors()`` gives them; paths may start with FastAPI's ``body``, ``query``, ….
         model: the model of the body; lets an unknown field be answered with the known ones.
     """
-    return [_explain(error, model) for error in errors]
+    return [_explain(part, model) for error in errors for part in (error, *_wrong_under_any_name(error))]
+
+
+def _wrong_under_any_name(error: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The errors in the other options of a variant with no usable name, as far as no choice of name mends them."""
+    variants = _VARIANTS.get(str(error["loc"][-1])) if error["loc"] else None
+    options = error.get("input")
+    if (
+        error["type"] not in {"union_tag_invalid", "union_tag_not_found"}
+        or not variants
+        or not isinstance(options, dict)
+    ):
+        return []
+    by_name = [_errors_at(row, {**options, "name": name}, (*error["loc"], name)) for name, row in variants.items()]
+    places = set.intersection(*(set(found) for found in by_name))
+    wrong = []
+    for place in sorted(places, key=str):
+        told = [found[place] for found in by_name]
+        # A field that some variants know is told as these see it, not as unknown.
+        wrong.append(next((entry for entry in told if entry["type"] != "extra_forbidden"), told[0]))
+    return wrong
+
+
+def _errors_at(row: type[BaseModel], options: Any, prefix: tuple[Any, ...]) -> dict[tuple[Any, ...], Mapping[str, Any]]:
+    """What a model says of these options, by the place in it; the errors' own paths get the prefix."""
+    try:
+        row.model_validate(options)
+    except ValidationError as error:
+        return {entry["loc"]: {**entry, "loc": (*prefix, *entry["loc"])} for entry in error.errors(include_url=False)}
+    return {}
 
 
 def _explain(error: Mapping[str, Any], model: type[BaseModel] | None) -> FieldError:
@@ -59,10 +94,10 @@ def _explain(error: Mapping[str, Any], model: type[BaseModel] | None) -> FieldEr
         guess = difflib.get_close_matches(str(parts[-1]), known, n=1)
         message = "unknown field" + (f"; did you mean {guess[0]!r}?" if guess else "")
         allowed = known or None
+    elif kind == UNKNOWN_PARAMETER:
+        allowed = sorted(context["known"])
     elif kind == "value_error":
         message = str(context.get("error", message))
-        if not parts and (named := re.match(r"([a-z_.]+): ", message)):
-            parts, message = [named[1]], message[named.end() :]
     else:
         bounds = {_BOUNDS[name]: value for name, value in context.items() if name in _BOUNDS}
         allowed = _named_by_kind(kind, bounds)

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from fqt_core.config import AnyArchitecture, AnyMethod, Fqt, Resnet18, TrainConfig
 
 ClassName = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+def _distinct(classes: list[str]) -> list[str]:
+    if len(set(classes)) != len(classes):
+        raise ValueError("every class may be named once only")
+    return classes
 
 
 class JobSpec(BaseModel):
@@ -21,7 +27,8 @@ class JobSpec(BaseModel):
         pattern=r"^(ds_[0-9A-Za-z]{26}|digits|fashion-mnist)$",
         description="Id of an uploaded data set (`ds_…`), or a built-in one: `digits`, `fashion-mnist`.",
     )
-    classes: list[ClassName] | None = Field(
+    # The list itself is checked, not the whole spec, so that a fault is told together with those of other fields.
+    classes: Annotated[list[ClassName], AfterValidator(_distinct)] | None = Field(
         default=None,
         min_length=2,
         max_length=10_000,
@@ -40,9 +47,3 @@ class JobSpec(BaseModel):
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="Where to train; `auto` is settled when a worker claims the job."
     )
-
-    @model_validator(mode="after")
-    def _classes_are_distinct(self) -> JobSpec:
-        if self.classes is not None and len(set(self.classes)) != len(self.classes):
-            raise ValueError("classes: every class may be named once only")
-        return self

@@ -126,6 +126,45 @@ def test_every_wrong_field_in_one_answer(client: TestClient) -> None:
     assert "device" in errors["devices"].message
 
 
+def test_a_class_named_twice_is_told_together_with_other_faults(client: TestClient) -> None:
+    spec = {"dataset": "digits", "classes": ["1", "1"], "training": {"epochs": 0}}
+    document = _check(client.post("/v1/jobs", json=spec), 422, "validation_error")
+    assert {error.field: error.message for error in document.errors} == {
+        "classes": "every class may be named once only",
+        "training.epochs": "input should be greater than or equal to 1",
+    }
+
+
+def test_faults_of_parameters_headers_and_body_come_in_one_answer(client: TestClient) -> None:
+    spec = {"dataset": f"ds_{'0' * 26}", "training": {"epochs": 0}}
+    response = client.post("/v1/jobs?dry_run=maybe", json=spec, headers={"Idempotency-Key": "a b"})
+    document = _check(response, 422, "validation_error")
+    fields = ["Idempotency-Key", "dataset", "dry_run", "training.epochs"]
+    assert sorted(error.field for error in document.errors) == fields
+    document = _check(client.post("/v1/jobs?dryrun=1", json=spec), 422, "validation_error")
+    assert sorted(error.field for error in document.errors) == ["dataset", "dryrun", "training.epochs"]
+
+
+def test_under_an_unknown_name_the_options_that_no_name_mends_are_told(client: TestClient) -> None:
+    spec = {
+        "dataset": "digits",
+        "architecture": {"name": "zz", "width": 99, "image_size": 16},
+        "method": {"bits": 3, "keep": 0.5, "kept": 1},  # keep is an option of some methods: it may be meant
+        "training": {"epochs": 0},
+    }
+    document = _check(client.post("/v1/jobs", json=spec), 422, "validation_error")
+    errors = {error.field: error for error in document.errors}
+    assert set(errors) == {
+        "architecture.name",
+        "architecture.width",
+        "method.name",
+        "method.bits",
+        "method.kept",
+        "training.epochs",
+    }
+    assert errors["method.bits"].allowed == [1, 2, 4, 8]
+
+
 @pytest.mark.parametrize("method", [{"name": "fq4"}, {}, {"bits": 4}])
 def test_an_unknown_method_names_those_there_are(client: TestClient, method: dict[str, object]) -> None:
     document = _check(client.post("/v1/jobs", json={**SPEC, "method": method}), 422, "validation_error")

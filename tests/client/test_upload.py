@@ -66,9 +66,10 @@ def test_nothing_that_cannot_be_read_is_left_out_without_a_word(
             raise PermissionError(13, "Permission denied", path)
         return scandir(path)
 
-    with monkeypatch.context() as patch, pytest.raises(LocalFileError, match="photos/b: Permission denied"):
+    with monkeypatch.context() as patch:
         patch.setattr(os, "scandir", forbidden)
-        client.datasets.upload(folder)
+        with pytest.raises(LocalFileError, match="photos/b: Permission denied"):
+            client.datasets.upload(folder)
     assert script.requests == []
 
 
