@@ -7,6 +7,7 @@ last reference.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import secrets
@@ -102,8 +103,15 @@ class BlobStore:
         return self.path(sha256)
 
     def sweep_incoming(self, *, older_than_seconds: float) -> int:
-        """Remove unfinished files that nobody has written to for so long: left by a crash. Return how many."""
-        stale = [path for path in self._incoming.iterdir() if _idle_seconds(path) > older_than_seconds]
+        """Remove unfinished files that no process holds and nobody has written to for so long; return how many.
+
+        The age is for file systems whose locks do not reach every machine, and for a file that is just being made.
+        """
+        stale = [
+            path
+            for path in self._incoming.iterdir()
+            if _idle_seconds(path) >= older_than_seconds and not _is_held(path)
+        ]
         for path in stale:
             path.unlink(missing_ok=True)
         return len(stale)
@@ -128,6 +136,8 @@ class BlobWriter:
         self._limit = limit
         self._digest = hashlib.sha256()
         self._file: BinaryIO = path.open("xb")
+        with suppress(OSError):  # a file system without locks: then only its age tells a leftover
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self.size = 0
 
     def write(self, chunk: bytes) -> None:
@@ -164,6 +174,18 @@ def _idle_seconds(path: Path) -> float:
         return time.time() - path.stat().st_mtime
     except FileNotFoundError:
         return 0.0
+
+
+def _is_held(path: Path) -> bool:
+    """Whether a living process is writing the file: the kernel drops its lock when it dies, however it dies."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _sync_folder(path: Path) -> None:

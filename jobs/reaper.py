@@ -22,6 +22,7 @@ _RINGS_PER_ROUND = 32
 _LONGEST_SILENCE_SECONDS = 60.0
 _HOUSEKEEPING_SECONDS = 60.0
 _BLOB_GRACE_SECONDS = 3600.0
+_INCOMING_GRACE_SECONDS = 60.0
 _SWEEP_SECONDS = 3600.0
 _SWEEP_BATCH = 500
 
@@ -135,11 +136,13 @@ class Reaper:
             leftovers = blobs.unreferenced(connection, older_than_seconds=_BLOB_GRACE_SECONDS)
         if leftovers:
             _log.info("removed %d stored files that nothing refers to", self._store.collect(leftovers))
+        if half := self._store.blobs.sweep_incoming(older_than_seconds=_INCOMING_GRACE_SECONDS):
+            _log.info("removed %d files that a crash left unfinished", half)
 
     def _sweep_files(self) -> None:
         """Remove the files that a crash left without a row. Storing the same bytes again makes a file fresh."""
         store = self._store.blobs
-        removed = store.sweep_incoming(older_than_seconds=_BLOB_GRACE_SECONDS)
+        removed = 0
         for digests in batched(store.stored(older_than_seconds=_BLOB_GRACE_SECONDS), _SWEEP_BATCH):
             with self._store.read() as connection:
                 lost = blobs.unregistered(connection, digests)

@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
+from jobs.blobs import BlobStore
 from jobs.settings import Settings
 from service import broker, ports
 from service.errors import StartError, StopRequestedError
@@ -81,6 +82,8 @@ class EmbeddedService:
         """
         self._say("Preparing the database")
         self.api_key = first_key(self.settings)
+        # None of our processes runs yet: what is unfinished there was left by a crash.
+        BlobStore(self.settings.blobs).sweep_incoming(older_than_seconds=0)
         environment = dict(os.environ) | {
             "FQT_DATA_DIR": str(self.settings.data_dir),
             "FQT_DATABASE_URL": self.settings.url,

@@ -43,6 +43,16 @@ def test_nothing_is_left_of_a_file_that_is_too_large_or_broken_off(files: BlobSt
     assert leftovers(files) == []
 
 
+def test_what_a_crash_left_unfinished_is_told_from_what_is_being_written(files: BlobStore) -> None:
+    (files.root / "incoming" / "half").write_bytes(b"part")
+    with files.writer() as writer:
+        writer.write(b"slow")
+        assert files.sweep_incoming(older_than_seconds=60) == 0
+        assert files.sweep_incoming(older_than_seconds=0) == 1
+        blob = writer.finish()
+    assert leftovers(files) == [files.path(blob.sha256)]
+
+
 def test_a_file_is_synced_before_it_gets_its_name(files: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
     real_sync, real_replace = blobs.os.fsync, Path.replace

@@ -70,7 +70,10 @@ def test_children_die_with_a_killed_parent(tmp_path: Path) -> None:
         up.process.kill()
         up.process.wait()
         assert wait_until_gone(family, 5) == []
+        half = tmp_path / ".local" / "share" / "fqt" / "blobs" / "incoming" / "half"
+        half.write_bytes(b"part of an upload")
     with running(tmp_path, "--port", "0") as again:  # nothing of the dead one is in the way
+        assert not half.exists()
         assert again.end(signal.SIGTERM) == 0
 
 
