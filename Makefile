@@ -12,7 +12,7 @@ PYTEST_ARGS ?=
 bin := $(VENV)/bin
 stamps := $(VENV)/stamps
 pip := $(bin)/python -m pip --disable-pip-version-check
-packages := api worker jobs fqt_core service migrations client/fqt_client benchmarks
+packages := api worker jobs fqt_core service migrations benchmarks client/fqt_client client/fqt_command.py
 
 .PHONY: help
 help: ## List the targets

@@ -14,9 +14,10 @@ from typing import Any
 
 import alembic.command
 import alembic.config
-from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 
+from jobs.errors import UnsupportedDatabaseError
 from jobs.settings import Settings
 
 MIGRATION_LOCK = 0x6671745F6D696772  # "fqt_migr": the advisory lock that migrating processes queue for
@@ -30,13 +31,15 @@ def connect(settings: Settings) -> Engine:
     """Open the database of the settings. Nothing is created but the folder of a SQLite file.
 
     Raises:
-        ValueError: the URL is for a database that is not supported.
+        UnsupportedDatabaseError: the URL is for a database that is not supported.
     """
     url = make_url(settings.url)
     backend = url.get_backend_name()
     if backend == "sqlite":
         if not url.database or url.database == ":memory:":
-            raise ValueError("database_url: a SQLite database needs a file, since several processes share it")
+            raise UnsupportedDatabaseError(
+                "database_url: a SQLite database needs a file, since several processes share it"
+            )
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS}, pool_size=settings.database_pool)
         event.listen(engine, "connect", _configure_sqlite)
@@ -49,7 +52,29 @@ def connect(settings: Settings) -> Engine:
             pool_pre_ping=True,
             connect_args={"application_name": "fqt", "connect_timeout": 10},
         )
-    raise ValueError(f"database_url: {backend!r} is not supported; use sqlite:///… or postgresql://…")
+    raise UnsupportedDatabaseError(f"database_url: {backend!r} is not supported; use sqlite:///… or postgresql://…")
+
+
+def place(settings: Settings) -> str:
+    """Where the database is, for people: its URL without the password."""
+    return make_url(settings.url).render_as_string(hide_password=True)
+
+
+def has_tables(settings: Settings) -> bool:
+    """Whether the database is there and has ever been migrated. Makes nothing.
+
+    Raises:
+        UnsupportedDatabaseError: see :func:`connect`.
+        sqlalchemy.exc.SQLAlchemyError: the server does not answer.
+    """
+    url = make_url(settings.url)
+    if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).is_file():
+        return False
+    engine = connect(settings)
+    try:
+        return inspect(engine).has_table("alembic_version")
+    finally:
+        engine.dispose()
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:

@@ -14,6 +14,10 @@ class JobsError(Exception):
         super().__init__(message or (self.__doc__ or "").strip().splitlines()[0])
 
 
+class UnsupportedDatabaseError(JobsError, ValueError):
+    """The database URL is for a database that is not supported."""
+
+
 class NotFoundError(JobsError):
     """There is no such object. ``kind`` is its type, ``id`` what was asked for."""
 

@@ -25,6 +25,7 @@ from jobs.tables import keys
 
 Scope: TypeAlias = Literal["read", "write", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
+LONGEST_NAME = 200
 
 _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _SHAPE = re.compile(r"fqt_([0-9A-Za-z]{8})([0-9A-Za-z]{32})([0-9A-Za-z]{6})")
@@ -52,8 +53,10 @@ def create(connection: Connection, secret: bytes, *, name: str, scopes: Sequence
     """Make a key; return it and the plain text, which cannot be shown again.
 
     Raises:
-        ValueError: no scope, or an unknown one.
+        ValueError: no scope, or an unknown one; no name, or one that is too long.
     """
+    if not 1 <= len(name) <= LONGEST_NAME:
+        raise ValueError(f"name: 1 to {LONGEST_NAME} characters")
     if not scopes or not set(scopes) <= set(SCOPES):
         raise ValueError(f"scopes: name at least one of {', '.join(SCOPES)}")
     plain = _plain()

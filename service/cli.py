@@ -70,11 +70,11 @@ def worker(
 def migrate(as_json: JsonOption = False) -> None:
     """Make the tables of the database, or bring them up to date."""
     from fqt_client.cli.output import print_json  # noqa: PLC0415
-    from service.parts import open_store  # noqa: PLC0415
+    from jobs import database  # noqa: PLC0415
+    from service.parts import opened_store  # noqa: PLC0415
 
-    store = open_store(migrate=True)
-    place = store.engine.url.render_as_string(hide_password=True)
-    store.close()
+    with opened_store(migrate=True) as store:
+        place = database.place(store.settings)
     if as_json:
         print_json({"database": place, "migrated": True})
     else:

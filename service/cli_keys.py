@@ -28,16 +28,17 @@ def create(
 ) -> None:
     """Make a key. It is shown once: only a hash of it is stored."""
     from jobs import keys  # noqa: PLC0415
-    from service.parts import open_store  # noqa: PLC0415
+    from service.parts import opened_store  # noqa: PLC0415
 
+    name = name.strip()
+    if not 1 <= len(name) <= keys.LONGEST_NAME:
+        raise typer.BadParameter(f"a name has 1 to {keys.LONGEST_NAME} characters", param_hint="--name")
     asked = [scope.strip() for scope in scopes.split(",") if scope.strip()]
     chosen = [scope for scope in keys.SCOPES if scope in asked]
     if not chosen or len(chosen) != len(set(asked)):
         raise typer.BadParameter(f"allowed are {', '.join(keys.SCOPES)}", param_hint="--scopes")
-    store = open_store()
-    with store.write() as connection:
+    with opened_store() as store, store.write() as connection:
         key, plain = keys.create(connection, store.key_secret, name=name, scopes=chosen)
-    store.close()
     if as_json:
         print_json({**_object(key), "key": plain})
     else:
@@ -48,12 +49,10 @@ def create(
 def list_(as_json: JsonOption = False) -> None:
     """List all keys, revoked ones included."""
     from jobs import keys  # noqa: PLC0415
-    from service.parts import open_store  # noqa: PLC0415
+    from service.parts import opened_store  # noqa: PLC0415
 
-    store = open_store()
-    with store.read() as connection:
+    with opened_store() as store, store.read() as connection:
         listed = keys.list_keys(connection)
-    store.close()
     if as_json:
         print_json([_object(key) for key in listed])
         return
@@ -78,16 +77,13 @@ def revoke(
     """Make a key useless from now on."""
     from fqt_client.errors import NotFoundError  # noqa: PLC0415
     from jobs import errors, keys  # noqa: PLC0415
-    from service.parts import open_store  # noqa: PLC0415
+    from service.parts import opened_store  # noqa: PLC0415
 
-    store = open_store()
     try:
-        with store.write() as connection:
+        with opened_store() as store, store.write() as connection:
             revoked = keys.revoke(connection, key)
     except errors.NotFoundError as error:
         raise NotFoundError(str(error), status=404, code="not_found") from error
-    finally:
-        store.close()
     if as_json:
         print_json(_object(revoked))
     else:

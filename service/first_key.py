@@ -7,7 +7,7 @@ import os
 
 from jobs import keys
 from jobs.settings import Settings
-from service.parts import open_store
+from service.parts import opened_store
 
 
 def first_key(settings: Settings) -> str:
@@ -16,19 +16,15 @@ def first_key(settings: Settings) -> str:
     Raises:
         StartError: the database cannot be used.
     """
-    store = open_store(settings, migrate=True)
-    try:
-        with store.write() as connection:
-            plain = ""
-            with contextlib.suppress(FileNotFoundError):
-                plain = settings.key_path.read_text().strip()
-            if plain and keys.verify(connection, store.key_secret, plain) is not None:
-                return plain
-            _, plain = keys.create(connection, store.key_secret, name="fqt up", scopes=keys.SCOPES)
-            settings.key_path.unlink(missing_ok=True)
-            descriptor = os.open(settings.key_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(plain + "\n")
+    with opened_store(settings, migrate=True) as store, store.write() as connection:
+        plain = ""
+        with contextlib.suppress(FileNotFoundError):
+            plain = settings.key_path.read_text().strip()
+        if plain and keys.verify(connection, store.key_secret, plain) is not None:
             return plain
-    finally:
-        store.close()
+        _, plain = keys.create(connection, store.key_secret, name="fqt up", scopes=keys.SCOPES)
+        settings.key_path.unlink(missing_ok=True)
+        descriptor = os.open(settings.key_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(plain + "\n")
+        return plain

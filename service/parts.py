@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
+from jobs import database
+from jobs.errors import UnsupportedDatabaseError
 from jobs.settings import Settings
 from jobs.store import Store
 from service.errors import StartError
@@ -49,17 +53,39 @@ def become(module: str, **values: object) -> NoReturn:
     os.execv(sys.executable, [sys.executable, "-P", "-m", module])  # noqa: S606 - no shell is meant
 
 
-def open_store(settings: Settings | None = None, *, migrate: bool = False) -> Store:
-    """The store of ``settings``, or of those of the environment.
+@contextmanager
+def opened_store(settings: Settings | None = None, *, migrate: bool = False) -> Iterator[Store]:
+    """The store of ``settings``, or of those of the environment, for the length of a block.
+
+    With ``migrate`` its tables are made or brought up to date; without, they must be there, and nothing is made.
 
     Raises:
-        StartError: the database cannot be used.
+        StartError: the database cannot be used, at the beginning or within the block.
     """
+    settings = settings or read_settings()
     try:
-        return Store.open(settings or read_settings(), migrate=migrate)
-    except (OSError, SQLAlchemyError) as error:
-        # What the driver says, without what SQLAlchemy adds for programmers.
-        detail = " ".join(str(getattr(error, "orig", None) or error).split())
+        if not migrate:
+            _must_be_there(settings)
+        store = Store.open(settings, migrate=migrate)
+    except (OSError, SQLAlchemyError, ImportError, UnsupportedDatabaseError) as error:
+        raise _unusable(error) from error
+    try:
+        yield store
+    except SQLAlchemyError as error:
+        raise _unusable(error) from error
+    finally:
+        store.close()
+
+
+def _unusable(error: Exception) -> StartError:
+    # What the driver says, without what SQLAlchemy adds for programmers.
+    detail = " ".join(str(getattr(error, "orig", None) or error).split())
+    return StartError(f"the database cannot be used: {detail}", remedy="check FQT_DATABASE_URL; is the server running?")
+
+
+def _must_be_there(settings: Settings) -> None:
+    if not database.has_tables(settings):
         raise StartError(
-            f"the database cannot be used: {detail}", remedy="check FQT_DATABASE_URL; is the server running?"
-        ) from error
+            f"there is no database of the service at {database.place(settings)}",
+            remedy="`fqt up` and `fqt migrate` make one; FQT_DATA_DIR or FQT_DATABASE_URL names another",
+        )

@@ -19,6 +19,21 @@ def is_free(host: str, port: int) -> bool:
     return True
 
 
+def check_host(host: str) -> None:
+    """Make sure that a server can listen at this address of the machine.
+
+    Raises:
+        StartError: it is no address, or another machine's.
+    """
+    try:
+        any_free(host)
+    except OSError as error:
+        raise StartError(
+            f"cannot listen on {host}: {error.strerror or error}",
+            remedy="name an address of this machine with --host or FQT_HOST, e.g. 127.0.0.1",
+        ) from error
+
+
 def any_free(host: str = "127.0.0.1") -> int:
     """A port that is free now, chosen by the kernel."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

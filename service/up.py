@@ -9,6 +9,7 @@ from fqt_client.cli.output import print_json_line
 from fqt_client.config import config_file, read_config_file, write_config_file
 from fqt_client.errors import NotConfiguredError
 from jobs.settings import Settings
+from service import ports
 from service.embedded import EmbeddedService
 from service.errors import StopRequestedError
 from service.lock import DataDirLock
@@ -26,6 +27,7 @@ def run(settings: Settings, *, host: str, port: int | None, as_json: bool) -> in
     """
 
     say = voice(as_json=as_json)
+    ports.check_host(host)  # before anything is left in the data folder
     with DataDirLock(settings.data_dir) as lock, StopSignals() as signals:
         # A broker that the environment names is used; the default of that setting is only a guess.
         own_broker = "broker_url" not in settings.model_fields_set

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from api.schemas.common import ListOf, Schema
-from jobs.keys import Key, Scope
+from jobs.keys import LONGEST_NAME, Key, Scope
 
 
 def _distinct(scopes: list[Scope]) -> list[Scope]:
@@ -22,7 +22,7 @@ class NewKey(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(min_length=1, max_length=200, description="What the key is for.")
+    name: str = Field(min_length=1, max_length=LONGEST_NAME, description="What the key is for.")
     scopes: Annotated[list[Scope], AfterValidator(_distinct)] = Field(
         min_length=1,
         max_length=3,

@@ -21,6 +21,7 @@ from fqt_client.errors import (
     ServerFaultError,
     TooLargeError,
     UnexpectedAnswerError,
+    UnusableValueError,
     WaitTimeoutError,
 )
 from fqt_client.models import Artifact, Choice, Dataset, Event, Job, JobFault, JobState, Page, Plan, Progress, Series
@@ -58,6 +59,7 @@ __all__ = [
     "ServerFaultError",
     "TooLargeError",
     "UnexpectedAnswerError",
+    "UnusableValueError",
     "WaitTimeoutError",
     "find_config",
 ]

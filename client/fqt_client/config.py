@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from fqt_client.errors import NotConfiguredError
+from fqt_client.sendable import fits_header
 
 URL_VARIABLE = "FQT_API_URL"
 KEY_VARIABLE = "FQT_API_KEY"
@@ -44,7 +47,7 @@ def find_config(
     A key from the file is used only with the URL from the same file, so that it never goes to another service.
 
     Raises:
-        NotConfiguredError: nothing says where the service is, or there is no key for it.
+        NotConfiguredError: nothing says where the service is, or there is no key for it, or one of them cannot be.
     """
     path = config_file(environ)
     url, url_source = base_url or environ.get(URL_VARIABLE), "arguments" if base_url else "environment"
@@ -61,7 +64,20 @@ def find_config(
         raise NotConfiguredError(f"there is no API key for {url}", remedy=f"set {KEY_VARIABLE}")
     if not url.startswith(("http://", "https://")):
         raise NotConfiguredError(f"the service URL {url!r} does not start with http:// or https://", remedy=REMEDY)
+    if not _is_url(url):
+        raise NotConfiguredError(f"the service URL {url!r} is no URL", remedy=REMEDY)
+    if not fits_header(key):
+        message = "the API key holds blanks, line ends or characters that no key has"
+        raise NotConfiguredError(message, remedy=f"set {KEY_VARIABLE} to the key alone: fqt_ and 46 letters and digits")
     return ClientConfig(base_url=url.rstrip("/"), api_key=key, source=url_source)
+
+
+def _is_url(text: str) -> bool:
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL:
+        return False
+    return bool(url.host) and (url.port or 0) < 1 << 16
 
 
 def read_config_file(path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from fqt_client.archive import ProgressCallback, ReportingReader, uploadable
 from fqt_client.errors import FieldFault, InvalidRequestError, LocalFileError, WaitTimeoutError
 from fqt_client.models import Dataset, Page
+from fqt_client.paths import dataset_path
 from fqt_client.transport import Transport
 
 CHECK_SECONDS = 60.0
@@ -88,7 +89,7 @@ class Datasets:
         Raises:
             NotFoundError: there is none with this id.
         """
-        return Dataset.from_json(self._transport.json("GET", f"/v1/datasets/{dataset_id}"))
+        return Dataset.from_json(self._transport.json("GET", dataset_path(dataset_id)))
 
     def delete(self, dataset_id: str) -> None:
         """Delete an uploaded data set.
@@ -96,7 +97,7 @@ class Datasets:
         Raises:
             ConflictError: a job that has not ended uses it.
         """
-        self._transport.request("DELETE", f"/v1/datasets/{dataset_id}")
+        self._transport.request("DELETE", dataset_path(dataset_id))
 
     def _checked(self, dataset: Dataset, wait: float) -> Dataset:
         waited = 0.0

@@ -27,6 +27,10 @@ class UnexpectedAnswerError(FqtClientError):
     """The service answered something that this client does not understand."""
 
 
+class UnusableValueError(FqtClientError, ValueError):
+    """A value cannot be sent to the service: it is no id, no number, or no text that a request can hold."""
+
+
 class LocalFileError(FqtClientError):
     """A file or folder on this machine cannot be used."""
 

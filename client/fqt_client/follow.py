@@ -17,6 +17,7 @@ from fqt_client.errors import (
     UnexpectedAnswerError,
 )
 from fqt_client.models import Event, Job, Page
+from fqt_client.paths import job_path
 from fqt_client.sse import parse
 from fqt_client.transport import Transport, backoff
 
@@ -47,7 +48,7 @@ class EventFollower:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.transport = transport
-        self.path = f"/v1/jobs/{job_id}"
+        self.path = job_path(job_id)
         self.after = after
         self.patience = patience
         self.clock = clock

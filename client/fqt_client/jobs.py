@@ -13,6 +13,7 @@ from fqt_client.download import download
 from fqt_client.errors import JobFailedError, NotFoundError, WaitTimeoutError
 from fqt_client.follow import EventFollower
 from fqt_client.models import Artifact, Event, Job, Page, Plan, Series
+from fqt_client.paths import job_path
 from fqt_client.transport import Transport
 
 WAIT_SECONDS = 1.0
@@ -34,8 +35,9 @@ class Jobs:
 
         Raises:
             InvalidRequestError: fields have values that are not allowed; ``faults`` lists every one.
+            UnusableValueError: the spec or the key holds what no request can hold, e.g. NaN.
         """
-        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        headers = {"Idempotency-Key": uuid.uuid4().hex if idempotency_key is None else idempotency_key}
         return Job.from_json(self._transport.json("POST", "/v1/jobs", json=dict(spec), headers=headers))
 
     def submit(
@@ -105,7 +107,7 @@ class Jobs:
         Raises:
             NotFoundError: there is none with this id.
         """
-        return Job.from_json(self._transport.json("GET", f"/v1/jobs/{job_id}"))
+        return Job.from_json(self._transport.json("GET", job_path(job_id)))
 
     def cancel(self, job_id: str) -> Job:
         """Ask for the job to be cancelled; a running one stops at its next step.
@@ -114,7 +116,7 @@ class Jobs:
             ConflictError: it has ended already.
         """
         headers = {"Idempotency-Key": uuid.uuid4().hex}
-        return Job.from_json(self._transport.json("POST", f"/v1/jobs/{job_id}/cancel", headers=headers))
+        return Job.from_json(self._transport.json("POST", job_path(job_id, "cancel"), headers=headers))
 
     def events(self, job_id: str, *, after: int = 0, follow: bool = True) -> Iterator[Event]:
         """The job's events in order, each exactly once.
@@ -130,7 +132,7 @@ class Jobs:
             return
         while True:
             params = {"after": after, "limit": 500}
-            page = Page.from_json(Event, self._transport.json("GET", f"/v1/jobs/{job_id}/events", params=params))
+            page = Page.from_json(Event, self._transport.json("GET", job_path(job_id, "events"), params=params))
             yield from page.data
             if not (page.has_more and page.data):
                 return
@@ -148,11 +150,11 @@ class Jobs:
             max_points: at most about so many points per curve.
         """
         params = {"name": list(names) or None, "kind": kind, "max_points": max_points}
-        return Page.from_json(Series, self._transport.json("GET", f"/v1/jobs/{job_id}/metrics", params=params)).data
+        return Page.from_json(Series, self._transport.json("GET", job_path(job_id, "metrics"), params=params)).data
 
     def artifacts(self, job_id: str) -> Sequence[Artifact]:
         """The job's result files."""
-        return Page.from_json(Artifact, self._transport.json("GET", f"/v1/jobs/{job_id}/artifacts")).data
+        return Page.from_json(Artifact, self._transport.json("GET", job_path(job_id, "artifacts"))).data
 
     def artifact(self, job_id: str, name: str) -> Artifact:
         """The result file with this name, or of this kind.
@@ -192,7 +194,7 @@ class Jobs:
         if path.is_dir():
             # Only the last part of the name: a service must not choose where on this machine a file lands.
             path = path / (Path(found.name).name or found.kind)
-        url = f"/v1/jobs/{job_id}/artifacts/{found.name}"
+        url = job_path(job_id, "artifacts", found.name)
         return download(self._transport, url, path, size=found.size, sha256=found.sha256, progress=progress)
 
     def wait(self, job_id: str, *, timeout: float | None = None, check: bool = True) -> Job:

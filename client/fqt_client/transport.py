@@ -12,6 +12,7 @@ import httpx
 
 from fqt_client.config import ClientConfig
 from fqt_client.errors import ApiError, CannotConnectError, UnexpectedAnswerError, error_from_problem
+from fqt_client.sendable import check_headers, json_bytes
 
 RETRIED_STATUSES = frozenset({429, 502, 503, 504})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -107,13 +108,17 @@ class Transport:
         Raises:
             ApiError: the service refused it (the subclass says how).
             CannotConnectError: no answer came.
+            UnusableValueError: the body or a header holds what cannot be sent.
         """
+        content = None if json is None else json_bytes(json)
+        check_headers(headers or {})
         repeatable = method in SAFE_METHODS or "Idempotency-Key" in (headers or {})
         for attempt in range(self.retries + 1):
             last = attempt == self.retries
             options: dict[str, Any] = {"params": _present(params), "headers": dict(headers or {})}
-            if json is not None:
-                options["json"] = json
+            if content is not None:
+                options["content"] = content
+                options["headers"]["Content-Type"] = "application/json"
             if timeout is not None:
                 options["timeout"] = timeout
             if build is not None:

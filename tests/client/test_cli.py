@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 import httpx
@@ -140,6 +140,45 @@ def test_wrong_usage_is_one_line_and_2(fqt: Run, arguments: list[str], said: str
     assert out == ""
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["submit", "--dataset", "digits", "--learning-rate", "nan"], "training.learning_rate: nan is no number"),
+        (["submit", "--dataset", "digits", "--learning-rate", "inf"], "training.learning_rate: inf is no number"),
+        (["submit", "--dataset", "digits", "--width", "nan", "--dry-run"], "architecture.width: nan is no number"),
+        (["submit", "--dataset", "digits", "--set", "training.augment.x=[1, NaN]"], "training.augment.x.1: nan"),
+        (["submit", "--dataset", "digits", "--name", "\udcff"], "name: '\\udcff' is not valid Unicode"),
+        (["submit", "--dataset", "digits", "--idempotency-key", "ä€"], "Idempotency-Key is 'ä€'; only visible ASCII"),
+        (["submit", "--dataset", "digits", "--idempotency-key", "a\nb"], "Idempotency-Key is 'a\\nb'; only visible"),
+        (["show", "../keys"], "'../keys' cannot be the id of a job — `fqt jobs` lists them"),
+        (["watch", "../../healthz"], "'../../healthz' cannot be the id of a job"),
+        (["datasets", "show", "../jobs/last"], "'../jobs/last' cannot be the id of a data set"),
+        (["cancel", "a?b"], "'a?b' cannot be the id of a job"),
+    ],
+)
+def test_what_cannot_be_sent_is_named_and_not_sent(fqt: Run, script: Script, arguments: list[str], said: str) -> None:
+    code, out, err = fqt(*arguments)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert err.count("\n") == 1
+    assert script.requests == []
+
+
+def test_a_file_in_the_way_of_a_folder_is_named(fqt: Run, script: Script, tmp_path: Path) -> None:
+    entry = {"name": "report.json", "kind": "report", "size": 1, "sha256": "0" * 64}
+    script.on("GET", f"{PATH}/artifacts", httpx.Response(200, json={"data": [entry], "has_more": False}))
+    (tmp_path / "note.txt").touch()
+    for folder, reason in ((tmp_path / "note.txt", "it is a file"), (Path("/proc/x"), "No such file or directory")):
+        code, _, err = fqt("fetch", JOB_ID, "-o", str(folder))
+        assert code == 5
+        assert err == f"fqt: cannot make the folder {folder}: {reason} — name another folder with -o\n"
+
+
+def test_what_the_machine_refuses_is_no_fault_of_ours(fqt: Run, script: Script) -> None:
+    script.on("GET", "/v1/jobs", PermissionError(13, "Permission denied", "/somewhere"))
+    assert fqt("jobs") == (5, "", "fqt: cannot use /somewhere: Permission denied\n")
+
+
 def test_refusals_name_every_field_and_end_with_4(fqt: Run, script: Script) -> None:
     faults = [
         {"field": "training.epochs", "message": "too small", "allowed": {"minimum": 1}},
@@ -240,6 +279,38 @@ def test_help_and_version_need_no_service(fqt: Run) -> None:
         assert "Usage" in out
         assert err == ""
     assert fqt("--version")[1].startswith("fqt 0.")
+
+
+@pytest.mark.parametrize(
+    ("redirection", "said"),
+    [
+        ("> /dev/full", "fqt: cannot read or write: No space left on device\n"),
+        (">&-", "fqt: stdout is closed — send it to a file or to /dev/null\n"),
+        (">&- 2>&-", ""),
+    ],
+)
+def test_output_that_cannot_be_written_is_told(redirection: str, said: str) -> None:
+    run = subprocess.run(
+        f"{sys.executable} -m fqt_client --help {redirection}", shell=True, capture_output=True, text=True, check=False
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (5, "", said)
+
+
+def test_ctrl_c_while_it_loads_is_quiet() -> None:
+    # The interruption comes from the import of a module that the command needs.
+    code = (
+        "import sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'rich': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "from fqt_command import main\n"
+        "sys.exit(main())\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout, run.stderr) == (130, "", "fqt: interrupted\n")
+    [script] = entry_points(group="console_scripts", name="fqt")
+    assert script.value == "fqt_command:main"
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:

@@ -52,6 +52,20 @@ def test_a_url_without_a_scheme_is_refused(environ: dict[str, str]) -> None:
         find_config("localhost:8000", "fqt_x", environ=environ)
 
 
+@pytest.mark.parametrize("url", ["http://[::1", "http://", "http://a:99999999"])
+def test_what_is_no_url_is_said_before_it_is_used(environ: dict[str, str], url: str) -> None:
+    with pytest.raises(NotConfiguredError, match="is no URL"):
+        find_config(url, "fqt_x", environ=environ)
+
+
+@pytest.mark.parametrize("key", ["schlüssel", "fqt_x\n", "fqt\rx"])
+def test_a_key_that_no_header_can_carry_is_said_without_showing_it(environ: dict[str, str], key: str) -> None:
+    with pytest.raises(NotConfiguredError, match="holds blanks, line ends or characters") as caught:
+        find_config("http://a:1", key, environ=environ)
+    assert key not in str(caught.value)
+    assert "FQT_API_KEY" in str(caught.value.remedy)
+
+
 def test_the_file_is_the_owners_alone(tmp_path: Path) -> None:
     path = tmp_path / "new" / "client.json"
     write_config_file(path, {"base_url": "http://x:1", "api_key": "fqt_x"})

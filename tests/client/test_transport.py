@@ -1,21 +1,40 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import httpx
 import pytest
 
 from fqt_client import (
+    Artifact,
     AuthenticationError,
     CannotConnectError,
     Client,
     ConflictError,
     InvalidRequestError,
+    NotFoundError,
     RateLimitedError,
     ServerFaultError,
     UnexpectedAnswerError,
+    UnusableValueError,
 )
 from tests.client.fake import JOB_ID, Script, job, problem
 
 PATH = f"/v1/jobs/{JOB_ID}"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf"), {1, 2}, "\udcff"])
+def test_what_json_has_not_is_an_error_of_the_client(client: Client, script: Script, value: object) -> None:
+    with pytest.raises(UnusableValueError, match=r"^training\.learning_rate: "):
+        client.jobs.submit("digits", training={"learning_rate": value})
+    assert script.requests == []
+
+
+def test_names_from_the_service_lead_to_no_other_route(client: Client, script: Script, tmp_path: Path) -> None:
+    found = Artifact(name="../../keys?x#y", kind="report", size=0, sha256="0" * 64)
+    with pytest.raises(NotFoundError):
+        client.jobs.download(JOB_ID, found, tmp_path / "x")
+    assert script.requests[0].url.raw_path == f"{PATH}/artifacts/..%2F..%2Fkeys%3Fx%23y".encode()
 
 
 def test_a_get_is_repeated_until_the_service_is_back(client: Client, script: Script) -> None:

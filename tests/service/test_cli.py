@@ -17,6 +17,7 @@ from jobs.store import Store
 from service.cli import app
 from service.errors import StartError
 from service.parts import read_settings
+from tests.service.running import fqt
 
 
 @pytest.fixture
@@ -76,6 +77,33 @@ def test_a_database_that_is_not_there_is_said_without_its_password(monkeypatch: 
     with pytest.raises(StartError, match="the database cannot be used") as caught:
         _fqt("migrate")
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"FQT_DATABASE_URL": "postgresql://127.0.0.1:1/x"}, "the database cannot be used: connection failed"),
+        ({"FQT_DATABASE_URL": "mysql://x"}, "'mysql' is not supported; use sqlite:///… or postgresql://…"),
+        ({"FQT_DATABASE_URL": "nonsense"}, "the database cannot be used: Could not parse"),
+        ({"FQT_DATABASE_URL": "postgresql+none://x"}, "the database cannot be used: "),
+        ({"FQT_DATA_DIR": "newfolder"}, "there is no database of the service at sqlite:///newfolder/fqt.db — `fqt up`"),
+    ],
+)
+def test_keys_without_a_database_are_one_line_and_leave_nothing(
+    tmp_path: Path, values: dict[str, str], said: str
+) -> None:
+    run = fqt(tmp_path, "keys", "list", **values)
+    assert (run.returncode, run.stdout) == (5, "")
+    assert said in run.stderr
+    assert run.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["", "  ", "x" * 201])
+def test_a_key_needs_a_name_as_over_http(settings: Settings, name: str) -> None:
+    _fqt("migrate")
+    assert "a name has 1 to 200 characters" in " ".join(_fqt("keys", "create", "--name", name).output.split())
+    assert _json("keys", "list") == []
 
 
 def test_secrets_are_made_once(tmp_path: Path) -> None:

@@ -118,6 +118,14 @@ def test_what_is_wrong_is_said_in_one_line(
     assert "Traceback" not in run.stdout + run.stderr
 
 
+def test_an_address_of_no_machine_is_named_and_leaves_nothing(tmp_path: Path) -> None:
+    run = fqt(tmp_path, "up", "--host", "999.1.1.1", "--data-dir", str(tmp_path / "data"))
+    assert run.returncode == 5
+    assert run.stderr.startswith("fqt: cannot listen on 999.1.1.1: ")
+    assert run.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

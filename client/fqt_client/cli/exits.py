@@ -14,6 +14,7 @@ from fqt_client.errors import (
     PermissionDeniedError,
     ServerFaultError,
     UnexpectedAnswerError,
+    UnusableValueError,
     WaitTimeoutError,
 )
 
@@ -33,6 +34,7 @@ class ExitCode(IntEnum):
 
 _CODES: tuple[tuple[type[FqtClientError], ExitCode], ...] = (
     (JobFailedError, ExitCode.JOB_FAILED),
+    (UnusableValueError, ExitCode.USAGE),
     (NotConfiguredError, ExitCode.UNREACHABLE),
     (CannotConnectError, ExitCode.UNREACHABLE),
     (ApiError, ExitCode.REFUSED),

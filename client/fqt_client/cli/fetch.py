@@ -9,7 +9,7 @@ import typer
 
 from fqt_client.cli.output import bytes_text, print_json, print_table, transfer_bar
 from fqt_client.cli.session import JobArgument, JsonOption, connect, job_id
-from fqt_client.errors import NotFoundError
+from fqt_client.errors import LocalFileError, NotFoundError
 
 app = typer.Typer()
 
@@ -36,7 +36,12 @@ def fetch(
             state = client.jobs.get(identity).state
             raise NotFoundError(f"job {identity} is {state} and has no files", status=404, code="not_found")
         folder = output or Path(identity)
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = "it is a file" if folder.is_file() else error.strerror
+            message = f"cannot make the folder {folder}: {reason}"
+            raise LocalFileError(message, remedy="name another folder with -o") from error
         files = []
         for artifact in artifacts:
             with transfer_bar(f"Fetching {artifact.name}", shown=not as_json) as progress:

@@ -50,11 +50,35 @@ def _root(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code. Never raises, but for SystemExit of shell completion."""
-    command = typer.main.get_command(build_app())
+    if sys.stdout is None:  # closed by whoever started this; its number may be another file's by now
+        _say("stdout is closed — send it to a file or to /dev/null")
+        return ExitCode.LOCAL
     try:
+        return _run(arguments)
+    except BrokenPipeError:
+        # The reader of a pipe has gone (`fqt jobs | head`): nothing is wrong, and there is nobody to tell.
+        _give_up_stdout()
+        return ExitCode.OK
+    except Exception as error:  # the last net: people get one line, never a traceback
+        if os.environ.get("FQT_DEBUG"):
+            raise
+        _give_up_stdout()
+        if isinstance(error, OSError):
+            what = f"cannot use {error.filename}" if error.filename else "cannot read or write"
+            _say(f"{what}: {error.strerror or error}")
+            return ExitCode.LOCAL
+        _say(f"{type(error).__name__}: {error} — this is a fault in fqt; FQT_DEBUG=1 shows where")
+        return ExitCode.INTERNAL
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    """Run one command line; its own errors, wrong usage and Ctrl-C become a line and an exit code."""
+    try:
+        command = typer.main.get_command(build_app())
         outcome = command.main(
             args=None if arguments is None else list(arguments), prog_name="fqt", standalone_mode=False
         )
+        sys.stdout.flush()  # a full disk shows here, and not when the interpreter ends
     except FqtClientError as error:
         _say(line_of(error))
         return exit_code_of(error)
@@ -64,15 +88,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (typer.Abort, KeyboardInterrupt):
         _say("interrupted")
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        # The reader of a pipe has gone (`fqt jobs | head`): nothing is wrong, and there is nobody to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.OK
-    except Exception as error:  # the last net: people get one line, never a traceback
-        if os.environ.get("FQT_DEBUG"):
-            raise
-        _say(f"{type(error).__name__}: {error} — this is a fault in fqt; FQT_DEBUG=1 shows where")
-        return ExitCode.INTERNAL
     return outcome if isinstance(outcome, int) else ExitCode.OK
 
 
@@ -84,4 +99,13 @@ def _usage_line(error: typer.TyperException) -> str:
 
 
 def _say(line: str) -> None:
-    print(f"fqt: {line}", file=sys.stderr)
+    if sys.stderr is not None:
+        print(f"fqt: {line}", file=sys.stderr)
+
+
+def _give_up_stdout() -> None:
+    """Drop what could not be written to stdout: the interpreter would try once more at its end, and complain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
