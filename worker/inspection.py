@@ -115,7 +115,10 @@ def _verdict(profile: dict[str, Any]) -> dict[str, Any]:
     if not faults:
         return {"profile": profile}
     count = len(faults)
-    text = f"the data set has {count} fault{'s' if count > 1 else ''} and cannot be trained on"
+    number = f"{count} fault{'s' if count > 1 else ''}"
+    if not profile.get("complete", True):
+        number = f"at least {number} (reading stopped there)"
+    text = f"the data set has {number} and cannot be trained on"
     return {"error": {**_error("invalid_dataset", text), "faults": faults}, "profile": profile}
 
 

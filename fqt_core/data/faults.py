@@ -10,10 +10,14 @@ WHOLE_FILE = "(file)"
 
 
 class Faults:
-    """Faults found so far. After :data:`MAX_FAULTS` there is no use in reading on: :meth:`add` raises."""
+    """Faults found so far. After :data:`MAX_FAULTS` there is no use in reading on: :meth:`add` raises.
+
+    ``complete`` is false from then on: there may be more than were found.
+    """
 
     def __init__(self) -> None:
         self.found: list[DataFault] = []
+        self.complete = True
 
     def add(self, where: str, message: str, remedy: str = "") -> None:
         """Note one fault.
@@ -23,6 +27,7 @@ class Faults:
         """
         self.found.append(DataFault(where, message, remedy))
         if len(self.found) >= MAX_FAULTS:
+            self.complete = False
             raise self.error()
 
     def absorb(self, error: DataError) -> None:
@@ -35,7 +40,10 @@ class Faults:
         """The error that carries everything found so far; needs at least one fault."""
         first = self.found[0]
         more = len(self.found) - 1
-        text = str(first) + (f" (and {more} more fault{'s' if more > 1 else ''})" if more else "")
+        number = f"{more} more fault{'s' if more > 1 else ''}"
+        if not self.complete:
+            number = f"at least {number}; reading stopped there"
+        text = str(first) + (f" (and {number})" if more else "")
         return DataError(text, where=first.where, remedy=first.remedy or None, faults=self.found)
 
     def raise_if_any(self) -> None:

@@ -30,7 +30,8 @@ def profile(source: Path | str, *, limits: Limits = DEFAULT_LIMITS) -> dict[str,
         (the data set's own part, 0 if none), ``sizes`` (``{"min" | "median" | "max": {"width", "height"}}`` in
         pixels, null without images), ``channels`` (1 if every image is grey, else 3), ``mean`` and ``std`` (per
         channel over all training pixels, 0 to 1), ``duplicates`` (images whose content occurred before),
-        ``warnings`` (sentences), ``faults`` (``[{"where", "message", "remedy"}]``, at most 20; empty: usable).
+        ``warnings`` (sentences), ``faults`` (``[{"where", "message", "remedy"}]``, at most 20; empty: usable),
+        ``complete`` (false: reading stopped at the 20th fault, and there may be more).
 
     Raises:
         FileNotFoundError: neither a built-in name nor an existing path. Bad data never raises: it is in ``faults``.
@@ -50,6 +51,7 @@ def profile(source: Path | str, *, limits: Limits = DEFAULT_LIMITS) -> dict[str,
         **survey.figures(),
         "warnings": [*(opened.warnings if opened else []), *survey.warnings(), *_balance(opened)],
         "faults": [{"where": f.where, "message": f.message, "remedy": f.remedy} for f in faults.found],
+        "complete": faults.complete,
     }
 
 

@@ -23,7 +23,7 @@ from tests.jobs.helpers import claim, running, state
 from tests.worker.helpers import QUICK, log, until
 from worker import capacity
 from worker.buffer import EventBuffer
-from worker.inspection import Inspector
+from worker.inspection import Inspector, _verdict
 from worker.journal import Journal
 from worker.pulse import Pulse
 from worker.workdir import sweep, workdir
@@ -225,6 +225,11 @@ class TestInspection:
         assert error is not None
         assert error["code"] == "inspection_too_long"
         store.close()
+
+    @pytest.mark.parametrize(("complete", "said"), [(True, "has 20 faults and"), (False, "has at least 20 faults (")])
+    def test_that_reading_stopped_is_told(self, complete: bool, said: str) -> None:
+        profile = {"faults": [{"where": "a", "message": "x", "remedy": ""}] * 20, "complete": complete}
+        assert said in _verdict(profile)["error"]["message"]
 
     def test_a_draining_worker_leaves_the_look_to_another(self, quick_store: Store) -> None:
         dataset_id, draining = self.upload(quick_store), threading.Event()
