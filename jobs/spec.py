@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from fqt_core.config import AnyArchitecture, AnyMethod, Fqt, Resnet18, TrainConfig
+from fqt_core.config.class_names import LONGEST_CLASS_NAME
 
-ClassName = Annotated[str, Field(min_length=1, max_length=200)]
+ClassName = Annotated[str, Field(min_length=1, max_length=LONGEST_CLASS_NAME)]
 
 
 def _distinct(classes: list[str]) -> list[str]:

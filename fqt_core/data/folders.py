@@ -9,7 +9,8 @@ validation part. Images in folders further down belong to the class folder above
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,10 @@ class FolderSource(Source):
     """Images in class folders, read from any container."""
 
     format = "folders"
+    remedies: ClassVar[Mapping[str, str]] = {
+        "images": "add images in one folder per class",
+        "classes": "put the images of each class in a folder of its own",
+    }
 
     def __init__(self, container: Container) -> None:
         super().__init__(container.limits, container.faults)

@@ -10,10 +10,13 @@ is the validation part. Source: the format's description on Yann LeCun's MNIST p
 
 from __future__ import annotations
 
+import gzip
 import math
 import re
 import struct
 import zlib
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +35,26 @@ _UNSIGNED_BYTE = 8
 def is_idx(head: bytes) -> bool:
     """Whether the first 4 bytes are an IDX header's."""
     return len(head) >= 4 and head[:2] == b"\0\0" and head[2] in {8, 9, 11, 12, 13, 14} and 1 <= head[3] <= 4
+
+
+def refuse_lone_file(path: Path) -> None:
+    """Say what is missing where one IDX file, plain or compressed, was given instead of an archive of a pair.
+
+    Raises:
+        DataError: it is an IDX file.
+    """
+    with path.open("rb") as raw:
+        head = raw.read(4)
+        if head[:2] == b"\x1f\x8b":
+            raw.seek(0)
+            with suppress(OSError, EOFError, zlib.error):  # a damaged archive is told by who reads it as one
+                head = gzip.GzipFile(fileobj=raw).read(4)
+    if is_idx(head):
+        here, missing = ("labels", "images") if head[3] == 1 else ("images", "labels")
+        raise fatal(
+            f"one IDX file by itself ({here}); its file of {missing} is missing",
+            remedy="pack both files of the pair together into a zip or tar and upload that",
+        )
 
 
 class GunzipReader:

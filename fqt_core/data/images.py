@@ -19,6 +19,7 @@ from PIL import (
     ImageOps,
     JpegImagePlugin,  # noqa: F401
     PngImagePlugin,  # noqa: F401
+    UnidentifiedImageError,
     WebPImagePlugin,  # noqa: F401
 )
 
@@ -77,6 +78,8 @@ def open_image(data: bytes, where: str = WHOLE_FILE, limits: Limits = DEFAULT_LI
         raise fatal("needs more memory than is available", where=where, remedy="make the image smaller") from error
     except _DECODER_ERRORS as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if isinstance(error, UnidentifiedImageError):  # its own words name an object in memory
+            reason = "its header makes no sense"
         raise fatal(f"broken image ({reason})", where=where, remedy=_REMEDY) from error
 
 

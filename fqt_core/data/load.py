@@ -14,7 +14,7 @@ from fqt_core.data.container import Container, open_container
 from fqt_core.data.dataset import ImageDataset
 from fqt_core.data.faults import WHOLE_FILE, Faults, fatal
 from fqt_core.data.folders import FolderSource
-from fqt_core.data.idx import idx_source, is_idx, plain_reader, read_exactly
+from fqt_core.data.idx import idx_source, is_idx, plain_reader, read_exactly, refuse_lone_file
 from fqt_core.data.images import to_array
 from fqt_core.data.limits import DEFAULT_LIMITS, Limits
 from fqt_core.data.npz import MAGIC, npz_source
@@ -34,6 +34,8 @@ def open_source(source: Path | str, limits: Limits, faults: Faults) -> Source:
     """
     if str(source) in BUILTIN_DATASETS:
         return builtin_source(str(source), limits, faults)
+    if Path(source).is_file():
+        refuse_lone_file(Path(source))
     container = open_container(Path(source), limits, faults)
     kind = _kind(container)
     if kind == "npz":

@@ -30,7 +30,6 @@ _VALIDATION = (
     ("test_images", "test_labels"),
 )
 _HEAD = 64 * 1024
-_LONGEST_NAME = 200
 
 
 @dataclass
@@ -165,9 +164,6 @@ def _labels(array: npt.NDArray[np.generic], key: str, faults: Faults) -> npt.NDA
     if array.dtype.kind not in "iubU":
         faults.add(key, f"labels of type {array.dtype.str!r}", "save the labels as integers or strings")
         return None
-    if array.dtype.kind == "U" and array.dtype.itemsize > 4 * _LONGEST_NAME:
-        faults.add(key, f"class names longer than {_LONGEST_NAME} characters", "shorten them")
-        return None
     return array.astype(np.int64) if array.dtype.kind == "b" else array
 
 
@@ -175,6 +171,4 @@ def _names(array: npt.NDArray[np.generic]) -> list[str]:
     names = [str(name) for name in array.reshape(-1).tolist()]
     if array.dtype.kind != "U" or array.ndim != 1 or len(set(names)) != len(names):
         raise fatal("not a list of distinct strings", where="classes", remedy="name each label once")
-    if any(not name or len(name) > _LONGEST_NAME for name in names):
-        raise fatal(f"a class name is empty or longer than {_LONGEST_NAME} characters", where="classes")
     return names

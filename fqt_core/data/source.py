@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from fqt_core.config import class_names
 from fqt_core.data.faults import Faults
 from fqt_core.data.limits import Limits
+from fqt_core.data.names import printable
 
 Part: TypeAlias = Literal["train", "validation"]
 PARTS: tuple[Part, ...] = ("train", "validation")
@@ -38,6 +40,8 @@ class Source(ABC):
     """
 
     format: str
+    remedies: ClassVar[Mapping[str, str]]
+    """What to do about no images (``images``) and about one class only (``classes``), in this kind of data set."""
 
     def __init__(self, limits: Limits, faults: Faults) -> None:
         self.limits = limits
@@ -51,24 +55,29 @@ class Source(ABC):
         """Decode the images whose flag is set; one that cannot be decoded becomes a fault and is left out."""
 
     def check_classes(self) -> None:
-        """Note the faults that concern the data set as a whole: no images, one class only, an empty class."""
+        """Note the faults that concern the data set as a whole: names, no images, one class only, an empty class."""
+        for name in self.classes:
+            if (reason := class_names.refusal(name)) is not None:
+                self.faults.add(printable(name), f"the name of this class {reason}", "rename the class")
         train = self.labels.get("train", np.zeros(0, np.int64))
         if not len(train):
-            self.faults.add("(file)", "no images for training", "add images in one folder per class")
+            self.faults.add("(file)", "no images for training", self.remedies["images"])
             return
         counts = np.bincount(train, minlength=len(self.classes))
         if len(self.classes) < 2:
             self.faults.add(
                 "(file)",
                 f"only one class ({self.classes[0]!r}); a classifier needs at least two",
-                "put the images of each class in a folder of its own",
+                self.remedies["classes"],
             )
         if len(self.classes) > self.limits.classes:
             self.faults.add("(file)", f"more than {self.limits.classes:,} classes", "use fewer classes")
             return
         for name, count in zip(self.classes, counts, strict=True):
             if count == 0:
-                self.faults.add(name, "this class has no images for training", "add images, or remove the class")
+                self.faults.add(
+                    printable(name), "this class has no images for training", "add images, or remove the class"
+                )
 
 
 @dataclass
@@ -83,6 +92,11 @@ class ArrayPart:
 
 class ArraySource(Source):
     """A data set that is arrays already (IDX, NPZ, digits)."""
+
+    remedies: ClassVar[Mapping[str, str]] = {
+        "images": "save images and labels that are not empty",
+        "classes": "label the images of each class differently",
+    }
 
     def __init__(
         self,
@@ -105,6 +119,7 @@ class ArraySource(Source):
                 )
         self.faults.raise_if_any()
         self._name_classes(classes)
+        self.faults.raise_if_any()  # without labels, what follows would only be found missing
         self.check_classes()
 
     def _name_classes(self, classes: Sequence[str] | None) -> None:
@@ -119,11 +134,12 @@ class ArraySource(Source):
             known = np.isin(data.labels, values)
             if not known.all():
                 bad = data.labels[~known][0]
-                self.faults.add(
-                    data.where,
-                    f"label {bad.item()!r} ({part}) is no class of the training part",
-                    "every label must be one of the classes",
-                )
+                if classes is None:
+                    message = f"label {bad.item()!r} ({part}) is no class of the training part"
+                    self.faults.add(data.where, message, "every label must be one of the classes")
+                else:
+                    message = f"label {bad.item()!r} ({part}) has no name: there are {len(classes)} in `classes`"
+                    self.faults.add(data.where, message, "name every label, from 0 on, or leave `classes` out")
                 continue
             self.labels[part] = np.searchsorted(values, data.labels).astype(np.int64)
 

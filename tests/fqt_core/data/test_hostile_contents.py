@@ -53,11 +53,15 @@ def gif_named_png(path: Path) -> Path:
     return write_tar(path, {**class_folders(), "dogs/moving.png": picture(3, mode="L", kind="GIF")})
 
 
-def _claiming(path: Path, side: int) -> Path:
+def _png(side: int) -> bytes:
     body = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     data = b"IDAT" + zlib.compress(b"\0" * 100)
     chunks = b"".join(struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in (body, data))
-    return write_zip(path, {**class_folders(), "cats/huge.png": b"\x89PNG\r\n\x1a\n" + chunks})
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def _claiming(path: Path, side: int) -> Path:
+    return write_zip(path, {**class_folders(), "cats/huge.png": _png(side)})
 
 
 @case("cats/huge.png", "claims 8000 x 8000 pixels")
@@ -68,6 +72,16 @@ def image_claiming_millions_of_pixels(path: Path) -> Path:
 @case("cats/huge.png", "too many pixels")
 def image_claiming_billions_of_pixels(path: Path) -> Path:
     return _claiming(path, 60_000)
+
+
+@case("cats/none.png", "broken image (its header makes no sense)")
+def image_of_no_pixels(path: Path) -> Path:
+    return write_zip(path, {**class_folders(), "cats/none.png": _png(0)})
+
+
+@case(f"{'a' * 197}...", "the name of this class is longer than 200 characters")
+def endless_class_name(path: Path) -> Path:
+    return write_zip(path, class_folders(("a" * 201, "dogs")))
 
 
 @case("birds", "no images for training")
@@ -257,6 +271,48 @@ def npz_with_an_empty_named_class(path: Path) -> Path:
     return write_npz(path, images=IMAGES, labels=LABELS * 2, classes=np.array(["a", "b", "c"]))
 
 
+def _named(path: Path, *classes: str) -> Path:
+    return write_npz(path, images=IMAGES, labels=LABELS, classes=np.array(classes))
+
+
+@case("\N{REPLACEMENT CHARACTER}[31ma", "the name of this class holds control characters")
+def npz_with_control_characters_in_a_class(path: Path) -> Path:
+    return _named(path, "\x1b[31ma", "b")
+
+
+@case("../c", "the name of this class reads as a path to another folder")
+def npz_with_a_path_as_a_class(path: Path) -> Path:
+    return _named(path, "../c", "b")
+
+
+@case("", "the name of this class is empty")
+def npz_with_an_empty_label(path: Path) -> Path:
+    return write_npz(path, images=IMAGES, labels=np.array(["", "b"] * 3))
+
+
+@case("images", "label 1 (train) has no name: there are 1 in `classes`")
+def npz_with_too_few_names(path: Path) -> Path:
+    return _named(path, "a")
+
+
+@pytest.mark.parametrize("content", [idx(IMAGES), gzip.compress(idx(IMAGES))])
+def test_one_idx_file_by_itself_is_told_what_is_missing(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="its file of labels is missing") as caught:
+        load_dataset(path)
+    assert "pack both files" in str(caught.value.remedy)
+
+
+def test_faults_of_arrays_have_remedies_for_arrays_and_no_echo(tmp_path: Path) -> None:
+    none = write_npz(tmp_path / "zero", images=IMAGES[:0], labels=LABELS[:0])
+    one = write_npz(tmp_path / "one", images=IMAGES, labels=LABELS * 0)
+    few = _named(tmp_path / "few", "a")
+    found = [profile(path)["faults"] for path in (none, one, few)]
+    assert [len(faults) for faults in found] == [1, 1, 1]
+    assert not any("folder" in faults[0]["remedy"] for faults in found)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_every_fault_is_named_and_located(name: str, tmp_path: Path) -> None:
     CASES[name].check(tmp_path)
@@ -271,9 +327,11 @@ def test_faults_are_collected_up_to_a_bound(tmp_path: Path) -> None:
         "dogs/cut.png",
     ]
     assert all(fault["remedy"] for fault in record["faults"])
+    assert record["complete"]
     many = {**class_folders(), **{f"cats/bad{index:02}.png": b"no image" for index in range(40)}}
-    with pytest.raises(DataError, match="and 19 more faults") as caught:
-        load_dataset(write_zip(tmp_path / "many", many))
+    assert not profile(write_zip(tmp_path / "many", many))["complete"]
+    with pytest.raises(DataError, match="and at least 19 more faults; reading stopped there") as caught:
+        load_dataset(tmp_path / "many")
     assert len(caught.value.faults) == 20
 
 
