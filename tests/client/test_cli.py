@@ -228,6 +228,22 @@ def test_lists_are_tables_for_people_and_json_for_programs(fqt: Run, script: Scr
     assert fqt("show", "last")[0] == 4
 
 
+def test_nothing_from_elsewhere_reaches_the_terminal_raw(fqt: Run, script: Script) -> None:
+    name = "\x1b[31m\x9bred\x07"
+    script.on("GET", "/v1/jobs", httpx.Response(200, json={"data": [job(name=name)], "has_more": False}))
+    profile = {"classes": [{"name": name, "count": 1}], "images": 1}
+    script.on("GET", "/v1/datasets/ds_1", httpx.Response(200, json={"id": "ds_1", "profile": profile}))
+    events = [event(1, "log", message=name), event(2, "warning", message=name)]
+    script.on("GET", f"{PATH}/events", httpx.Response(200, json={"data": events, "has_more": False}))
+    script.on("GET", f"{PATH}/events/stream", stream(*events, end=True))
+    script.on("GET", PATH, httpx.Response(200, json=job("failed", name=name, error={"message": name})))
+    script.on("POST", f"{PATH}/cancel", problem(409, "conflict", name))
+    for arguments in (["jobs"], ["datasets", "show", "ds_1"], ["logs", JOB_ID], ["watch", JOB_ID], ["cancel", JOB_ID]):
+        _, out, err = fqt(*arguments)
+        assert "red" in out + err, arguments
+        assert not set("\x1b\x9b\x07") & set(out + err), arguments
+
+
 def test_pages_are_read_on_only_as_far_as_needed(fqt: Run, script: Script) -> None:
     script.on("GET", "/v1/jobs", httpx.Response(200, json={"data": [job()] * 3, "has_more": True}))
     _, out, _ = fqt("jobs", "--limit", "5", "--json")

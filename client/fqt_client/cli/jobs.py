@@ -13,6 +13,7 @@ from fqt_client.cli.output import (
     print_json,
     print_json_line,
     print_table,
+    printable,
     share_text,
     time_text,
 )
@@ -112,7 +113,7 @@ def logs(
                 print_json_line(event.raw)
             elif (line := line_of_event(event)) is not None:
                 moment = event.created_at.astimezone().strftime("%H:%M:%S") if event.created_at else "--:--:--"
-                print(f"{moment} {event.type:<10} {line}", flush=True)
+                print(printable(f"{moment} {event.type:<10} {line}"), flush=True)
 
 
 def line_of_event(event: Event) -> str | None:

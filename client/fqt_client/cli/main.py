@@ -12,13 +12,14 @@ import typer
 from fqt_client import __version__
 from fqt_client.cli import catalog, datasets, fetch, jobs, submit, watch
 from fqt_client.cli.exits import ExitCode, exit_code_of, line_of
+from fqt_client.cli.output import printable
 from fqt_client.cli.plugins import merge_plugins
 from fqt_client.errors import FqtClientError
 
 HELP = """Fine-tune image classifiers with 1-bit fully quantised training.
 
 `fqt up` starts a service on this machine; the other commands talk to it, or to the one that FQT_API_URL and
-FQT_API_KEY name. Every command takes `--json`.
+FQT_API_KEY name. Every command takes `--json`, but for the servers `api` and `worker`, which log JSON lines.
 
 Exit codes: 0 done · 1 a job failed or was cancelled · 2 wrong usage · 3 the service cannot be reached · 4 the service
 refused · 5 something on this machine is missing or damaged · 70 a fault in fqt itself · 130 interrupted.
@@ -100,7 +101,7 @@ def _usage_line(error: typer.TyperException) -> str:
 
 def _say(line: str) -> None:
     if sys.stderr is not None:
-        print(f"fqt: {line}", file=sys.stderr)
+        print(printable(f"fqt: {line}"), file=sys.stderr)
 
 
 def _give_up_stdout() -> None:

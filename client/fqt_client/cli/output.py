@@ -47,6 +47,11 @@ def show(renderable: RenderableType) -> None:
     print_line("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
 
+def printable(text: str) -> str:
+    """Text from elsewhere, fit for a terminal: a control character could move its cursor or change its colours."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def print_json(value: Any) -> None:
     """Print one JSON document on stdout."""
     json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
@@ -74,7 +79,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty:
     for row in rows:
         table.add_row(
             *(
-                Text(str(value), style=STATE_STYLES.get(str(value), "") if name == "state" else "")
+                Text(printable(str(value)), style=STATE_STYLES.get(str(value), "") if name == "state" else "")
                 for name, value in zip(columns, row, strict=True)
             )
         )
@@ -88,7 +93,7 @@ def print_facts(facts: Mapping[str, Any]) -> None:
     table.add_column(overflow="fold")
     for name, value in facts.items():
         if value not in (None, ""):
-            table.add_row(name, Text(str(value), style=STATE_STYLES.get(str(value), "")))
+            table.add_row(name, Text(printable(str(value)), style=STATE_STYLES.get(str(value), "")))
     show(table)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fqt_client.cli.exits import ExitCode
-from fqt_client.cli.output import bytes_text, duration_text, print_facts, print_json, print_json_line
+from fqt_client.cli.output import bytes_text, duration_text, print_facts, print_json, print_json_line, printable
 from fqt_client.cli.session import JsonOption, connect, job_id
 from fqt_client.cli.spec import build_spec, read_spec
 from fqt_client.cli.watch import watch_job
@@ -112,4 +112,4 @@ def _show_plan(plan: Plan, as_json: bool) -> None:
         }
     )
     for warning in plan.warnings:
-        print(f"warning: {warning}")
+        print(printable(f"warning: {warning}"))

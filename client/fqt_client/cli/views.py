@@ -8,10 +8,11 @@ from typing import Protocol, Self
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from fqt_client.cli.output import STATE_STYLES, duration_text, print_json_line, share_text, sparkline
+from fqt_client.cli.output import STATE_STYLES, duration_text, print_json_line, printable, share_text, sparkline
 from fqt_client.cli.tally import Tally
 from fqt_client.models import TERMINAL_STATES, Event, Job
 
@@ -90,7 +91,7 @@ class PlainView:
 
     def _say(self, text: str) -> None:
         self._last_line = time.monotonic()
-        self.console.print(f"{self.title}: {text}", soft_wrap=True, markup=False)
+        self.console.print(printable(f"{self.title}: {text}"), soft_wrap=True, markup=False)
         self.console.file.flush()
 
 
@@ -106,7 +107,8 @@ class LiveView:
             TimeRemainingColumn(),
             console=console,
         )
-        self._task = self._progress.add_task(title, total=None)
+        self._title = printable(title)
+        self._task = self._progress.add_task(escape(self._title), total=None)
         self._figures = Text("queued", style="dim")
         # The bar and the figures are drawn together from this object, so that a redraw shows the newest of both.
         self._live = Live(get_renderable=self._draw, console=console, refresh_per_second=8, transient=True)
@@ -132,13 +134,12 @@ class LiveView:
             self._figures = Text(f"  {tally.state}", style="dim")
         note = note_of(event)
         if note is not None:
-            self.console.print(note, style="yellow" if event.type == "warning" else "dim", markup=False)
+            self.console.print(printable(note), style="yellow" if event.type == "warning" else "dim", markup=False)
 
     def end(self, job: Job, tally: Tally) -> None:
         """Replace the bar by the outcome."""
         self._live.stop()
-        title = self._progress.tasks[0].description
-        self.console.print(Text.assemble((f"{title} ", "bold"), outcome_of(job, tally)))
+        self.console.print(Text.assemble((f"{self._title} ", "bold"), outcome_of(job, tally)))
         if tally.losses:
             self.console.print(Text(f"  loss {sparkline(tally.losses)} {tally.losses[-1]:.3f}", style="dim"))
 
@@ -178,4 +179,5 @@ def outcome_of(job: Job, tally: Tally) -> Text:
         parts.append(f"accuracy {share_text(accuracy)}")
     if job.error is not None and job.error.message:
         parts.append(f"{job.error.param}: {job.error.message}" if job.error.param else job.error.message)
-    return Text.assemble((job.state, STATE_STYLES.get(job.state, "")), *(f" · {part}" for part in parts))
+    words = (printable(f" · {part}") for part in parts)
+    return Text.assemble((job.state, STATE_STYLES.get(job.state, "")), *words)
