@@ -119,7 +119,8 @@ class Settings(BaseSettings):
     def _times_fit(self) -> Self:
         if self.heartbeat_seconds * 2 > self.lease_seconds:
             raise ValueError(
-                "heartbeat_seconds must be at most half of lease_seconds, or leases lapse while all is well"
+                f"FQT_HEARTBEAT_SECONDS ({self.heartbeat_seconds:g}) must be at most half of FQT_LEASE_SECONDS "
+                f"({self.lease_seconds:g}), or leases lapse while all is well"
             )
         return self
 

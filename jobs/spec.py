@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from fqt_core.config import AnyArchitecture, AnyMethod, Fqt, Resnet18, TrainConfig
+from fqt_core.config.builtin import BUILTIN_DATASETS
 from fqt_core.config.class_names import LONGEST_CLASS_NAME
 
 ClassName = Annotated[str, Field(min_length=1, max_length=LONGEST_CLASS_NAME)]
+
+
+_DATASET = r"^(ds_[0-9A-Za-z]{26}|digits|fashion-mnist)$"
+_JOB = r"^job_[0-9A-Za-z]{26}$"
+
+
+# What is no id is told in words: a pattern helps nobody who typed a name.
+def _a_dataset(reference: str) -> str:
+    if not re.fullmatch(_DATASET, reference):
+        builtin = ", ".join(BUILTIN_DATASETS)
+        raise ValueError(
+            f"there is no data set {reference[:100]!r}: name an uploaded one by its id (ds_…, as `fqt datasets list` "
+            f"shows it), or a built-in one ({builtin})"
+        )
+    return reference
+
+
+def _a_job(reference: str) -> str:
+    if not re.fullmatch(_JOB, reference):
+        raise ValueError(f"there is no job {reference[:100]!r}: name one by its id (job_…, as `fqt jobs` shows it)")
+    return reference
 
 
 def _distinct(classes: list[str]) -> list[str]:
@@ -24,8 +47,8 @@ class JobSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str | None = Field(default=None, min_length=1, max_length=200, description="A name for people.")
-    dataset: str = Field(
-        pattern=r"^(ds_[0-9A-Za-z]{26}|digits|fashion-mnist)$",
+    dataset: Annotated[str, AfterValidator(_a_dataset)] = Field(
+        json_schema_extra={"pattern": _DATASET},
         description="Id of an uploaded data set (`ds_…`), or a built-in one: `digits`, `fashion-mnist`.",
     )
     # The list itself is checked, not the whole spec, so that a fault is told together with those of other fields.
@@ -39,9 +62,8 @@ class JobSpec(BaseModel):
     architecture: AnyArchitecture = Field(default_factory=Resnet18, description="The network and its options.")
     method: AnyMethod = Field(default_factory=Fqt, description="The training method and its options.")
     training: TrainConfig = Field(default_factory=TrainConfig, description="Epochs, optimiser, seed and so on.")
-    initial_weights: str | None = Field(
+    initial_weights: Annotated[str, AfterValidator(_a_job), Field(json_schema_extra={"pattern": _JOB})] | None = Field(
         default=None,
-        pattern=r"^job_[0-9A-Za-z]{26}$",
         description="Start from the weights of this succeeded job (fine-tuning); a head of another size starts fresh. "
         "null: start from a random initialisation.",
     )

@@ -49,7 +49,7 @@ def up(
 
 @app.command(rich_help_panel=PANEL)
 def api(host: HostOption = None, port: PortOption = None) -> None:
-    """Run the API alone; settings come from the environment (FQT_DATABASE_URL, FQT_BROKER_URL, …)."""
+    """Run the API alone; settings come from the environment (FQT_DATABASE_URL, FQT_BROKER_URL, …). Logs JSON lines."""
     from service.parts import become  # noqa: PLC0415
 
     become("api", host=host, port=port)
@@ -60,7 +60,7 @@ def worker(
     queues: Annotated[str | None, typer.Option("--queues", help="Queues to serve: cpu, cuda.")] = None,
     slots: Annotated[int | None, typer.Option("--slots", min=1, help="Jobs that run at the same time.")] = None,
 ) -> None:
-    """Run one worker alone; settings come from the environment. SIGTERM hands its jobs back first."""
+    """Run one worker alone; settings come from the environment. SIGTERM hands its jobs back first. Logs JSON lines."""
     from service.parts import become  # noqa: PLC0415
 
     become("worker", queues=queues, slots=slots)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobs import database
@@ -28,10 +29,15 @@ def read_settings(**values: object) -> Settings:
     try:
         return Settings(**given)  # type: ignore[arg-type]  # pydantic checks them
     except ValidationError as error:
-        faults = [f"FQT_{'_'.join(map(str, entry['loc'])).upper()}: {entry['msg']}" for entry in error.errors()]
-        raise StartError(f"the settings are wrong: {'; '.join(faults)}") from error
+        raise StartError(f"the settings are wrong: {'; '.join(map(_fault, error.errors()))}") from error
     except ValueError as error:
         raise StartError(f"the settings are wrong: {error}") from error
+
+
+def _fault(entry: ErrorDetails) -> str:
+    message = entry["msg"].removeprefix("Value error, ")
+    # What is wrong between several settings names them itself.
+    return f"FQT_{'_'.join(map(str, entry['loc'])).upper()}: {message}" if entry["loc"] else message
 
 
 def become(module: str, **values: object) -> NoReturn:

@@ -173,6 +173,15 @@ def test_an_unknown_method_names_those_there_are(client: TestClient, method: dic
     ]
 
 
+def test_what_is_no_id_is_told_in_words(client: TestClient) -> None:
+    spec = {"dataset": "nope", "initial_weights": "nope"}
+    document = _check(client.post("/v1/jobs", json=spec), 422, "validation_error")
+    assert {error.field: (error.message.split(":")[0], error.allowed) for error in document.errors} == {
+        "dataset": ("there is no data set 'nope'", None),
+        "initial_weights": ("there is no job 'nope'", None),
+    }
+
+
 def test_a_misspelt_query_parameter_is_refused(client: TestClient) -> None:
     document = _check(client.post("/v1/jobs?dryrun=true", json=SPEC), 422, "validation_error")
     assert document.errors[0].field == "dryrun"

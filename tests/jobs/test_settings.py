@@ -59,7 +59,7 @@ def test_defaults_lie_in_the_data_folder(tmp_path: Path) -> None:
 
 
 def test_a_heartbeat_that_is_too_slow_for_its_lease_is_refused() -> None:
-    with pytest.raises(ValidationError, match="heartbeat_seconds must be at most half"):
+    with pytest.raises(ValidationError, match=r"FQT_HEARTBEAT_SECONDS \(3\) must be at most half"):
         Settings(lease_seconds=5, heartbeat_seconds=3)
 
 

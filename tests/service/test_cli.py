@@ -125,6 +125,14 @@ def test_wrong_settings_are_named_as_people_write_them(monkeypatch: pytest.Monke
     assert "\n" not in str(caught.value)
 
 
+def test_settings_that_do_not_fit_each_other_are_both_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FQT_LEASE_SECONDS", "1")
+    with pytest.raises(StartError) as caught:
+        read_settings()
+    said = "the settings are wrong: FQT_HEARTBEAT_SECONDS (3) must be at most half of FQT_LEASE_SECONDS (1), or"
+    assert str(caught.value).startswith(said)
+
+
 def test_options_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FQT_SLOTS", "2")
     assert read_settings(slots=None).slots == 2
