@@ -11,9 +11,9 @@ import torch
 
 from benchmarks import chart, kernels, results, step, table
 from benchmarks.cli import Parser, number, run, say
-from benchmarks.machine import keep_pages
 from benchmarks.pipes import ROOT
 from benchmarks.setting import Setting
+from fqt_core.allocator import keep_pages
 
 SETTINGS = (Setting("vgg16", 32, 128), Setting("resnet18", 32, 128), Setting("resnet18", 224, 16))
 METHODS = ("fqt", "psq8")

@@ -17,10 +17,11 @@ from typing import Any
 import torch
 
 from benchmarks import phases
-from benchmarks.machine import forget_peak, keep_pages, peak_bytes, resident_bytes
+from benchmarks.machine import forget_peak, peak_bytes, resident_bytes
 from benchmarks.networks import FORMATS, Baseline, Ours, Side, fast_bfloat16
 from benchmarks.setting import Setting, parse_method
 from fqt_core import ops
+from fqt_core.allocator import keep_pages
 
 _TRIAL_STEPS = 2
 _MEMORY_STEPS = 3

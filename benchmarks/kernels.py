@@ -21,8 +21,9 @@ from benchmarks import results
 from benchmarks.cases import CASES, LAYERS, Case, Layer
 from benchmarks.cli import Parser, number, run, say
 from benchmarks.errors import BenchmarkError
-from benchmarks.machine import cpu_name, keep_pages
+from benchmarks.machine import cpu_name
 from fqt_core import ops
+from fqt_core.allocator import keep_pages
 from fqt_core.ops import native
 
 _BUDGET_SECONDS = 0.25

@@ -8,27 +8,12 @@ import platform
 import re
 from pathlib import Path
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_KEPT_BYTES = 1 << 30
-
 
 def cpu_name() -> str:
     """The processor's name, as the operating system tells it."""
     path = Path("/proc/cpuinfo")
     found = re.search(r"^model name\s*: (.+)$", path.read_text(), re.MULTILINE) if path.exists() else None
     return found[1].strip() if found else platform.processor() or platform.machine()
-
-
-def keep_pages() -> bool:
-    """Have glibc's malloc keep what is freed, up to 1 GiB, so that no step pays for fresh pages.
-
-    Returns:
-        Whether it could be done; other C libraries have no such switch.
-    """
-    libc = ctypes.CDLL(None)
-    if not hasattr(libc, "mallopt"):
-        return False
-    return all(bool(libc.mallopt(option, _KEPT_BYTES)) for option in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD))
 
 
 def resident_bytes() -> int:
