@@ -71,24 +71,34 @@ class _ChainFunction(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """dL/dh of the last block to the gradients of x and of all parameters."""
         chain: Chain = ctx.chain
-        records: list[Record] = ctx.records
+        if not ctx.records:
+            raise RuntimeError("a chain's backward pass was run before; keep its graph with retain_graph=True")
+        # The records of a block go as soon as it is done, for at the chain's entry memory is needed most.
+        kept = _graph_is_kept()
+        records: list[Record] = list(ctx.records) if kept else ctx.records
         everyone = torch.arange(gradient.shape[2], dtype=torch.int64)
         found: dict[Tensor, Tensor] = {}
         # A copy of its own, since shortcuts add to it in place.
         g = RowGradient(gradient.clone(memory_format=torch.contiguous_format), everyone)
         entering = ctx.needs_input_grad[0] or chain.entry is not None
-        for number in reversed(range(len(records))):
-            g = _backward(records[number], g, everyone, found, wanted=number > 0 or entering)
+        while records:
+            g = _backward(records.pop(), g, everyone, found, wanted=bool(records) or entering, kept=kept)
         first = chain.blocks[0].conv
         step = first.state.step if isinstance(first, BinaryLayer) else 0
         x = leave(ctx.entry, chain.entry, g, found, step=step) if entering else None
         return (x, None, *(found.get(parameter) for parameter in ctx.parameters))
 
 
+def _graph_is_kept() -> bool:
+    """Whether the backward pass under way was called with ``retain_graph``; so too if torch does not tell."""
+    tell = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", None)
+    return True if tell is None else bool(tell())
+
+
 def _backward(
-    record: Record, g: RowGradient, everyone: Tensor, found: dict[Tensor, Tensor], *, wanted: bool
+    record: Record, g: RowGradient, everyone: Tensor, found: dict[Tensor, Tensor], *, wanted: bool, kept: bool
 ) -> RowGradient:
-    """One block; its parameters' gradients go into ``found``."""
+    """One block; its parameters' gradients go into ``found``. ``kept``: the graph may be gone through again."""
     block = BlockGradient(record, g)
     found |= block.parameter_gradients()
     through = block.input_gradient() if wanted else None
@@ -97,10 +107,11 @@ def _backward(
         return through if through is not None else g
     around = g.spread(len(everyone))
     if shortcut.run is not None:
-        assert record.fork is not None
-        assert record.joined is not None
+        assert record.around is not None
         parameters = [p for p in shortcut.parameters() if p.requires_grad]
-        around, *rest = torch.autograd.grad(record.joined, [record.fork, *parameters], around)
+        around, *rest = torch.autograd.grad(
+            record.around.output, [record.around.input, *parameters], around, retain_graph=kept
+        )
         around = around.contiguous()
         found |= dict(zip(parameters, rest, strict=True))
     if through is not None:

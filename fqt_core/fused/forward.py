@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from fqt_core import ops
 from fqt_core.fused.block import Block
@@ -26,7 +28,7 @@ class Record:
     """What backward needs: bits, and the integers that normalisation needs; no floats but those of a shortcut's own.
 
     ``y``: int16 (H, W, N, D) at the resolution after pooling; ``choice``: uint8, which of each window it is; ``size``:
-    H', W' of the product. ``fork`` and ``joined``: input and output of a shortcut with a graph of its own.
+    H', W' of the product. ``around``: the graph of a shortcut that has one.
     """
 
     block: Block
@@ -38,8 +40,32 @@ class Record:
     choice: Tensor | None
     size: tuple[int, int]
     norm: Normalization
-    fork: Tensor | None
-    joined: Tensor | None
+    around: ShortcutGraph | None
+
+
+@dataclass(frozen=True)
+class ShortcutGraph:
+    """Where gradients leave and enter a shortcut's graph; the values at these places are not kept.
+
+    ``input`` has the input's shape and no memory of its own; ``output`` is the edge that the output hangs from.
+    """
+
+    input: Tensor
+    output: GradientEdge
+
+
+class _Values(torch.autograd.Function):
+    """Gives values to a tensor that stands for them in the graph."""
+
+    @staticmethod
+    def forward(ctx: Any, stand_in: Tensor, values: Tensor) -> Tensor:  # noqa: ARG004 - the interface of autograd
+        """``values``, as if made from ``stand_in``."""
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ARG004
+        """The gradient is that of ``stand_in``."""
+        return gradient, None
 
 
 def forward(block: Block, x: Activation, *, keep: bool, graph: bool) -> tuple[Activation, Record]:
@@ -62,24 +88,23 @@ def forward(block: Block, x: Activation, *, keep: bool, graph: bool) -> tuple[Ac
         y, choice, total, square = ops.hwnc_max_pool2d(y, flip)
     moments = Moments.of_sums(total, square, y.shape[0] * y.shape[1] * y.shape[2])
     norm = normalize(block.norm, alpha, bias, moments)  # type: ignore[arg-type]
-    fork, joined = _shortcut(block, x.floats, graph)
-    residual = None if joined is None else joined.detach()
+    residual, around = _shortcut(block, x.floats, graph)
     signs, window, h = ops.hwnc_affine_sign(y, norm.a, norm.b, residual, keep)
-    record = Record(
-        block, x.signs, x.window, words, alpha, y, choice, size, norm, fork, joined if fork is not None else None
-    )
+    record = Record(block, x.signs, x.window, words, alpha, y, choice, size, norm, around)
     return Activation(signs, window, h if keep else None), record
 
 
-def _shortcut(block: Block, x: Tensor | None, graph: bool) -> tuple[Tensor | None, Tensor | None]:
-    """The shortcut's input, if it has a graph, and its output."""
+def _shortcut(block: Block, x: Tensor | None, graph: bool) -> tuple[Tensor | None, ShortcutGraph | None]:
+    """The shortcut's output, and its graph if it has one that backward will go through."""
     if block.shortcut is None:
         return None, None
     assert x is not None
     if block.shortcut.run is None:
-        return None, x
+        return x, None
     if not graph:
-        return None, block.shortcut.run(x)
+        return block.shortcut.run(x), None
     with torch.enable_grad():
-        fork = x.detach().requires_grad_()
-        return fork, block.shortcut.run(fork)
+        stand_in = x.new_empty(1).expand(x.shape).requires_grad_()
+        values = cast("Tensor", _Values.apply(stand_in, x))  # type: ignore[no-untyped-call]
+        output = block.shortcut.run(values)
+    return output.detach(), ShortcutGraph(stand_in, get_gradient_edge(output))

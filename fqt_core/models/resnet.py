@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from fqt_core.config import Resnet18
 from fqt_core.config.plan import RESNET18_STAGES, scaled
-from fqt_core.fused import Block, Chain, Chained, Shortcut
+from fqt_core.fused import Block, Chain, Chained, Shortcut, halve
 from fqt_core.models.layout import BinaryLayout
 
 
@@ -51,12 +50,8 @@ class Downsample(nn.Module, BinaryLayout):
         """The same for float (H, W, N, C): pixels are rows of a matrix, so that the 1x1 convolution is a product."""
         convolution, norm = self.get_submodule("0"), self.get_submodule("1")
         assert isinstance(convolution, nn.Conv2d)
-        height, width, samples, channels = x.shape
-        # Seen as one image whose channels are samples and channels, it is channels-last already.
-        image = x.reshape(1, height, width, samples * channels).permute(0, 3, 1, 2)
-        pooled = functional.avg_pool2d(image, 2, 2, ceil_mode=True).permute(0, 2, 3, 1)
-        rows = pooled.reshape(*pooled.shape[1:3], samples, channels) @ convolution.weight.flatten(1).t()
-        result: Tensor = norm(rows.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)  # channels-last again, lines as images
+        rows = halve(x) @ convolution.weight.flatten(1).t()
+        result: Tensor = norm(rows.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)  # channels-last, lines as images
         return result
 
 

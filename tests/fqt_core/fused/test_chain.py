@@ -192,7 +192,7 @@ def test_what_is_saved_for_backward_is_small(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(chain, "_forward", watched)
     network("resnet18", FQT, size=16, width=1.0)(images(8, 16))
     held = sum(t.nbytes for r in records for t in (r.signs, r.window, r.y))
-    ways = [(r.joined is not None, r.block.shortcut) for r in records]
+    ways = [(r.around is not None, r.block.shortcut) for r in records]
     assert all(has_graph == (way is not None and way.run is not None) for has_graph, way in ways)
     values = sum(record.y.numel() for record in records)
     assert held < 2.6 * values
@@ -225,6 +225,21 @@ for name in ("vgg16", "resnet18"):
             digest.update(layer.weight.detach().numpy().tobytes())
 print(ops.isa(), digest.hexdigest())
 """
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_second_backward_pass_needs_the_graph_to_be_kept(name: str) -> None:
+    model = network(name, FQT)
+    loss = model(images()).square().sum()
+    loss.backward(retain_graph=True)
+    first = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+    model.zero_grad()
+    loss.backward()
+    assert all(torch.equal(a, p.grad) for a, p in zip(first, model.parameters(), strict=True) if p.grad is not None)
+    loss = model(images()).square().sum()
+    loss.backward()
+    with pytest.raises(RuntimeError, match="retain_graph=True"):
+        loss.backward()
 
 
 def test_every_instruction_set_trains_the_same_network_bit_for_bit() -> None:
