@@ -34,7 +34,7 @@ setup: $(stamps)/project ## Set up the virtual environment, with the native exte
 	@echo "Ready. Try: $(bin)/fqt --help"
 
 .PHONY: bench
-bench: $(stamps)/bench ## Measure training steps against PyTorch, and the kernels (about five minutes); write tables and chart
+bench: $(stamps)/bench ## Measure training, inference and the kernels (about ten minutes); write tables and chart
 	@$(bin)/python -m benchmarks
 
 # --- what developers run ---------------------------------------------------------------------------------------------
@@ -98,7 +98,7 @@ $(stamps)/dev: requirements/dev.txt $(stamps)/project
 	@touch $@
 
 $(stamps)/bench: requirements/bench.txt $(stamps)/project
-	@echo "Installing what the benchmarks draw with"
+	@echo "Installing what the benchmarks draw and compare with"
 	@$(pip) install --quiet --require-hashes -r requirements/bench.txt
 	@touch $@
 

@@ -1,4 +1,4 @@
-"""What ``make bench`` runs: the main configurations, the kernels, a table, the chart and the page of figures."""
+"""What ``make bench`` runs: training and inference in the main configurations, the kernels, tables, page and chart."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import chart, kernels, results, step, table
+from benchmarks import chart, inference, kernels, results, step, table
 from benchmarks.cli import Parser, number, run, say
 from benchmarks.pipes import ROOT
 from benchmarks.setting import Setting
@@ -17,6 +17,7 @@ from fqt_core.allocator import keep_pages
 
 SETTINGS = (Setting("vgg16", 32, 128), Setting("resnet18", 32, 128), Setting("resnet18", 224, 16))
 METHODS = ("fqt", "psq8")
+PREDICTIONS = (Setting("resnet18", 224, 1), Setting("resnet18", 224, 32))
 
 _DOCS = ROOT / "docs"
 _KERNEL_REPEATS = 5
@@ -28,8 +29,20 @@ def file_name(row: results.Row) -> str:
     return "-".join(map(str, names)) + ".json"
 
 
-def bench(settings: Sequence[Setting], repeats: int, folder: Path, docs: Path) -> str:
-    """Measure everything, and write files of results to ``folder``, and chart and page to ``docs``.
+def inference_file_name(row: results.Row) -> str:
+    """The file for a row of :mod:`benchmarks.inference`."""
+    return f"inference-{file_name(row)}"
+
+
+def bench(settings: Sequence[Setting], predictions: Sequence[Setting], repeats: int, folder: Path, docs: Path) -> str:
+    """Measure training, inference and all kernels, and write files of results, chart and page.
+
+    Args:
+        settings: what is trained, with each of the methods.
+        predictions: what is run from packed files.
+        repeats: steps or turns of each side.
+        folder: for the results.
+        docs: the folder of the page.
 
     Returns:
         The tables.
@@ -42,6 +55,10 @@ def bench(settings: Sequence[Setting], repeats: int, folder: Path, docs: Path) -
             files.setdefault(file_name(row), []).append(row)
         for name, rows in files.items():
             results.write(folder / name, rows)
+    for setting in predictions:
+        say(f"inference: {setting.title()}")
+        rows = inference.measure(setting, repeats)
+        results.write(folder / inference_file_name(rows[0]), rows)
     say("kernels")
     keep_pages()
     torch.set_num_threads(1)
@@ -54,15 +71,15 @@ def bench(settings: Sequence[Setting], repeats: int, folder: Path, docs: Path) -
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = Parser(prog="benchmarks", description="Measure the main configurations and the kernels.")
-    parser.add_argument("--repeats", type=number, default=5, help="timed steps of each side")
+    parser = Parser(prog="benchmarks", description="Measure the main configurations, inference and the kernels.")
+    parser.add_argument("--repeats", type=number, default=5, help="timed steps, or turns of inference, of each side")
     return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
     given = _arguments(arguments)
-    tables = bench(SETTINGS, given.repeats, results.FOLDER, _DOCS)
+    tables = bench(SETTINGS, PREDICTIONS, given.repeats, results.FOLDER, _DOCS)
     sys.stdout.write(f"{tables}\n\nFigures  {results.FOLDER}\nChart    {_DOCS / 'performance.png'}\n")
 
 

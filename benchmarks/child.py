@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -99,21 +99,23 @@ def _timed(side: Side) -> float:
     return (time.perf_counter() - begin) * 1000
 
 
-def main() -> None:
-    """Serve until standard input ends. What others print goes to standard error."""
+Commands = Mapping[str, Callable[..., dict[str, Any]]]
+"""What a process does when it is told to, by name."""
+
+
+def serve(commands_of: Callable[[dict[str, Any]], Commands]) -> None:
+    """Do what standard input says until it ends. What others print goes to standard error.
+
+    Args:
+        commands_of: makes the commands for the process's first argument, which has ``keeps_pages`` (whether malloc
+            does) besides what the parent said.
+    """
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     spec = json.loads(sys.argv[1])
     kept = keep_pages() if spec["keep_pages"] else False
     torch.set_num_threads(spec["setting"]["threads"])
-    child = Child(spec)
-    commands: dict[str, Callable[..., dict[str, Any]]] = {
-        "load": lambda: {**child.load(), "keeps_pages": kept},
-        "prepare": child.prepare,
-        "step": child.step,
-        "profile": child.profile,
-        "memory": child.memory,
-    }
+    commands = commands_of({**spec, "keeps_pages": kept})
     for line in sys.stdin:
         command = json.loads(line)
         try:
@@ -123,5 +125,16 @@ def main() -> None:
         answers.write(json.dumps(answer) + "\n")
 
 
+def _commands(spec: dict[str, Any]) -> Commands:
+    child = Child(spec)
+    return {
+        "load": lambda: {**child.load(), "keeps_pages": spec["keeps_pages"]},
+        "prepare": child.prepare,
+        "step": child.step,
+        "profile": child.profile,
+        "memory": child.memory,
+    }
+
+
 if __name__ == "__main__":
-    main()
+    serve(_commands)

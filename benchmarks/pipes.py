@@ -1,4 +1,4 @@
-"""The parent's end of a :mod:`benchmarks.child`."""
+"""The parent's end of a :mod:`benchmarks.child` or :mod:`benchmarks.predict_child`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ def side_name(side: str, method: str) -> str:
 class Pipe:
     """A child process that is told what to do, one command at a time. Use it in a ``with`` statement."""
 
-    def __init__(self, side: str, setting: Setting, *, method: str = "", keep_pages: bool) -> None:
+    def __init__(
+        self, side: str, setting: Setting, *, method: str = "", keep_pages: bool, module: str = "benchmarks.child"
+    ) -> None:
         """Start the child; it comes up while others do.
 
         Args:
@@ -35,6 +37,7 @@ class Pipe:
             setting: what is measured; both sides are held to its instruction set where PyTorch can be.
             method: of ours.
             keep_pages: whether malloc keeps what is freed.
+            module: what the child runs.
         """
         self.side = side
         self.name = side_name(side, method)
@@ -43,7 +46,7 @@ class Pipe:
         environment["FQT_ISA"] = setting.isa if side == "ours" else "reference"
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.child", json.dumps(spec)],
+            [sys.executable, "-m", module, json.dumps(spec)],
             cwd=ROOT,
             env=environment,
             stdin=subprocess.PIPE,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,14 @@ from benchmarks.errors import BenchmarkError
 FOLDER = Path(__file__).resolve().parent / "results"
 
 Row = dict[str, Any]
-"""A row of :mod:`benchmarks.step` has ``model``, one of :mod:`benchmarks.kernels` has ``operation``."""
+
+
+class _Kind(StrEnum):
+    """What made a row: the value is a field that only its rows have, but for ``model``, which comes last."""
+
+    KERNEL = "operation"
+    INFERENCE = "file_bytes"
+    STEP = "model"
 
 
 def write(path: Path, rows: Sequence[Row]) -> None:
@@ -39,22 +47,27 @@ def read(paths: Iterable[Path]) -> list[Row]:
     return rows
 
 
-def _kind(row: Row) -> str | None:
-    return next((kind for kind in ("model", "operation") if kind in row), None)
+def _kind(row: Row) -> _Kind | None:
+    return next((kind for kind in _Kind if kind in row), None)
 
 
 def of_steps(rows: Iterable[Row]) -> list[Row]:
     """The rows of :mod:`benchmarks.step`."""
-    return [row for row in rows if _kind(row) == "model"]
+    return [row for row in rows if _kind(row) is _Kind.STEP]
+
+
+def of_inference(rows: Iterable[Row]) -> list[Row]:
+    """The rows of :mod:`benchmarks.inference`."""
+    return [row for row in rows if _kind(row) is _Kind.INFERENCE]
 
 
 def of_kernels(rows: Iterable[Row]) -> list[Row]:
     """The rows of :mod:`benchmarks.kernels`."""
-    return [row for row in rows if _kind(row) == "operation"]
+    return [row for row in rows if _kind(row) is _Kind.KERNEL]
 
 
 def title(row: Row) -> str:
-    """What a row of :mod:`benchmarks.step` measured, for people."""
+    """What a row of :mod:`benchmarks.step` or :mod:`benchmarks.inference` measured, for people."""
     threads = f", {row['threads']} threads" if row["threads"] > 1 else ""
     return f"{row['model']} {row['image_size']}x{row['image_size']}, batch {row['batch']}{threads}, {row['method']}"
 

@@ -65,7 +65,7 @@ def measure(setting: Setting, methods: Sequence[str], repeats: int) -> list[resu
     return [
         {
             **_identity(setting, method, facts[own]),
-            **_comparison(their, facts[their], times[own], times[their]),
+            **comparison(their, facts[their], times[own], times[their]),
             **_memory_figures(memory, own),
             "phases": {name: round(ms, _MS_DIGITS) for name, ms in profiles[own].items()},
             **common,
@@ -108,7 +108,8 @@ def _identity(setting: Setting, method: str, facts: dict[str, Any]) -> results.R
     }
 
 
-def _comparison(baseline: str, facts: dict[str, Any], ours: Sequence[float], theirs: Sequence[float]) -> results.Row:
+def comparison(baseline: str, facts: dict[str, Any], ours: Sequence[float], theirs: Sequence[float]) -> results.Row:
+    """The fields that compare milliseconds of ours with those of a baseline."""
     return {
         "baseline": baseline,
         "baseline_format": facts["format"],

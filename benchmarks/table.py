@@ -25,12 +25,14 @@ _MEBIBYTE = 1 << 20
 
 def render(rows: Sequence[results.Row]) -> str:
     """All tables that the rows give."""
-    steps, kernels = results.of_steps(rows), results.of_kernels(rows)
+    steps, predictions, kernels = results.of_steps(rows), results.of_inference(rows), results.of_kernels(rows)
     parts = []
     if steps:
         parts += [f"Training steps on {results.machine(steps)}.", _steps(steps)]
         parts += ["Milliseconds of our step by phase, under the profiler.", _phases(steps)]
         parts += ["MiB that training takes beyond weights and optimiser state.", _memory(steps)]
+    if predictions:
+        parts += [f"Inference from packed files on {results.machine(predictions)}.", _inference(predictions)]
     if kernels:
         parts += [f"Kernels on {results.machine(kernels)}: slowest to fastest over all cases.", _kernels(kernels)]
     return "\n\n".join(parts or ["No results yet: `make bench` measures them."])
@@ -101,6 +103,28 @@ def _memory(rows: Sequence[results.Row]) -> str:
         for names, (found, ratio) in memory.items()
     ]
     return _markdown(("network", "kernels", *sides, "ours / fp32"), cells, 2)
+
+
+def _inference(rows: Sequence[results.Row]) -> str:
+    columns = (
+        *("network", "kernels", "baseline", "format", "baseline ms", "ours ms", "ratio", "of minima"),
+        *("baseline MiB", "ours MiB"),
+    )
+    cells = [
+        (
+            results.title(row),
+            row["isa"],
+            row["baseline"],
+            row["baseline_format"],
+            f"{row['baseline_ms']:.1f}",
+            f"{row['ours_ms']:.1f}",
+            f"{row['ratio']:.2f}x",
+            f"{row['ratio_of_minima']:.2f}x",
+            *(f"{row['file_bytes'][side] / _MEBIBYTE:.1f}" for side in ("baseline", "ours")),
+        )
+        for row in rows
+    ]
+    return _markdown(columns, cells, 4)
 
 
 def _kernels(rows: Sequence[results.Row]) -> str:

@@ -44,6 +44,11 @@ def step_row(baseline: str, ratio: float, method: str = "fqt") -> dict[str, Any]
 
 
 STEPS = [step_row("torch-fp32", 12.34), step_row("torch-bf16", 5.0), step_row("torch-fp32", 9.0, "psq8")]
+PREDICTION = {
+    **step_row("onnxruntime-int8", 1.5),
+    "baseline_format": "QDQ",
+    "file_bytes": {"ours": 4 << 20, "baseline": 11 << 20},
+}
 KERNEL = {
     "operation": "pack_sign",
     "isa": "avx512",
@@ -56,10 +61,12 @@ KERNEL = {
 
 
 def test_tables_hold_the_figures() -> None:
-    text = table.render([*STEPS, KERNEL])
+    text = table.render([*STEPS, PREDICTION, KERNEL])
     assert "A processor, PyTorch 2.13.0" in text
     assert "12.34x" in text
     assert "pack_sign" in text
+    assert text.count("onnxruntime-int8") == 1
+    assert "11.0 |" in text
     assert all(phase in text for phase in PHASES)
     widths = {len(line) for line in text.split("\n\n")[1].splitlines()}
     assert len(widths) == 1
@@ -89,7 +96,15 @@ def test_the_chart_is_a_picture(tmp_path: Path) -> None:
         assert image.width > 600
 
 
+def test_rows_are_told_apart() -> None:
+    rows = [*STEPS, PREDICTION, KERNEL]
+    assert results.of_steps(rows) == STEPS
+    assert results.of_inference(rows) == [PREDICTION]
+    assert results.of_kernels(rows) == [KERNEL]
+
+
 def test_files_are_named_by_what_was_measured() -> None:
+    assert suite.inference_file_name(PREDICTION) == "inference-vgg16-32-128-1-avx512-fqt.json"
     assert suite.file_name(STEPS[0]) == "vgg16-32-128-1-avx512-fqt.json"
 
 
