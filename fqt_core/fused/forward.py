@@ -77,21 +77,33 @@ def forward(block: Block, x: Activation, *, keep: bool, graph: bool) -> tuple[Ac
         keep: whether the output's floats are wanted.
         graph: whether a backward pass will follow.
     """
-    product, words = block.product, block.weight_words()
-    alpha, bias = block.scale(), block.conv.bias
-    y, total, square = ops.hwnc_binary_conv2d(
-        x.signs, words, product.channels, product.stride, product.padding, product.dilation
-    )
-    size, choice = (y.shape[0], y.shape[1]), None
-    if block.pool:
-        flip = torch.zeros(y.shape[3], dtype=torch.uint8) if alpha is None else (alpha.detach() < 0).to(torch.uint8)
-        y, choice, total, square = ops.hwnc_max_pool2d(y, flip)
+    words, alpha, bias = block.weight_words(), block.scale(), block.conv.bias
+    y, choice, size, total, square = multiply(block, x.signs, words, alpha)
     moments = Moments.of_sums(total, square, y.shape[0] * y.shape[1] * y.shape[2])
     norm = normalize(block.norm, alpha, bias, moments)  # type: ignore[arg-type]
     residual, around = _shortcut(block, x.floats, graph)
     signs, window, h = ops.hwnc_affine_sign(y, norm.a, norm.b, residual, keep)
     record = Record(block, x.signs, x.window, words, alpha, y, choice, size, norm, around)
     return Activation(signs, window, h if keep else None), record
+
+
+def multiply(
+    block: Block, signs: Tensor, words: Tensor, alpha: Tensor | None
+) -> tuple[Tensor, Tensor | None, tuple[int, int], Tensor, Tensor]:
+    """The binarised convolution, and the pool if there is one: of the largest α · y in each window.
+
+    Returns:
+        ``y``, ``choice`` and ``size`` as in :class:`Record`, and the sums Σ y and Σ y² per channel.
+    """
+    product = block.product
+    y, total, square = ops.hwnc_binary_conv2d(
+        signs, words, product.channels, product.stride, product.padding, product.dilation
+    )
+    size, choice = (y.shape[0], y.shape[1]), None
+    if block.pool:
+        flip = torch.zeros(y.shape[3], dtype=torch.uint8) if alpha is None else (alpha.detach() < 0).to(torch.uint8)
+        y, choice, total, square = ops.hwnc_max_pool2d(y, flip)
+    return y, choice, size, total, square
 
 
 def _shortcut(block: Block, x: Tensor | None, graph: bool) -> tuple[Tensor | None, ShortcutGraph | None]:

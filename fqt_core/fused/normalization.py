@@ -10,6 +10,7 @@ the running mean. At the entry of a chain y are floats, and α is 1.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -97,9 +98,38 @@ def normalize(norm: nn.BatchNorm2d, alpha: Tensor | None, bias: Tensor | None, m
         center = torch.where(scale == 0, 0.0, -offset / torch.where(scale == 0, 1.0, scale))
     inverse = 1 / (variance + norm.eps).sqrt()
     gamma, beta = norm.weight.detach().double(), norm.bias.detach().double()
-    a = (gamma * inverse * scale).to(torch.float32)
-    b = (beta + gamma * inverse * offset).to(torch.float32)
+    a, b = _affine(gamma * inverse, beta, scale, offset)
     return Normalization(a, b, scale, inverse, gamma, center, moments.rows, norm.training)
+
+
+def running_constants(
+    rows: Sequence[tuple[nn.BatchNorm2d, Tensor | None, Tensor | None]],
+) -> list[tuple[Tensor, Tensor]]:
+    """a and b of normalisations that take the running mean and variance: the bits of :func:`normalize`.
+
+    All in one go: for few pixels, small operations on each one's vectors would cost a good part of the products' time.
+
+    Args:
+        rows: normalisation, α and bias of each; ``None`` for 1 and 0.
+    """
+    widths = [norm.num_features for norm, _, _ in rows]
+
+    def joined(vectors: Iterable[Tensor | None]) -> Tensor:
+        return torch.cat([vector.detach() for vector in vectors if vector is not None]).double()
+
+    scale = joined(alpha if alpha is not None else torch.ones(norm.num_features) for norm, alpha, _ in rows)
+    bias = joined(bias if bias is not None else torch.zeros(norm.num_features) for norm, _, bias in rows)
+    eps = torch.tensor([norm.eps for norm, _, _ in rows], dtype=torch.float64).repeat_interleave(torch.tensor(widths))
+    offset = bias - joined(norm.running_mean for norm, _, _ in rows)
+    inverse = 1 / (joined(norm.running_var for norm, _, _ in rows) + eps).sqrt()
+    gamma, beta = joined(norm.weight for norm, _, _ in rows), joined(norm.bias for norm, _, _ in rows)
+    a, b = _affine(gamma * inverse, beta, scale, offset)
+    return list(zip(torch.split(a, widths), torch.split(b, widths), strict=True))
+
+
+def _affine(slope: Tensor, beta: Tensor, scale: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+    """a and b, float32, from float64 γ · inv, β, α, and bias - mean."""
+    return (slope * scale).to(torch.float32), (beta + slope * offset).to(torch.float32)
 
 
 @torch.no_grad()

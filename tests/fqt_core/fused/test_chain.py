@@ -108,6 +108,45 @@ def test_inference_is_that_of_the_layers(name: str) -> None:
                 torch.testing.assert_close(fused, model(images(samples)), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("scale", ["mean", "learned", "none"])
+@pytest.mark.parametrize("name", NAMES)
+def test_inference_without_a_graph_gives_the_same_bits(name: str, scale: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network(name, fqt.Method("fqt", weight_scale=scale))
+    step(model, images(seed=2))  # running statistics of its own for each normalisation
+    model.eval()
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    norms[2].eps = 0.5
+    with_graph = model(images())
+    assert with_graph.requires_grad
+    with torch.no_grad():
+        assert torch.equal(model(images()), with_graph)
+    with torch.inference_mode(), monkeypatch.context() as patch:
+        patch.setattr(chain, "_forward", None)  # not gone through
+        assert torch.equal(model(images()), with_graph)
+
+
+def test_inference_needs_no_normalisation_at_the_entry() -> None:
+    model = network("resnet18", FQT).eval()
+    whole = Chain(model.chain().blocks)  # type: ignore[operator]
+    x = torch.randn(3, 16, 8, 8, generator=torch.Generator().manual_seed(5))
+    with_graph = chain.run_chain(whole, x)
+    assert with_graph.requires_grad
+    with torch.no_grad():
+        assert torch.equal(chain.run_chain(whole, x), with_graph)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_without_a_graph_some_normalisations_may_still_take_the_batch(name: str) -> None:
+    model, twin = (network(name, FQT).eval() for _ in range(2))
+    for one in (model, twin):
+        next(module for module in one.modules() if isinstance(module, nn.BatchNorm2d)).train()
+    with torch.no_grad():
+        logits = model(images())
+    assert torch.equal(logits, twin(images()))
+    for (key, buffer), other in zip(model.named_buffers(), twin.buffers(), strict=True):
+        assert torch.equal(buffer, other), key
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_copy_has_a_chain_of_its_own(name: str) -> None:
     model = network(name, FQT)
