@@ -5,12 +5,13 @@
 #include "../hwnc_product.h"
 #include "../intrinsics.h"
 #include "../kernels.h"
+#include "sink.h"
 
 namespace fqt {
 namespace {
 
-constexpr int64_t rows = 4, lanes = 8, outputs = 2 * lanes;  // of a block
-constexpr int64_t panel_bytes = 20 << 10;                    // of gathered input: it stays in the first cache
+constexpr int64_t rows = 4;                // of a block
+constexpr int64_t panel_bytes = 20 << 10;  // of gathered input: it stays in the first cache
 constexpr int64_t most_rows = 24 * rows;
 
 struct Layout {
