@@ -1,5 +1,6 @@
 // CPUID says what the processor has; XCR0 says which registers the operating system saves. Both must agree: a processor
-// with AVX-512 under a kernel that does not save its registers would lose data, not crash.
+// with AVX-512 under a kernel that does not save its registers would lose data, not crash. Linux saves tiles of AMX only for
+// processes that have asked for it.
 #include "features.h"
 
 #include <cstdint>
@@ -7,6 +8,10 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #endif
 
 namespace fqt {
@@ -47,10 +52,38 @@ bool has_avx512() {
          has(seven.ecx, 1) && has(seven.ecx, 11) && has(seven.ecx, 14);      // VBMI, VNNI, VPOPCNTDQ
 }
 
+#if defined(FQT_EMULATE_TILES)
+
+// Tests run the kernels without AMX (cpu/amx/tiles.h).
+bool has_amx() { return has_avx512(); }
+
+#elif defined(__linux__)
+
+bool request_tiles() {
+  constexpr long request_permission = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+}
+
+bool has_amx() {
+  constexpr uint64_t state = 0x60000;  // configuration and data of tiles
+  const Leaf seven(7);
+  const bool there = has_avx512() && (enabled_state() & state) == state &&  //
+                     has(seven.edx, 24) && has(seven.edx, 25);               // TILE, INT8
+  static const bool permitted = there && request_tiles();
+  return permitted;
+}
+
+#else
+
+bool has_amx() { return false; }
+
+#endif
+
 #else
 
 bool has_avx2() { return false; }
 bool has_avx512() { return false; }
+bool has_amx() { return false; }
 
 #endif
 
@@ -60,6 +93,7 @@ bool usable(const char* name) {
   if (std::strcmp(name, "portable") == 0) return true;
   if (std::strcmp(name, "avx2") == 0) return has_avx2();
   if (std::strcmp(name, "avx512") == 0) return has_avx512();
+  if (std::strcmp(name, "amx") == 0) return has_amx();
   return false;
 }
 

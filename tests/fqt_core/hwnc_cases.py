@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,29 +143,38 @@ def _quantize(case: Conv, draw: st.DrawFn, *, samples: bool) -> tuple[Any, ...]:
     return *b.norm, *alpha, b.choice, list(b.size), kept, lo[kept] * narrow, hi[kept] * narrow, bits, *key
 
 
-def _codes(shape: tuple[int, ...], draw: st.DrawFn, generator: torch.Generator) -> Tensor:
-    most = draw(st.sampled_from([1, 3, 15, 255]))
+def _most(draw: st.DrawFn) -> int:
+    return draw(st.sampled_from([1, 3, 15, 255]))
+
+
+def _codes(shape: tuple[int, ...], most: int, generator: torch.Generator) -> Tensor:
     return torch.randint(0, most + 1, shape, generator=generator, dtype=torch.uint8)
 
 
-def _input_gradient(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
+def _input_gradient(case: Conv, index: Tensor, most: int) -> tuple[Any, ...]:
     generator = case.generator()
     _, outputs, height, width = case.output
-    index = some_rising(case.samples, draw, generator)
-    codes = _codes((height, width, len(index), outputs), draw, generator)
+    codes = _codes((height, width, len(index), outputs), most, generator)
     scale, offset = (torch.randn(len(index), generator=generator) for _ in range(2))
     window = words(torch.randn(case.samples, case.channels, *case.size, generator=generator))
     return codes, weight_words(case), case.channels, list(case.size), *_window(case), scale, offset, window, index
 
 
-def _weight_gradient(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
+def _weight_gradient(case: Conv, kept: int, most: int) -> tuple[Any, ...]:
     generator = case.generator()
-    samples, outputs, height, width = case.output
-    kept = draw(st.sampled_from([0, 1, outputs, max(1, outputs // 4)]))
-    codes = _codes((height, width, kept, -(-samples // 4) * 4), draw, generator)
+    samples, _, height, width = case.output
+    codes = _codes((height, width, kept, -(-samples // 4) * 4), most, generator)
     codes[..., samples:] = 0
     scale, offset = (torch.randn(kept, generator=generator) for _ in range(2))
     return words(case.x()), codes, case.channels, list(case.kernel), *_window(case), scale, offset
+
+
+def _some_samples(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
+    return _input_gradient(case, some_rising(case.samples, draw, case.generator()), _most(draw))
+
+
+def _some_channels(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
+    return _weight_gradient(case, draw(st.sampled_from([0, 1, case.outputs, max(1, case.outputs // 4)])), _most(draw))
 
 
 def _add_rows(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
@@ -203,8 +213,8 @@ HWNC_ARGUMENTS = {
     "hwnc_gradient_range": _range,
     "hwnc_quantize_samples": lambda case, draw: _quantize(case, draw, samples=True),
     "hwnc_quantize_channels": lambda case, draw: _quantize(case, draw, samples=False),
-    "hwnc_input_gradient": _input_gradient,
-    "hwnc_weight_gradient": _weight_gradient,
+    "hwnc_input_gradient": _some_samples,
+    "hwnc_weight_gradient": _some_channels,
     "hwnc_add_rows": _add_rows,
 }
 
@@ -213,3 +223,20 @@ HWNC_ARGUMENTS = {
 def hwnc_arguments(draw: st.DrawFn, name: str) -> tuple[Any, ...]:
     """Arguments for the operation ``name``."""
     return HWNC_ARGUMENTS[name](draw(chain_convolutions()), draw)
+
+
+def _large(samples: int, channels: int, outputs: int, size: tuple[int, int], stride: int) -> Conv:
+    return Conv(samples, channels, outputs, size, (3, 3), (stride, stride), (1, 1), (1, 1), 1, seed=samples)
+
+
+LARGE = (_large(150, 192, 40, (3, 40), 1), _large(70, 64, 130, (6, 48), 1), _large(40, 512, 200, (3, 4), 2))
+"""More samples, pixels, and weights than kernels take at once."""
+
+PRODUCTS: dict[str, Callable[[Conv], list[tuple[Any, ...]]]] = {
+    "hwnc_binary_conv2d": lambda case: [(words(case.x()), weight_words(case), case.channels, *_window(case))],
+    "hwnc_input_gradient": lambda case: [
+        _input_gradient(case, torch.arange(0, case.samples, step), 255) for step in (1, 4)
+    ],
+    "hwnc_weight_gradient": lambda case: [_weight_gradient(case, case.outputs // step, 255) for step in (1, 4)],
+}
+"""Arguments for each product of a large case."""

@@ -23,8 +23,8 @@ class Sink {
         sums_(moments.sum() + block * outputs),
         squares_(moments.square() + block * outputs) {}
 
-  // Two rows, of which `count` (1 or 2) are there, in 16-bit lanes (output 0 of the first, of the second, output 1 of the first,
-  // of the second, ...).
+  // Two rows, of which `count` (1 or 2) are there, in 16-bit lanes (output 0 of the first, of the second, output 1 of the
+  // first, of the second, ...).
   void take(__m512i y, const int64_t* y_rows, int64_t count) {
     store(y_rows[0], y);
     if (count == 2) {

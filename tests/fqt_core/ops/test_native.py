@@ -14,9 +14,13 @@ from fqt_core import ops
 from fqt_core.ops import native
 from tests.fqt_core.adam_cases import ADAM_ARGUMENTS, adam_arguments
 from tests.fqt_core.cases import ARGUMENTS, native_arguments
-from tests.fqt_core.hwnc_cases import HWNC_ARGUMENTS, hwnc_arguments
+from tests.fqt_core.hwnc_cases import HWNC_ARGUMENTS, LARGE, PRODUCTS, hwnc_arguments
 
 ROWS = sorted(native.KERNELS)
+
+
+def isas_of(operation: str) -> list[str]:
+    return [isa for name, isa in ROWS if name == operation]
 
 
 def test_the_extension_was_built() -> None:
@@ -72,6 +76,14 @@ def test_equals_the_reference_bit_for_bit(operation: str, isa: str) -> None:
     check()
 
 
+@pytest.mark.parametrize(("operation", "isa"), [row for row in ROWS if row[0] in PRODUCTS])
+def test_large_products_equal_the_reference(operation: str, isa: str) -> None:
+    kernel, reference = native.kernel(operation, isa), ops.OPERATIONS[operation].reference
+    for arguments in (arguments for case in LARGE for arguments in PRODUCTS[operation](case)):
+        for one, other in zip(results(kernel, arguments), results(reference, arguments), strict=True):
+            assert same_bits(one, other)
+
+
 @pytest.mark.parametrize("isa", sorted({isa for _, isa in ROWS}))
 @given(data=st.data())
 @settings(max_examples=5)
@@ -90,13 +102,13 @@ def test_result_does_not_depend_on_threads(isa: str, data: st.DataObject) -> Non
             assert all(same_bits(a, b) for a, b in zip(found[0], other, strict=True))
 
 
-@pytest.mark.parametrize("isa", sorted({isa for _, isa in ROWS}))
+@pytest.mark.parametrize("isa", isas_of("pack_sign"))
 def test_strided_arguments_are_made_contiguous(isa: str) -> None:
     x = torch.randn(3, 5, 7, 6).permute(0, 3, 1, 2)
     assert torch.equal(native.kernel("pack_sign", isa)(x), ops.OPERATIONS["pack_sign"].reference(x))
 
 
-@pytest.mark.parametrize("isa", sorted({isa for _, isa in ROWS}))
+@pytest.mark.parametrize("isa", isas_of("group_range"))
 def test_a_nan_or_infinity_shows_in_the_range(isa: str) -> None:
     for bad in (float("nan"), float("inf"), float("-inf")):
         for place in (0, 17, 39):
