@@ -15,8 +15,8 @@ from benchmarks.predictors import OnnxInt8, Packed, Predictor, TorchFp32
 from benchmarks.setting import Setting, parse_method
 from fqt_core import ops
 
-_WARM_UPS = 3
-_TRIAL_CALLS = 3
+_WARM_UPS = 2
+_TRIAL_ROUNDS = 4
 
 _IMAGES_PER_TURN = 16
 """A turn of small batches is of several calls, so that a side is not always met with another's data in the caches."""
@@ -49,16 +49,18 @@ class Child:
         return {"torch-fp32": TorchFp32, "onnxruntime-int8": OnnxInt8}[self.name](self.setting, folder)
 
     def prepare(self) -> dict[str, Any]:
-        """Warm up each variant and try it; the fastest stays."""
+        """Warm up the variants and try them in turns; the fastest stays."""
         if self.predictor is None:
             raise RuntimeError("load comes first")
-        best, chosen = float("inf"), ""
-        for name, call in self.predictor.variants():
-            for _ in range(_WARM_UPS):
-                call()
-            taken = min(_timed(call) for _ in range(_TRIAL_CALLS))
-            if taken < best:
-                best, self.call, chosen = taken, call, name
+        calls = dict(self.predictor.variants())
+        taken = dict.fromkeys(calls, float("inf"))
+        for number in range(_WARM_UPS + _TRIAL_ROUNDS):
+            for name, call in calls.items():
+                ms = _timed(call)
+                if number >= _WARM_UPS:
+                    taken[name] = min(taken[name], ms)
+        chosen = min(taken, key=lambda name: taken[name])
+        self.call = calls[chosen]
         return {"format": chosen}
 
     def predict(self) -> dict[str, Any]:
