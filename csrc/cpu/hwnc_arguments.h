@@ -89,6 +89,8 @@ struct HwncQuantizeArguments {
 };
 
 // codes (out height, out width, kept, outputs); window (height, width, samples, words); result (height, width, kept, channels).
+// If `integers` is not null, it takes the sums of codes as they are, laid out like the result, and there is no scale, offset,
+// window, index or result (all null): the operations outside of chains want these (cpu/vector).
 struct HwncInputGradientArguments {
   ConvShape shape;
   const uint8_t* codes;
@@ -99,9 +101,11 @@ struct HwncInputGradientArguments {
   const int64_t* index;
   int64_t kept;
   float* result;
+  int32_t* integers;
 };
 
 // codes (out height, out width, kept, samples rounded up to 4); result (kept, kernel height, kernel width, channels).
+// `integers` as above; there is no scale, offset or result then.
 struct HwncWeightGradientArguments {
   ConvShape shape;
   const uint64_t* x;
@@ -110,6 +114,7 @@ struct HwncWeightGradientArguments {
   const float* scale;
   const float* offset;
   float* result;
+  int32_t* integers;
 };
 
 // x (rows, channels); the first row is the origin.

@@ -265,7 +265,7 @@ Tensor hwnc_input_gradient(Tensor codes_, Tensor weight_, int64_t channels, Size
   const Tensor scale = channel_vector("scale", scale_, kept), offset = channel_vector("offset", offset_, kept);
   Tensor result = new_tensor(scale, {s.height, s.width, kept, s.channels}, ScalarType::Float);
   kernel({s, data_of<uint8_t>(codes), data_of<uint64_t>(weight), data_of<float>(scale), data_of<float>(offset),
-          data_of<uint64_t>(window), data_of<int64_t>(index), kept, result_of<float>(result)},
+          data_of<uint64_t>(window), data_of<int64_t>(index), kept, result_of<float>(result), nullptr},
          threads);
   return result;
 }
@@ -289,7 +289,7 @@ Tensor hwnc_weight_gradient(Tensor x_, Tensor codes_, int64_t channels, Sizes ke
   const Tensor scale = channel_vector("scale", scale_, kept), offset = channel_vector("offset", offset_, kept);
   Tensor result = new_tensor(scale, {kept, s.kernel_height, s.kernel_width, channels}, ScalarType::Float);
   kernel({s, data_of<uint64_t>(x), data_of<uint8_t>(codes), kept, data_of<float>(scale), data_of<float>(offset),
-          result_of<float>(result)},
+          result_of<float>(result), nullptr},
          threads);
   return result;
 }

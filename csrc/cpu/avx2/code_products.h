@@ -165,22 +165,30 @@ using AddProducts = void (*)(const Segment*, int64_t, int64_t, int64_t, int, int
 // 16 · 4 · 3 and 4 · 4 · 15 fit a byte.
 inline AddProducts products_for(const Planes& planes) { return planes.small ? add_products<16> : add_products<4>; }
 
-// Stores eight floats, or as many as there is room for.
-inline void store_some(float* out, int64_t room, __m256 values) {
+// Stores eight floats or integers, or as many as there is room for.
+inline void store_some(void* out, int64_t room, __m256i values) {
   if (room >= 8) {
-    _mm256_storeu_ps(out, values);
+    store(out, values);
     return;
   }
-  float some[8];
-  _mm256_storeu_ps(some, values);
-  std::memcpy(out, some, sizeof(float) * static_cast<size_t>(room));
+  int32_t some[8];
+  store(some, values);
+  std::memcpy(out, some, sizeof(int32_t) * static_cast<size_t>(room));
+}
+
+// 2 · sum - total, of eight channels.
+inline __m256i products(const int32_t* sums, int32_t total) {
+  const __m256i sum = load(sums);
+  return _mm256_sub_epi32(_mm256_add_epi32(sum, sum), _mm256_set1_epi32(total));
+}
+
+inline void store_integers(const int32_t* sums, int32_t total, int64_t channels, int32_t* out) {
+  for (int64_t c = 0; c < channels; c += 8) store_some(out + c, channels - c, products(sums + c, total));
 }
 
 // float(2 · sum - total) · scale + float(constant) · offset, of eight channels.
 inline __m256 affine(const int32_t* sums, int32_t total, const float* constants, float scale, float offset) {
-  const __m256i sum = load(sums);
-  const __m256i product = _mm256_sub_epi32(_mm256_add_epi32(sum, sum), _mm256_set1_epi32(total));
-  return _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(product), _mm256_set1_ps(scale)),
+  return _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(products(sums, total)), _mm256_set1_ps(scale)),
                        _mm256_mul_ps(_mm256_loadu_ps(constants), _mm256_set1_ps(offset)));
 }
 

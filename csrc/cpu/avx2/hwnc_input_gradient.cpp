@@ -140,7 +140,9 @@ class Worker {
 
   void pixel(int64_t h, int64_t w) {
     find_sources(h, w);
-    for (int64_t r = 0; r < rows_; ++r) prefetch(window(h * s_.width + w, r));
+    if (a_.integers == nullptr) {
+      for (int64_t r = 0; r < rows_; ++r) prefetch(window(h * s_.width + w, r));
+    }
     std::memset(sums_.get(), 0, sizeof(int32_t) * static_cast<size_t>(sums_.count()));
     for (int64_t begin = 0; begin < count_;) {
       int64_t end = begin, steps = 0;
@@ -197,14 +199,18 @@ class Worker {
   }
 
   void finish(int64_t pixel, int64_t r) {
-    const int64_t row = first_ + r;
-    const uint8_t* bits = window(pixel, r);
+    const int64_t row = first_ + r, at = (pixel * a_.kept + row) * s_.channels;
     const int32_t* sums = sums_.get() + r * weights_.padded;
+    if (a_.integers != nullptr) {
+      store_integers(sums, total_[r], s_.channels, a_.integers + at);
+      return;
+    }
+    const uint8_t* bits = window(pixel, r);
     const float scale = a_.scale[row], offset = a_.offset[row];
-    float* out = a_.result + (pixel * a_.kept + row) * s_.channels;
+    float* out = a_.result + at;
     for (int64_t c = 0; c < s_.channels; c += 8) {
       const __m256 value = affine(sums + c, total_[r], constants_.get() + c, scale, offset);
-      store_some(out + c, s_.channels - c, _mm256_and_ps(value, inside(bits[c / 8])));
+      store_some(out + c, s_.channels - c, _mm256_castps_si256(_mm256_and_ps(value, inside(bits[c / 8]))));
     }
   }
 

@@ -171,11 +171,17 @@ class Worker {
     const int64_t row = row_ + r, first = block_ * lanes, channels = smaller(blocks_ * lanes, s_.channels - first);
     const int32_t total = totals_[tap * table_rows + r];
     const int32_t* sums = sums_of(tap, r);
+    const int64_t at = (row * taps_ + tap) * s_.channels + first;
+    if (a_.integers != nullptr) {
+      store_integers(sums, total, channels, a_.integers + at);
+      return;
+    }
     const float scale = a_.scale[row], offset = a_.offset[row];
     const float* constants = input_.constants.get() + tap * input_.padded + first;
-    float* out = a_.result + (row * taps_ + tap) * s_.channels + first;
+    float* out = a_.result + at;
     for (int64_t c = 0; c < channels; c += 8) {
-      store_some(out + c, channels - c, affine(sums + c, total, constants + c, scale, offset));
+      const __m256 value = affine(sums + c, total, constants + c, scale, offset);
+      store_some(out + c, channels - c, _mm256_castps_si256(value));
     }
   }
 

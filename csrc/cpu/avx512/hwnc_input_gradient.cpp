@@ -117,6 +117,7 @@ class Worker {
       }
     }
     pixels_[w] = pixel;
+    if (a_.integers != nullptr) return;
     for (int64_t r = first_; r < first_ + rows_; ++r) _mm_prefetch(window(h * a_.shape.width + w, r), _MM_HINT_T0);
   }
 
@@ -133,13 +134,23 @@ class Worker {
       rows.count = smaller(4, rows_ - 4 * half);
       for (int64_t i = 0; i < rows.count; ++i) {
         const int64_t r = first_ + 4 * half + i;
+        const int64_t at = (pixel * a_.kept + r) * channels + channel;
         rows.total[i] = pixels_[w].total[4 * half + i];
+        if (a_.integers != nullptr) {
+          rows.integers[i] = a_.integers + at;
+          continue;
+        }
         rows.scale[i] = a_.scale[r];
         rows.offset[i] = a_.offset[r];
         rows.inside[i] = window(pixel, r)[block];
-        rows.out[i] = a_.result + (pixel * a_.kept + r) * channels + channel;
+        rows.result[i] = a_.result + at;
       }
-      store_rows(sums_.get(), half, rows, constants, smaller(block_channels, channels - channel));
+      const int64_t present = smaller(block_channels, channels - channel);
+      if (a_.integers != nullptr) {
+        store_integers(sums_.get(), half, rows, present);
+      } else {
+        store_rows(sums_.get(), half, rows, constants, present);
+      }
     }
   }
 

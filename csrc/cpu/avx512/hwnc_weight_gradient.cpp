@@ -24,7 +24,7 @@ struct Layout {
         out_pixels(s.out_height * s.out_width),
         pixel_indices(steps * step_indices),
         pixel_tables(planes * steps * step_tables),
-        most(smaller(out_pixels, larger(1, together / (steps * step_tables)))) {}
+        most(smaller(out_pixels, larger(1, together / larger(1, steps * step_tables)))) {}
 
   int64_t channels() const { return blocks * block_channels; }
 };
@@ -135,13 +135,23 @@ class Worker {
       rows.count = smaller(4, rows_ - 4 * half);
       for (int64_t i = 0; i < rows.count; ++i) {
         const int64_t r = first_ + 4 * half + i;
+        const int64_t at = (r * l_.taps + tap) * channels + channel;
         rows.total[i] = of_tap_[tap].total[4 * half + i];
+        if (a_.integers != nullptr) {
+          rows.integers[i] = a_.integers + at;
+          continue;
+        }
         rows.scale[i] = a_.scale[r];
         rows.offset[i] = a_.offset[r];
         rows.inside[i] = ~uint64_t{0};
-        rows.out[i] = a_.result + (r * l_.taps + tap) * channels + channel;
+        rows.result[i] = a_.result + at;
       }
-      store_rows(sums, half, rows, constants, smaller(block_channels, channels - channel));
+      const int64_t present = smaller(block_channels, channels - channel);
+      if (a_.integers != nullptr) {
+        store_integers(sums, half, rows, present);
+      } else {
+        store_rows(sums, half, rows, constants, present);
+      }
     }
   }
 

@@ -176,36 +176,50 @@ struct SumsOfRows {
   }
 };
 
-// What turns sums of up to four rows into floats: scale · (2 · sum - total) + offset · constant where `inside` has a bit, else 0.
+// Up to four rows of a result, and what turns their sums into floats: scale · (2 · sum - total) + offset · constant where
+// `inside` has a bit, else 0. If `integers` are wanted, only 2 · sum - total.
 struct Rows {
   int64_t count;
   int32_t total[4];
   float scale[4], offset[4];
   uint64_t inside[4];
-  float* out[4];
+  float* result[4];
+  int32_t* integers[4];
 };
 
-// Stores `channels` channels, at most 64, of the rows of one half of a block.
-inline void store_rows(const int32_t* sums, int64_t half, const Rows& rows, const float* constants, int64_t channels) {
+// Calls store(row, part, its 16 values 2 · sum - total, which of them are there) for `channels` channels, at most 64, of the rows
+// of one half of a block.
+template <typename Store>
+inline void for_each_part(const int32_t* sums, int64_t half, const Rows& rows, int64_t channels, Store store) {
   for (int64_t part = 0; part < 4 && 16 * part < channels; ++part) {
     const auto present = static_cast<__mmask16>(_bzhi_u32(0xFFFF, static_cast<uint32_t>(smaller(16, channels - 16 * part))));
     const SumsOfRows of_rows(sums, half, part);
-    const __m512 constant = _mm512_load_ps(constants + 16 * part);
 #pragma GCC unroll 4  // or of_rows would have to be in memory
     for (int64_t r = 0; r < 4; ++r) {
       if (r == rows.count) break;
-      const __m512i total = _mm512_set1_epi32(rows.total[r]);
-      const __m512 product = _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_slli_epi32(of_rows.row[r], 1), total));
-      const auto inside = static_cast<__mmask16>(rows.inside[r] >> (16 * part));
-      const __m512 value = _mm512_maskz_add_ps(inside, _mm512_mul_ps(product, _mm512_set1_ps(rows.scale[r])),
-                                               _mm512_mul_ps(constant, _mm512_set1_ps(rows.offset[r])));
-      if (present == 0xFFFF) {
-        _mm512_storeu_ps(rows.out[r] + 16 * part, value);
-      } else {
-        _mm512_mask_storeu_ps(rows.out[r] + 16 * part, present, value);
-      }
+      store(r, part, _mm512_sub_epi32(_mm512_slli_epi32(of_rows.row[r], 1), _mm512_set1_epi32(rows.total[r])), present);
     }
   }
+}
+
+inline void store_rows(const int32_t* sums, int64_t half, const Rows& rows, const float* constants, int64_t channels) {
+  for_each_part(sums, half, rows, channels, [&](int64_t r, int64_t part, __m512i product, __mmask16 present) {
+    const auto inside = static_cast<__mmask16>(rows.inside[r] >> (16 * part));
+    const __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(product), _mm512_set1_ps(rows.scale[r]));
+    const __m512 constant = _mm512_mul_ps(_mm512_load_ps(constants + 16 * part), _mm512_set1_ps(rows.offset[r]));
+    const __m512 value = _mm512_maskz_add_ps(inside, scaled, constant);
+    if (present == 0xFFFF) {
+      _mm512_storeu_ps(rows.result[r] + 16 * part, value);
+    } else {
+      _mm512_mask_storeu_ps(rows.result[r] + 16 * part, present, value);
+    }
+  });
+}
+
+inline void store_integers(const int32_t* sums, int64_t half, const Rows& rows, int64_t channels) {
+  for_each_part(sums, half, rows, channels, [&](int64_t r, int64_t part, __m512i product, __mmask16 present) {
+    _mm512_mask_storeu_epi32(rows.integers[r] + 16 * part, present, product);
+  });
 }
 
 }  // namespace

@@ -99,11 +99,16 @@ class Line {
   void store(int64_t pixel, const float* constants, int64_t row, int64_t sample) const {
     const int64_t channels = a_.shape.channels;
     const int32_t* sums = sums_.get() + row * l_.padded;
+    const int64_t first = (pixel * a_.kept + sample) * channels;
+    if (a_.integers != nullptr) {
+      for (int64_t c = 0; c < channels; ++c) a_.integers[first + c] = signed_sum(sums[c], totals_[row]);
+      return;
+    }
     const uint64_t* window = a_.window + (pixel * a_.shape.samples + a_.index[sample]) * l_.words;
     const float scale = a_.scale[sample], offset = a_.offset[sample];
-    float* out = a_.result + (pixel * a_.kept + sample) * channels;
+    float* out = a_.result + first;
     for (int64_t c = 0; c < channels; ++c) {
-      const float value = static_cast<float>(2 * sums[c] - totals_[row]) * scale + constants[c] * offset;
+      const float value = static_cast<float>(signed_sum(sums[c], totals_[row])) * scale + constants[c] * offset;
       out[c] = (window[c / 64] >> (c % 64) & 1) != 0 ? value : 0.0F;
     }
   }

@@ -78,9 +78,14 @@ class Worker {
       for (int64_t tap = 0; tap < l_.taps; ++tap) {
         const int64_t row = (block * l_.taps + tap) * rows + r % rows;
         const int32_t* sums = sums_.get() + row * l_.padded;
-        float* out = a_.result + (r * l_.taps + tap) * channels;
+        const int64_t first = (r * l_.taps + tap) * channels;
+        if (a_.integers != nullptr) {
+          for (int64_t c = 0; c < channels; ++c) a_.integers[first + c] = signed_sum(sums[c], totals_[row]);
+          continue;
+        }
+        float* out = a_.result + first;
         for (int64_t c = 0; c < channels; ++c) {
-          const auto product = static_cast<float>(2 * sums[c] - totals_[row]);
+          const auto product = static_cast<float>(signed_sum(sums[c], totals_[row]));
           out[c] = product * a_.scale[r] + constants[tap * l_.padded + c] * a_.offset[r];
         }
       }

@@ -93,5 +93,8 @@ inline void add_masked_sums(const Pair* pairs, int64_t count, const uint8_t* spl
   }
 }
 
+// Σ q·(±1) from the sum of the codes under the mask and that of all; neither step leaves 32 bits.
+inline int32_t signed_sum(int32_t masked, int32_t total) { return masked - (total - masked); }
+
 }  // namespace
 }  // namespace fqt
