@@ -16,6 +16,7 @@ from fqt_core.conversion.report import Action, ConversionReport, ConversionRow
 from fqt_core.errors import ConfigurationError, ConversionError
 from fqt_core.fused import Block, Chained, obstacle
 from fqt_core.layers import BinaryConv2d, BinaryLayer, BinaryLinear, PackedConv2d, PackedLinear
+from fqt_core.layers.products import isa_of
 from fqt_core.models.layout import BinaryLayout
 from fqt_core.models.order import weight_layers
 from fqt_core.random import PhiloxState
@@ -123,8 +124,10 @@ def _kept(name: str, module: nn.Module, reason: str) -> ConversionRow:
 
 def _converted(name: str, module: nn.Module, layer: BinaryLayer, chained: Collection[nn.Module]) -> ConversionRow:
     kind, arithmetic = type(module).__name__, layer.method.arithmetic
-    isa = ops.slowest(Block.operations if layer in chained else layer.product.operations)
-    return ConversionRow(name, kind, "converted", "", _size(module.weight), arithmetic, isa)
+    isa, reason = ops.slowest(Block.operations), ""
+    if layer not in chained:
+        isa, reason = isa_of(layer.product), layer.product.portable_because
+    return ConversionRow(name, kind, "converted", reason, _size(module.weight), arithmetic, isa)
 
 
 def _chained(model: nn.Module) -> set[nn.Module]:
@@ -134,13 +137,12 @@ def _chained(model: nn.Module) -> set[nn.Module]:
 
 
 def _fallbacks(rows: Sequence[ConversionRow]) -> list[str]:
-    """What runs on kernels for less than the chosen instruction set."""
-    slow = [row for row in rows if row.action == "converted" and row.isa != ops.isa()]
-    found = sorted({row.isa for row in slow})
-    return [
-        f"on {isa} kernels, for there are none for {ops.isa()}: {', '.join(row.name for row in slow if row.isa == isa)}"
-        for isa in found
-    ]
+    """What runs on kernels for less than the chosen instruction set, and why."""
+    slow: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row.action == "converted" and row.isa != ops.isa():
+            slow.setdefault((row.isa, row.reason or f"there are none for {ops.isa()}"), []).append(row.name)
+    return [f"on {isa} kernels, for {reason}: {', '.join(names)}" for (isa, reason), names in sorted(slow.items())]
 
 
 def _rearrange(model: nn.Module) -> list[ConversionRow]:

@@ -1,8 +1,10 @@
 // The Python module fqt_core._native. Importing it runs the registrations of register.cpp; it holds the kernel table as
-// KERNELS, a tuple of (operation, instruction set), and as USABLE the instruction sets of it that this machine can run.
+// KERNELS, a tuple of (operation, instruction set), as USABLE the instruction sets of it that this machine can run, and as
+// LEAST_GROUP_CHANNELS and MOST_FORWARD_TERMS what the fast kernels of products leave to the portable ones (limits.h).
 #include <Python.h>
 
 #include "../cpu/features.h"
+#include "../cpu/limits.h"
 
 namespace {
 
@@ -71,5 +73,10 @@ PyMODINIT_FUNC PyInit__native() {
     return nullptr;
   }
   Py_DECREF(names);
+  if (PyModule_AddIntConstant(module, "LEAST_GROUP_CHANNELS", fqt::least_group_channels) != 0 ||
+      PyModule_AddIntConstant(module, "MOST_FORWARD_TERMS", fqt::most_forward_terms) != 0) {
+    Py_DECREF(module);
+    return nullptr;
+  }
   return module;
 }

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fqt_core import ops
-from fqt_core.ops import convolution
+from fqt_core.ops import convolution, native
 
 
 class Product(Protocol):
@@ -21,6 +21,10 @@ class Product(Protocol):
     @property
     def operations(self) -> tuple[str, ...]:
         """Names of the operations that compute the three products."""
+
+    @property
+    def portable_because(self) -> str:
+        """Why a product runs on portable kernels although its operation has faster ones; empty if it does not."""
 
     @property
     def channels(self) -> int:
@@ -52,6 +56,11 @@ class Product(Protocol):
         """The same product with a float32 gradient (n, D, H', W'): float32 (D, C / groups, kh, kw); x has n rows."""
 
 
+def isa_of(product: Product) -> str:
+    """Of the instruction sets that compute the three products on the CPU, the slowest."""
+    return "portable" if product.portable_because else ops.slowest(product.operations)
+
+
 @dataclass(frozen=True)
 class ConvProduct:
     """Products of a 2-d convolution with zero padding."""
@@ -65,6 +74,17 @@ class ConvProduct:
     padding: tuple[int, int]
     dilation: tuple[int, int]
     groups: int
+
+    @property
+    def portable_because(self) -> str:
+        """See :class:`Product`."""
+        if ops.slowest(self.operations) in ("reference", "portable"):
+            return ""
+        if self.groups > 1 and min(self.channels, self.outputs) // self.groups < native.LEAST_GROUP_CHANNELS:
+            return f"only portable kernels take groups of fewer than {native.LEAST_GROUP_CHANNELS} channels"
+        if self.weight_channels * self.kernel_size[0] * self.kernel_size[1] > native.MOST_FORWARD_TERMS:
+            return f"only portable kernels take sums of more than {native.MOST_FORWARD_TERMS} products"
+        return ""
 
     @property
     def weight_channels(self) -> int:
@@ -140,6 +160,11 @@ class LinearProduct:
     @property
     def _as_convolution(self) -> ConvProduct:
         return ConvProduct(self.channels, self.outputs, (1, 1), (1, 1), (0, 0), (1, 1), 1)
+
+    @property
+    def portable_because(self) -> str:
+        """See :class:`Product`."""
+        return self._as_convolution.portable_because
 
     def forward(self, x: Tensor, weight: Tensor) -> Tensor:
         """See :class:`Product`."""

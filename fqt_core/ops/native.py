@@ -85,4 +85,8 @@ def kernel(operation: str, isa: str) -> Callable[..., Any]:
 
 EXTENSION, _reason = load_extension()
 KERNELS = kernel_table(EXTENSION)
+LEAST_GROUP_CHANNELS: int = getattr(EXTENSION, "LEAST_GROUP_CHANNELS", 0)
+"""Products in groups of fewer input or output channels run on portable kernels, whatever the instruction set."""
+MOST_FORWARD_TERMS: int = getattr(EXTENSION, "MOST_FORWARD_TERMS", 0)
+"""So do forward products whose sums have more terms."""
 ISA = choose_isa(os.environ.get(ENVIRONMENT_VARIABLE, "auto"), frozenset(isa for _, isa in KERNELS), _reason)

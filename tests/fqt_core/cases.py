@@ -82,7 +82,7 @@ def convolutions(draw: st.DrawFn, max_groups: int = 3) -> Conv:
     return Conv(
         samples=draw(st.sampled_from([1, 2, 3, 5])),
         channels=groups * draw(st.sampled_from([1, 2, 3, 31, 63, 64, 65])),
-        outputs=groups * draw(st.sampled_from([1, 2, 3, 5, 17])),
+        outputs=groups * draw(st.sampled_from([1, 2, 3, 5, 17, 33])),
         size=(least[0] + draw(st.integers(0, 6)), least[1] + draw(st.integers(0, 6))),
         kernel=kernel,
         stride=draw(pair(st.integers(1, 3))),

@@ -226,6 +226,21 @@ def test_the_report_is_a_table_and_plain_data() -> None:
     assert _reason(report, "layer2.0.downsample.0") == "carries the full-precision shortcut"
 
 
+def test_the_report_says_which_layers_only_portable_kernels_take() -> None:
+    middle = [nn.Conv2d(64, 64, 3, groups=groups) for groups in (1, 16, 32)]
+    model = nn.Sequential(nn.Conv2d(3, 64, 3), *middle, nn.Flatten(), nn.Linear(64, 8), nn.Linear(8, 2))
+    report = convert_(model, Method("fqt"))
+    found = {row.name: (row.isa, row.reason) for row in report.rows if row.action == "converted"}
+    portable = ("portable", "only portable kernels take groups of fewer than 4 channels")
+    chosen = (ops.isa(), "")
+    slow = ops.isa() not in ("reference", "portable")
+    assert found == {"1": chosen, "2": chosen, "3": portable if slow else chosen, "5": chosen}
+    assert report.notes == ((f"on portable kernels, for {portable[1]}: 3",) if slow else ())
+    with_many_terms = nn.Sequential(nn.Linear(3, 8), nn.Linear(40000, 8), nn.Linear(8, 2))
+    (note,) = convert_(with_many_terms, Method("qat")).notes if slow else ("more than 32767",)
+    assert "more than 32767" in note
+
+
 def test_a_converted_network_can_be_copied() -> None:
     model = build("resnet18", num_classes=2, width=0.0625, image_size=8)
     convert_(model, Method("fqt"))

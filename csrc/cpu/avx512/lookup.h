@@ -177,7 +177,7 @@ struct SumsOfRows {
 };
 
 // Up to four rows of a result, and what turns their sums into floats: scale · (2 · sum - total) + offset · constant where
-// `inside` has a bit, else 0. If `integers` are wanted, only 2 · sum - total.
+// `inside` has a bit, else 0. Where integers are wanted, these are 2 · sum - total, and there is no need of the floats' members.
 struct Rows {
   int64_t count;
   int32_t total[4];
@@ -187,8 +187,8 @@ struct Rows {
   int32_t* integers[4];
 };
 
-// Calls store(row, part, its 16 values 2 · sum - total, which of them are there) for `channels` channels, at most 64, of the rows
-// of one half of a block.
+// Calls store(row, part, its 16 values 2 · sum - total, which of them are there) for `channels` channels, at most 64, of the
+// rows of one half of a block.
 template <typename Store>
 inline void for_each_part(const int32_t* sums, int64_t half, const Rows& rows, int64_t channels, Store store) {
   for (int64_t part = 0; part < 4 && 16 * part < channels; ++part) {

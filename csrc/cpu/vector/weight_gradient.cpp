@@ -1,5 +1,5 @@
-// corr(q, Xb) outside of chains: the core of chains (hwnc_weight_gradient) for a group of channels and some of its kept ones at a
-// time, and the way of its results to their place.
+// corr(q, Xb) outside of chains: the core of chains (hwnc_weight_gradient) for a group of channels and some of its kept ones at
+// a time, and the way of its results to their place.
 #include "../kernels.h"
 #include "layout.h"
 
@@ -27,7 +27,9 @@ inline void transpose_codes(const uint8_t* in, int64_t in_step, int64_t rows, in
                             int64_t out_step) {
   const int64_t whole_rows = rows / 16 * 16, whole_columns = columns / 16 * 16;
   for (int64_t c = 0; c < whole_columns; c += 16) {
-    for (int64_t r = 0; r < whole_rows; r += 16) transpose_sixteen(in + r * in_step + c, in_step, out + c * out_step + r, out_step);
+    for (int64_t r = 0; r < whole_rows; r += 16) {
+      transpose_sixteen(in + r * in_step + c, in_step, out + c * out_step + r, out_step);
+    }
   }
   for (int64_t c = 0; c < columns; ++c) {
     for (int64_t r = c < whole_columns ? whole_rows : 0; r < rows; ++r) out[c * out_step + r] = in[r * in_step + c];
@@ -93,8 +95,8 @@ void conv2d_weight_gradient(const WeightGradientArguments& a, const Threads& thr
       const int64_t* kept = members.rows.get() + first;
       if (codes_moved) move_rows(a, kept, count, threads, codes.get());
       part.outputs = count;
-      hwnc_weight_gradient({part, x_moved ? x.get() : a.x, codes_moved ? codes.get() : a.codes + first * s.samples, count, nullptr,
-                            nullptr, nullptr, results_moved ? results.get() : a.result + first * row_size},
+      hwnc_weight_gradient({part, x_moved ? x.get() : a.x, codes_moved ? codes.get() : a.codes + first * s.samples, count,
+                            nullptr, nullptr, nullptr, results_moved ? results.get() : a.result + first * row_size},
                            threads);
       if (!results_moved) continue;
       parallel(threads, count, 1, [&](int64_t begin, int64_t end) {
