@@ -89,6 +89,8 @@ class _ChainFunction(torch.autograd.Function):
         first = chain.blocks[0].conv
         step = first.state.step if isinstance(first, BinaryLayer) else 0
         x = leave(ctx.entry, chain.entry, g, found, step=step) if entering else None
+        if not kept:
+            ctx.entry = None
         return (x, None, *(found.get(parameter) for parameter in ctx.parameters))
 
 
