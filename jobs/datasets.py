@@ -152,6 +152,11 @@ def renew_check(connection: Connection, dataset_id: str, check_epoch: int, lease
     return _change(connection, dataset_id, check_epoch, {"check_expires_at": now(lease_seconds)})
 
 
+def release_check(connection: Connection, dataset_id: str, check_epoch: int) -> None:
+    """Give a look back, so that anybody may take it on at once; nothing happens if it is not the caller's any more."""
+    _change(connection, dataset_id, check_epoch, {"check_expires_at": None})
+
+
 def finish_check(
     connection: Connection,
     dataset_id: str,

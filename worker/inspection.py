@@ -46,7 +46,8 @@ class Inspector:
             outcome = self._look(dataset)
             if outcome is None:
                 _log.warning("the look was broken off and will be repeated", attempt=dataset.check_epoch)
-                self._renew(dataset, 0.0)
+                with contextlib.suppress(SQLAlchemyError), self._store.write() as connection:
+                    datasets.release_check(connection, dataset.id, dataset.check_epoch)
                 return False
             with self._store.write() as connection:
                 written = datasets.finish_check(connection, dataset.id, dataset.check_epoch, **outcome)
@@ -99,14 +100,15 @@ class Inspector:
                 return [], "time"
             elif instant - renewed >= settings.heartbeat_seconds:
                 renewed = instant
-                if not self._renew(dataset, settings.lease_seconds):
+                if not self._renew(dataset):
                     return [], "lost"
         return messages, None
 
-    def _renew(self, dataset: Dataset, seconds: float) -> bool:
+    def _renew(self, dataset: Dataset) -> bool:
         """Renew the lease of this look. A database that is away decides nothing: the outcome is fenced by its epoch."""
         with contextlib.suppress(SQLAlchemyError), self._store.write() as connection:
-            return datasets.renew_check(connection, dataset.id, dataset.check_epoch, seconds)
+            lease_seconds = self._store.settings.lease_seconds
+            return datasets.renew_check(connection, dataset.id, dataset.check_epoch, lease_seconds)
         return True
 
 

@@ -35,6 +35,18 @@ def test_a_look_is_leased_so_that_two_doorbells_start_one(store: Store, uploaded
     assert (ready.state, ready.format, ready.profile, ready.error) == ("ready", "idx", PROFILE, None)
 
 
+def test_a_look_that_is_given_back_is_free_within_the_same_instant(store: Store, uploaded: Dataset) -> None:
+    with store.write() as connection:
+        first = datasets.claim_check(connection, uploaded.id, 60)
+        assert first is not None
+        datasets.release_check(connection, uploaded.id, first.check_epoch + 1)  # somebody else's: nothing happens
+        assert datasets.claim_check(connection, uploaded.id, 60) is None
+        datasets.release_check(connection, uploaded.id, first.check_epoch)
+        again = datasets.claim_check(connection, uploaded.id, 60)
+        assert again is not None
+        assert again.check_epoch == first.check_epoch + 1
+
+
 def test_a_look_that_was_given_up_on_writes_nothing(store: Store, uploaded: Dataset) -> None:
     with store.write() as connection:
         first = datasets.claim_check(connection, uploaded.id, 60)
