@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 
 #if defined(__AVX2__)
 #include "intrinsics.h"
@@ -64,6 +65,12 @@ inline Bits bits_of(const float* h) {
 }
 
 #endif
+
+// Bits of the first `count` of 64 floats; the others get none, and are overwritten.
+inline Bits bits_of_some(float* h, int64_t count) {
+  for (int64_t i = count; i < 64; ++i) h[i] = std::numeric_limits<float>::quiet_NaN();
+  return bits_of(h);
+}
 
 }  // namespace
 }  // namespace fqt

@@ -7,7 +7,7 @@ cannot be fused, its layers run one by one, as those of any converted network do
 
 from fqt_core.fused.block import Block, Chain, Shortcut, obstacle
 from fqt_core.fused.chain import run_chain
-from fqt_core.fused.chained import Chained
+from fqt_core.fused.chained import Chained, run_fused
 from fqt_core.fused.halving import halve
 
-__all__ = ["Block", "Chain", "Chained", "Shortcut", "halve", "obstacle", "run_chain"]
+__all__ = ["Block", "Chain", "Chained", "Shortcut", "halve", "obstacle", "run_chain", "run_fused"]

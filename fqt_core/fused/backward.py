@@ -18,6 +18,8 @@ from fqt_core.layers import BinaryConv2d
 from fqt_core.layers.latents import CompactGradient
 from fqt_core.quantizers import agp
 from fqt_core.quantizers.agp import Selection
+from fqt_core.quantizers.scale import learned_scale_gradient
+from fqt_core.quantizers.sign import share_of_bits
 from fqt_core.quantizers.stochastic import step_size
 from fqt_core.random import PhiloxKey, Purpose
 
@@ -66,7 +68,7 @@ class BlockGradient:
     def input_gradient(self) -> RowGradient:
         """dL/dx by way of the convolution, after the straight-through window."""
         record, product = self.record, self.record.block.product
-        self._record_figures(window_share=lambda: _share(record.window, product.channels))
+        self._record_figures(window_share=lambda: share_of_bits(record.window, product.channels))
         if self._zero:
             rows = self._alpha.new_empty((*record.signs.shape[:2], 0, product.channels))
             return RowGradient(rows, torch.zeros(0, dtype=torch.int64))
@@ -75,7 +77,7 @@ class BlockGradient:
         q = self._quantize(self._sample_range, quantizer, Purpose.INPUT_SELECTION, Purpose.INPUT_ROUNDING)
         index, factor = q.selection.index, q.selection.factor
         self._record_figures(
-            kept_samples=lambda: len(index), kept_sample_probability_min=lambda: 1 / factor.max() if len(index) else 0
+            kept_samples=lambda: len(index), kept_sample_probability_min=lambda: agp.least_probability(factor)
         )
         rows = ops.hwnc_input_gradient(
             q.codes,
@@ -123,7 +125,7 @@ class BlockGradient:
         q = self._quantize(self._channel_range, quantizer, Purpose.WEIGHT_SELECTION, Purpose.WEIGHT_ROUNDING)
         index, factor = q.selection.index, q.selection.factor
         self._record_figures(
-            kept_channels=lambda: len(index), kept_channel_probability_min=lambda: 1 / factor.max() if len(index) else 0
+            kept_channels=lambda: len(index), kept_channel_probability_min=lambda: agp.least_probability(factor)
         )
         rows = ops.hwnc_weight_gradient(
             self.record.signs,
@@ -141,7 +143,7 @@ class BlockGradient:
     def _scale_gradient(self, correlation: Tensor, index: Tensor) -> Tensor:
         signs = ops.unpack_sign(self.record.weight_words[index], self.record.block.product.channels)
         gradient = torch.zeros_like(self._alpha)
-        gradient[index] = (correlation * signs.permute(0, 2, 3, 1)).flatten(1).sum(1)
+        gradient[index] = learned_scale_gradient(correlation, signs.permute(0, 2, 3, 1))
         return gradient
 
     def _quantize(
@@ -167,8 +169,3 @@ class BlockGradient:
     def _record_figures(self, **figures: Any) -> None:
         if self.layer.collect_statistics:
             self.layer.statistics.update({name: float(figure()) for name, figure in figures.items()})
-
-
-def _share(words: Tensor, channels: int) -> Tensor:
-    """Share of set bits among the bits of ``channels`` channels."""
-    return (ops.unpack_sign(words.flatten(0, 2), channels).mean() + 1) / 2

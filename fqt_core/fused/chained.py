@@ -17,9 +17,9 @@ class Chained(ABC):
     def chain(self) -> Chain:
         """The chain as the module stands now; empty before conversion."""
 
-    def run_fused(self, x: Tensor) -> Tensor | None:
-        """Run the chain on float32 (N, C, H, W); ``None`` if it cannot be fused, or cannot take this input."""
-        chain = self.chain()
-        if obstacle(chain) or runtime_obstacle(chain, x):
-            return None
-        return run_chain(chain, x)
+
+def run_fused(chain: Chain, x: Tensor) -> Tensor | None:
+    """Run a chain on float32 (N, C, H, W); ``None`` if it cannot be fused, or cannot take this input."""
+    if obstacle(chain) or runtime_obstacle(chain, x):
+        return None
+    return run_chain(chain, x)

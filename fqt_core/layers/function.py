@@ -13,9 +13,10 @@ from fqt_core import ops
 from fqt_core.config import GradientQuantizer, MethodConfig
 from fqt_core.errors import NonFiniteGradientError
 from fqt_core.layers.products import Product
+from fqt_core.quantizers.agp import least_probability
 from fqt_core.quantizers.scale import learned_scale_gradient, per_channel
 from fqt_core.quantizers.scq import GroupRanges, QuantizedGradient, quantize
-from fqt_core.quantizers.sign import pack_activations
+from fqt_core.quantizers.sign import pack_activations, share_of_bits
 from fqt_core.random import PhiloxState, Purpose
 
 _SAMPLES, _CHANNELS = 0, 1
@@ -68,8 +69,7 @@ class BinaryFunction(torch.autograd.Function):
         if need_x:
             grad_x = backward.input_gradient()
             if layer.statistics is not None:
-                inside = (ops.unpack_sign(window, layer.product.channels).mean() + 1) / 2
-                layer.statistics["window_share"] = float(inside)
+                layer.statistics["window_share"] = share_of_bits(window, layer.product.channels)
             grad_x = ops.apply_window(grad_x, window)
         if need_weight or need_alpha:
             correlation = backward.weight_correlation()
@@ -128,7 +128,7 @@ class _Backward:
         q = self._quantize(g, quantizer, Purpose.INPUT_SELECTION, Purpose.INPUT_ROUNDING)
         if q.dim == _CHANNELS:  # the scale stands inside the sum: simulated
             return product.float_input_gradient(self._spread(q), self.weight_signs, self.signs)
-        self._record(kept_samples=len(q.index), kept_sample_probability_min=_least_probability(q))
+        self._record(kept_samples=len(q.index), kept_sample_probability_min=least_probability(q.factor))
         partial = product.input_gradient(q.codes, self.weight_signs, self.signs)
         constant = product.input_constant(self.weight_signs, self.signs, self.gradient)
         return _scatter(q.combine(partial, constant), q.index, samples)
@@ -144,7 +144,7 @@ class _Backward:
         q = self._quantize(self.gradient, quantizer, Purpose.WEIGHT_SELECTION, Purpose.WEIGHT_ROUNDING)
         if q.dim == _SAMPLES:  # the scale stands inside the sum: simulated
             return product.float_weight_gradient(q.dequantize(), self.signs[q.index])
-        self._record(kept_channels=len(q.index), kept_channel_probability_min=_least_probability(q))
+        self._record(kept_channels=len(q.index), kept_channel_probability_min=least_probability(q.factor))
         partial = product.weight_gradient(q.codes, q.index, self.signs)
         constant = product.weight_constant(q.index, self.signs, self.gradient)
         return _scatter(q.combine(partial, constant), q.index, outputs)
@@ -171,10 +171,6 @@ class _Backward:
     def _record(self, **figures: float) -> None:
         if self.layer.statistics is not None:
             self.layer.statistics.update(figures)
-
-
-def _least_probability(q: QuantizedGradient) -> float:
-    return float(1 / q.factor.max()) if len(q.index) else 0.0
 
 
 def _scatter(rows: Tensor, index: Tensor, count: int) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from fqt_core.config import Resnet18
 from fqt_core.config.plan import RESNET18_STAGES, scaled
-from fqt_core.fused import Block, Chain, Chained, Shortcut, halve
+from fqt_core.fused import Block, Chain, Chained, Shortcut, halve, run_fused
 from fqt_core.models.layout import BinaryLayout
 
 
@@ -159,12 +159,13 @@ class Resnet18Network(nn.Module, BinaryLayout, Chained):
     def forward(self, images: Tensor) -> Tensor:
         """float (N, channels, H, W) to logits, float (N, num_classes)."""
         blocks, pool_first = self._basic_blocks(), self.pool_first or isinstance(self.maxpool, nn.Identity)
-        if self.chain().blocks:
+        chain = self.chain()
+        if chain.blocks:
             images = images.contiguous(memory_format=torch.channels_last)  # the chain's channels are side by side too
         x = self.conv1(images)
         if pool_first:
             x = self.maxpool(x)
-        fused = self.run_fused(x) if pool_first else None
+        fused = run_fused(chain, x) if pool_first else None
         if fused is not None:
             x = blocks[-1].relu2(fused)
         else:

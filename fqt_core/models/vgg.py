@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fqt_core.config import Vgg16
 from fqt_core.config.plan import VGG16_HIDDEN, VGG16_POOLED, VGG16_STAGES, scaled
-from fqt_core.fused import Block, Chain, Chained
+from fqt_core.fused import Block, Chain, Chained, run_fused
 from fqt_core.layers import BinaryConv2d, PackedConv2d
 from fqt_core.models.layout import BinaryLayout
 
@@ -62,7 +62,7 @@ class Features(nn.Sequential, BinaryLayout, Chained):
             x = x.contiguous(memory_format=torch.channels_last)  # the chain's channels are side by side as well
         for module in modules[: span.start]:
             x = module(x)
-        fused = self.run_fused(x)
+        fused = run_fused(chain, x)
         rest = modules[span.start :] if fused is None else modules[span.stop :]
         x = x if fused is None else fused
         for module in rest:

@@ -31,6 +31,11 @@ class Selection:
     factor: Tensor
 
 
+def least_probability(factor: Tensor) -> float:
+    """The least p among kept groups, from their factors 1 / p; 0 if none was kept."""
+    return float(1 / factor.max()) if len(factor) else 0.0
+
+
 def kept_count(groups: int, keep: float) -> int:
     """``max(1, floor(groups · keep))``; a product that only rounding keeps below an integer counts as that integer."""
     return min(groups, max(1, math.floor(groups * keep + 1e-9)))

@@ -39,6 +39,11 @@ def pack_activations(x: Tensor, *, window: bool) -> tuple[Tensor, Tensor | None]
     return ops.pack_sign_window(x) if window else (ops.pack_sign(x), None)
 
 
+def share_of_bits(words: Tensor, channels: int) -> float:
+    """Share of set bits, 0 to 1, in the words (*, ceil(C / 64)) of ``channels`` channels."""
+    return float((ops.unpack_sign(words.flatten(0, -2), channels).mean() + 1) / 2)
+
+
 def pack_weight(weight: Tensor) -> Tensor:
     """Binarise a latent weight (D, C, *) to sign words (D, *, ceil(C / 64)).
 

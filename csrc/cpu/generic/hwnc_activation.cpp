@@ -1,6 +1,4 @@
 // Batch normalisation, the shortcut's addition and the next layer's bits, row by row; channels are the lanes.
-#include <limits>
-
 #include "../bits.h"
 #include "../kernels.h"
 #include "../support.h"
@@ -30,8 +28,7 @@ void hwnc_affine_sign(const AffineSignArguments& a, const Threads& threads) {
         const float* residual = a.residual == nullptr ? nullptr : a.residual + at;
         affine(a.a + first, a.b + first, a.y + at, residual, count, h);
         if (a.h != nullptr) std::memcpy(a.h + at, h, sizeof(float) * static_cast<size_t>(count));
-        for (int64_t d = count; d < 64; ++d) h[d] = std::numeric_limits<float>::quiet_NaN();  // no bits
-        const Bits bits = bits_of(h);
+        const Bits bits = bits_of_some(h, count);
         a.sign[row * words + word] = bits.sign;
         a.window[row * words + word] = bits.window;
       }

@@ -1,6 +1,4 @@
 // Into a chain and out of it: floats (samples, pixels, channels) on one side, rows of (pixel, sample) on the other.
-#include <limits>
-
 #include "../bits.h"
 #include "../kernels.h"
 #include "../ordered_sums.h"
@@ -61,8 +59,7 @@ inline void enter_row(const EnterArguments& a, int64_t pixel, int64_t sample) {
     const int64_t first = word * 64, count = smaller(64, a.channels - first);
     affine(x + first, a.a + first, a.b + first, count, h);
     if (a.h != nullptr) std::memcpy(a.h + row * a.channels + first, h, sizeof(float) * static_cast<size_t>(count));
-    for (int64_t c = count; c < 64; ++c) h[c] = std::numeric_limits<float>::quiet_NaN();  // no bits
-    const Bits bits = bits_of(h);
+    const Bits bits = bits_of_some(h, count);
     a.sign[row * words + word] = bits.sign;
     a.window[row * words + word] = bits.window;
   }
