@@ -7,6 +7,8 @@ that will not.
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +24,7 @@ from jobs.settings import Settings
 
 MIGRATION_LOCK = 0x6671745F6D696772  # "fqt_migr": the advisory lock that migrating processes queue for
 _BUSY_SECONDS = 30
+_WAL_RETRY_SECONDS = 0.01
 _READ_ONLY = "fqt_read_only"
 
 Insert = sqlite.Insert | postgresql.Insert
@@ -80,10 +83,25 @@ def has_tables(settings: Settings) -> bool:
 def _configure_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # transactions begin where _begin_sqlite says, not where the driver thinks
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode = WAL")
+    _switch_to_wal(cursor)
     cursor.execute("PRAGMA synchronous = FULL")  # a commit survives a power cut, as on PostgreSQL
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
+
+
+def _switch_to_wal(cursor: sqlite3.Cursor) -> None:
+    """Turn write-ahead logging on. The switch needs the file for itself, and SQLite does not wait for it there: of
+    several processes that open a new file at once, all but one are refused at once, whatever the busy timeout is."""
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(_WAL_RETRY_SECONDS)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect, select, text
+from sqlalchemy import Engine, inspect, select, text
 
 from jobs import database
 from jobs.settings import Settings
@@ -35,6 +35,25 @@ def test_two_processes_may_migrate_at_once(tmp_path: Path, postgres_server: str)
         with ThreadPoolExecutor(len(engines)) as pool:
             list(pool.map(lambda engine, gate=gate: (gate.wait(), database.upgrade(engine)), engines))
         assert set(metadata.tables) <= set(inspect(engines[0]).get_table_names())
+        for engine in engines:
+            engine.dispose()
+
+
+def test_many_may_open_a_new_sqlite_file_at_once(tmp_path: Path) -> None:
+    for attempt in range(20):  # a race: without the wait it is lost in most runs of this test
+        engines = [database.connect(Settings(database_url=f"sqlite:///{tmp_path / f'{attempt}.db'}")) for _ in range(8)]
+        gate = threading.Barrier(len(engines))
+
+        def open_and_write(engine: Engine, gate: threading.Barrier = gate) -> None:
+            gate.wait()
+            with database.write(engine) as connection:
+                connection.execute(text("CREATE TABLE IF NOT EXISTS opened (by_whom INTEGER)"))
+                connection.execute(text("INSERT INTO opened VALUES (1)"))
+
+        with ThreadPoolExecutor(len(engines)) as pool:
+            list(pool.map(open_and_write, engines))
+        with database.read(engines[0]) as connection:
+            assert connection.execute(text("SELECT count(*) FROM opened")).scalar_one() == len(engines)
         for engine in engines:
             engine.dispose()
 
