@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 from sqlalchemy import Connection, select
 
@@ -141,6 +142,6 @@ def _seconds(connection: Connection, spec: JobSpec, work: int) -> float | None:
     return round(median(rates) * work, 1) if rates else None
 
 
-def _kind(spec: JobSpec) -> tuple[str, str, int, str]:
+def _kind(spec: JobSpec) -> tuple[dict[str, Any], str]:
     """What must agree for times to be comparable."""
-    return spec.architecture.name, spec.architecture.stem, spec.architecture.image_size, spec.method.name
+    return spec.architecture.model_dump(exclude={"width", "channels"}), spec.method.name

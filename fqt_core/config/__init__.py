@@ -4,6 +4,7 @@ from fqt_core.config.architecture import (
     ARCHITECTURES,
     AnyArchitecture,
     ArchitectureConfig,
+    Convnet,
     Resnet18,
     Vgg16,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "AnyMethod",
     "ArchitectureConfig",
     "AugmentConfig",
+    "Convnet",
     "Fp32",
     "Fqt",
     "GradientQuantizer",

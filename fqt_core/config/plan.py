@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from fqt_core.config.architecture import ArchitectureConfig
+from fqt_core.config.architecture import ArchitectureConfig, Convnet, Resnet18, Vgg16
 from fqt_core.config.method import MethodConfig
 from fqt_core.errors import ConfigurationError
 
@@ -31,6 +31,12 @@ VGG16_POOLED = 7
 
 RESNET18_STAGES = (64, 128, 256, 512)
 """Channels of each ResNet-18 stage of two blocks; all but the first halve the resolution."""
+
+CONVNET_STEM = 32
+"""Channels of the small network's first, 5x5 convolution."""
+
+CONVNET_BLOCKS = ((32, 1), (64, 2), (64, 1), (64, 2), (64, 1))
+"""Channels and stride of each 3x3 convolution of the small network."""
 
 
 def scaled(channels: int, width: float) -> int:
@@ -254,6 +260,7 @@ class _Builder:
 
 
 def _vgg16(net: _Builder, config: ArchitectureConfig, num_classes: int) -> None:
+    assert isinstance(config, Vgg16)
     index = 0
     for stage, (channels, depth) in enumerate(VGG16_STAGES):
         for position in range(depth):
@@ -288,6 +295,7 @@ def _vgg16(net: _Builder, config: ArchitectureConfig, num_classes: int) -> None:
 
 
 def _resnet18(net: _Builder, config: ArchitectureConfig, num_classes: int) -> None:
+    assert isinstance(config, Resnet18)
     widths = [scaled(channels, config.width) for channels in RESNET18_STAGES]
     small = config.stem == "small"
     net.conv("conv1", widths[0], 3 if small else 7, 1 if small else 2, binary=False, bias=False)
@@ -316,17 +324,45 @@ def _basic_block(net: _Builder, name: str, channels: int, stride: int) -> None:
     net.conv(f"{name}.conv2", channels, 3, 1, binary=True, bias=False)
     net.norm(f"{name}.bn2")
     if stride > 1:
-        output_size = net.size
-        net.branch(*start, saved=start_saved)
-        if net.binarises:
-            net.avg_pool(f"{name}.downsample.pool", output_size)
-        net.conv(f"{name}.downsample.0", channels, 1, 1 if net.binarises else stride, binary=False, bias=False)
-        net.norm(f"{name}.downsample.1")
+        _downsample(net, f"{name}.downsample", channels, stride, start, saved=start_saved)
     if not net.binarises:
         net.relu(f"{name}.relu2")
 
 
-_WALKS: dict[str, Callable[[_Builder, ArchitectureConfig, int], None]] = {"vgg16": _vgg16, "resnet18": _resnet18}
+def _downsample(net: _Builder, name: str, channels: int, stride: int, start: tuple[int, int], *, saved: bool) -> None:
+    """The shortcut from ``start`` (channels, side) to the tensor at hand."""
+    output_size = net.size
+    net.branch(*start, saved=saved)
+    if net.binarises:
+        net.avg_pool(f"{name}.pool", output_size)
+    net.conv(f"{name}.0", channels, 1, 1 if net.binarises else stride, binary=False, bias=False)
+    net.norm(f"{name}.1")
+
+
+def _convnet(net: _Builder, config: ArchitectureConfig, num_classes: int) -> None:
+    assert isinstance(config, Convnet)
+    net.conv("conv", scaled(CONVNET_STEM, config.width), 5, 1, binary=False, bias=False)
+    net.norm("bn")
+    if not net.binarises:
+        net.relu("relu")
+    for index, (channels, stride) in enumerate(CONVNET_BLOCKS):
+        name, outputs = f"blocks.{index}", scaled(channels, config.width)
+        start, start_saved = (net.channels, net.size), net.saved
+        net.conv(f"{name}.conv", outputs, 3, stride, binary=True, bias=False)
+        net.norm(f"{name}.bn")
+        if config.shortcuts and stride > 1:
+            _downsample(net, f"{name}.downsample", outputs, stride, start, saved=start_saved)
+        if not net.binarises or index == len(CONVNET_BLOCKS) - 1:
+            net.relu(f"{name}.relu")
+    net.avg_pool("avgpool", net.size // 2)
+    net.linear("head", num_classes, binary=False)
+
+
+_WALKS: dict[str, Callable[[_Builder, ArchitectureConfig, int], None]] = {
+    "vgg16": _vgg16,
+    "resnet18": _resnet18,
+    "convnet": _convnet,
+}
 
 
 def layer_plan(config: ArchitectureConfig, num_classes: int, *, binarises: bool = True) -> LayerPlan:

@@ -8,14 +8,16 @@ from typing import Any, cast
 from pydantic import ValidationError
 from torch import nn
 
-from fqt_core.config import ARCHITECTURES, ArchitectureConfig, Resnet18, Vgg16
+from fqt_core.config import ARCHITECTURES, ArchitectureConfig, Convnet, Resnet18, Vgg16
 from fqt_core.errors import ConfigurationError
+from fqt_core.models.convnet import ConvnetNetwork
 from fqt_core.models.resnet import Resnet18Network
 from fqt_core.models.vgg import Vgg16Network
 
 _BUILDERS: dict[str, Callable[[Any, int], nn.Module]] = {
     Vgg16.model_fields["name"].default: Vgg16Network,
     Resnet18.model_fields["name"].default: Resnet18Network,
+    Convnet.model_fields["name"].default: ConvnetNetwork,
 }
 
 _MOST_CLASSES = 1_000_000

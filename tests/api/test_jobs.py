@@ -259,7 +259,7 @@ def test_choices(client: TestClient) -> None:
     assert methods["fqt"]["options"]["properties"]["bits"]["enum"] == [1, 2, 4, 8]
     assert all(row["summary"] and row["source"] for row in methods.values())
     networks = {row["name"]: row for row in client.get("/v1/architectures").json()["data"]}
-    assert set(networks) == {"vgg16", "resnet18"}
+    assert set(networks) == {"vgg16", "resnet18", "convnet"}
     assert networks["vgg16"]["options"]["properties"]["width"]["maximum"] == 4
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fqt_core.config import ArchitectureConfig, Method, Resnet18, Vgg16
+from fqt_core.config import ArchitectureConfig, Convnet, Method, Resnet18, Vgg16
 from fqt_core.config.plan import LayerShape, layer_plan, network_plan, scaled
 from fqt_core.convert import convert_
 from fqt_core.errors import ConfigurationError
@@ -26,11 +26,13 @@ SMALL: list[ArchitectureConfig] = [
     Vgg16(width=0.19, image_size=13),
     Vgg16(width=0.0625, image_size=8),
     Vgg16(width=0.0625, image_size=40, stem="imagenet"),
+    Convnet(width=0.25, image_size=16, channels=1),
+    Convnet(width=0.25, image_size=13, shortcuts=True),
 ]
 
 
 def _label(config: ArchitectureConfig) -> str:
-    return f"{config.name}-{config.stem}-{config.width}-{config.image_size}"
+    return "-".join(str(value) for value in config.model_dump().values())
 
 
 def _network(config: ArchitectureConfig, binarises: bool) -> nn.Module:
@@ -137,7 +139,7 @@ def test_first_and_last_layer_and_shortcuts_stay_in_full_precision() -> None:
 def test_bad_requests_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="num_classes"):
         layer_plan(Resnet18(), 0)
-    with pytest.raises(ConfigurationError, match="'alexnet' is unknown; use one of resnet18, vgg16"):
+    with pytest.raises(ConfigurationError, match="'alexnet' is unknown; use one of convnet, resnet18, vgg16"):
         layer_plan(ArchitectureConfig(name="alexnet"), 10)
 
 

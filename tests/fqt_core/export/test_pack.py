@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from fqt_core import export
-from fqt_core.config import ArchitectureConfig, Method, MethodConfig, Resnet18, Vgg16
+from fqt_core.config import ArchitectureConfig, Convnet, Method, MethodConfig, Resnet18, Vgg16
 from fqt_core.config.plan import network_plan
 from fqt_core.convert import convert_
 from fqt_core.data.batches import Preprocessing
@@ -26,6 +26,7 @@ ARCHITECTURES: list[ArchitectureConfig] = [
     Resnet18(width=0.0625, image_size=24, channels=1, stem="imagenet"),
     Vgg16(width=0.2, image_size=11, channels=1),
     Vgg16(width=0.0625, image_size=16, channels=3, stem="imagenet"),
+    Convnet(width=0.25, image_size=15, channels=1, shortcuts=True),
 ]
 METHODS = [
     Method("fqt"),
@@ -61,7 +62,7 @@ def _images(config: ArchitectureConfig) -> Tensor:
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
-@pytest.mark.parametrize("config", ARCHITECTURES, ids=lambda config: f"{config.name}-{config.stem}")
+@pytest.mark.parametrize("config", ARCHITECTURES, ids=lambda config: f"{config.name}-{getattr(config, 'stem', '')}")
 def test_a_loaded_model_gives_the_same_logits(tmp_path: Path, config: ArchitectureConfig, method: MethodConfig) -> None:
     model, images = _trained(config, method), _images(config)
     path = tmp_path / "model.safetensors"

@@ -41,7 +41,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return lengths
 
 
-@pytest.mark.parametrize(("name", "length"), [("vgg16", 12), ("resnet18", 16)])
+@pytest.mark.parametrize(("name", "length"), [("vgg16", 12), ("resnet18", 16), ("convnet", 5)])
 @pytest.mark.parametrize("method", [FQT, fqt.Method("psq", bits=8, weight_groups="channel")], ids=lambda m: m.name)
 def test_the_networks_run_as_one_chain(name: str, length: int, method: MethodConfig, runs: list[int]) -> None:
     model = network(name, method)

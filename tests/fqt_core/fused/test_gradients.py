@@ -78,6 +78,8 @@ def _has_no_gradient(model: nn.Module, name: str) -> bool:
     [
         ("vgg16", {"stem": "small", "size": 18}),
         ("resnet18", {"stem": "small", "size": 18}),
+        ("convnet", {"shortcuts": False, "size": 18}),
+        ("convnet", {"shortcuts": True, "size": 19}),
         ("resnet18", {"stem": "imagenet", "size": 70}),
     ],
 )

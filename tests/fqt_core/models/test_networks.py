@@ -31,7 +31,7 @@ def test_build_by_name_and_by_config_are_the_same() -> None:
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        (lambda: build("alexnet", num_classes=4), "'alexnet' is unknown; use one of resnet18, vgg16"),
+        (lambda: build("alexnet", num_classes=4), "'alexnet' is unknown; use one of convnet, resnet18, vgg16"),
         (lambda: build("vgg16", num_classes=0), "num_classes"),
         (lambda: build("vgg16", num_classes=4, image_size=7), "image_size: .*greater than or equal to 8"),
         (lambda: build("vgg16", num_classes=4, depth=19), "depth: .*not permitted"),
@@ -55,7 +55,17 @@ def test_any_image_size(name: str, stem: str, method: str, size: int) -> None:
     assert model(torch.randn(2, 1, size, size)).shape == (2, 3)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "vgg16"])
+@pytest.mark.parametrize("size", [8, 9, 28])
+@pytest.mark.parametrize("method", ["fp32", "qat"])
+@pytest.mark.parametrize("shortcuts", [False, True])
+def test_the_small_network_takes_any_image_size(shortcuts: bool, method: str, size: int) -> None:
+    model = build("convnet", num_classes=3, shortcuts=shortcuts, width=0.25, image_size=size, channels=1)
+    convert_(model, Method(method))
+    model.eval()
+    assert model(torch.randn(2, 1, size, size)).shape == (2, 3)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vgg16", "convnet"])
 def test_every_parameter_learns(name: str) -> None:
     torch.manual_seed(0)
     for method in ("fp32", "qat"):
