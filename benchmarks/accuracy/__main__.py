@@ -1,0 +1,57 @@
+"""The command; see :mod:`benchmarks.accuracy`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import results
+from benchmarks.accuracy import table
+from benchmarks.accuracy.comparison import Comparison
+from benchmarks.accuracy.points import chosen
+from benchmarks.accuracy.protocols import PROTOCOLS, Protocol
+from benchmarks.cli import Parser, number, run
+from benchmarks.errors import BenchmarkError
+from benchmarks.pipes import ROOT
+
+
+def _nets(protocol: Protocol, names: str) -> list[str]:
+    if names == "all":
+        return list(protocol.networks)
+    unknown = [name for name in names.split(",") if name not in protocol.networks]
+    if unknown:
+        known = ", ".join(protocol.networks)
+        raise BenchmarkError(f"net {', '.join(unknown)} is unknown; protocol {protocol.name!r} has {known}")
+    return names.split(",")
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser(prog="benchmarks.accuracy", description="Fine-tune with several methods, and compare accuracies.")
+    parser.add_argument("--protocol", choices=PROTOCOLS, default="digits")
+    parser.add_argument("--nets", default="all", help="networks of the protocol, comma-separated")
+    parser.add_argument("--methods", default="all", help="methods (see benchmarks/accuracy/points.py), comma-separated")
+    parser.add_argument("--seeds", type=number, default=3, help="runs of each, pre-training included")
+    parser.add_argument("--threads", type=number, default=1, help="threads of each run")
+    parser.add_argument("--parallel", type=number, default=1, help="runs at the same time")
+    parser.add_argument("--work", type=Path, default=ROOT / "build" / "accuracy", help="folder of the runs")
+    parser.add_argument("--json", type=Path, help="file to write")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command."""
+    given = _arguments(arguments)
+    protocol = PROTOCOLS[given.protocol]
+    nets, points = _nets(protocol, given.nets), chosen(given.methods)
+    root = given.work / protocol.name
+    comparison = Comparison(protocol, nets, points, given.seeds, root, threads=given.threads, parallel=given.parallel)
+    rows = comparison.rows()
+    if given.json is not None:
+        results.write(given.json, rows)
+    sys.stdout.write(table.render(rows) + "\n")
+
+
+if __name__ == "__main__":
+    run("benchmarks.accuracy", main)

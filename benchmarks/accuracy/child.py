@@ -1,0 +1,61 @@
+"""A process that trains one run: its argument is the run's folder (see :mod:`benchmarks.accuracy.runs`)."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter
+
+from benchmarks.accuracy.runs import DESCRIPTION, RESULT
+from fqt_core.allocator import keep_pages
+from fqt_core.config import AnyArchitecture, AnyMethod, ArchitectureConfig, MethodConfig, TrainConfig
+from fqt_core.events import ArtifactWritten, Done, EpochDone, Started
+from fqt_core.files import write_atomically
+from fqt_core.training.session import prepare
+
+_ARCHITECTURE: TypeAdapter[ArchitectureConfig] = TypeAdapter(AnyArchitecture)
+_METHOD: TypeAdapter[MethodConfig] = TypeAdapter(AnyMethod)
+
+
+def train(folder: Path) -> dict[str, Any]:
+    """Train what the folder describes; give what is worth knowing of it."""
+    told = json.loads((folder / DESCRIPTION).read_text())
+    torch.set_num_threads(told["threads"])
+    keep_pages()
+    session = prepare(
+        architecture=_ARCHITECTURE.validate_python(told["architecture"]),
+        method=_METHOD.validate_python(told["method"]),
+        training=TrainConfig.model_validate(told["training"]),
+        data=Path(told["data"]),
+        classes=told["classes"],
+        initial_weights=told["initial_weights"],
+        device="cpu",
+    )
+    result: dict[str, Any] = {"epochs": []}
+    for event in session.run(folder):
+        if isinstance(event, Started):
+            result |= {"isa": event.isa, "arithmetic": event.arithmetic}
+        elif isinstance(event, EpochDone):
+            before = result["epochs"][-1]["seconds"] if result["epochs"] else 0.0
+            figures = {"val": event.validation_accuracy, "train_loss": event.train_loss}
+            result["epochs"].append({"epoch": event.epoch, "seconds": before + event.seconds, **figures})
+            result["images_per_second"] = event.images_per_second
+        elif isinstance(event, ArtifactWritten) and event.kind == "weights":
+            result["weights_sha256"] = event.sha256
+        elif isinstance(event, Done):
+            result |= {"val": event.validation_accuracy, "seconds": event.seconds}
+    return result
+
+
+def main() -> None:
+    """The process."""
+    folder = Path(sys.argv[1])
+    write_atomically(folder / RESULT, (json.dumps(train(folder), indent=1) + "\n").encode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""The methods that are compared: a name, options, and what it is for. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks.errors import BenchmarkError
+from fqt_core.config import Method, MethodConfig
+
+
+@dataclass(frozen=True)
+class Point:
+    """A method with options, and what it changes in how a network is trained."""
+
+    name: str
+    title: str
+    method: MethodConfig
+    training: dict[str, Any] = field(default_factory=dict)
+
+
+POINTS: dict[str, Point] = {
+    point.name: point
+    for point in (
+        Point("fp32", "full precision", Method("fp32")),
+        Point("qat", "1-bit forward, full-precision gradients", Method("qat")),
+        Point("psq1", "PSQ, 1 bit, min/max (the paper's baseline)", Method("psq")),
+        Point("psq1-clip1", "PSQ, 1 bit, clipped at 1σ", Method("psq", clip=1.0)),
+        Point("psq8", "SCQ without pruning, 8 bits", Method("psq", bits=8, weight_groups="channel")),
+        Point("topk", "AGP+SCQ, largest groups, 4 bits (the authors' code)", Method("fqt", pruning="topk")),
+        Point("bernoulli", "AGP+SCQ, Bernoulli, 4 bits (the paper)", Method("fqt", pruning="bernoulli")),
+        Point("systematic", "AGP+SCQ, systematic, 4 bits", Method("fqt", pruning="systematic")),
+        Point("b2-clip2", "AGP+SCQ, systematic, 2 bits, clipped at 2σ", Method("fqt", bits=2, clip=2.0)),
+        Point("keep4-b8", "AGP+SCQ, a quarter of the groups at 8 bits", Method("fqt", bits=8, keep=0.25)),
+        Point("keep2-b8", "AGP+SCQ, half of the groups at 8 bits", Method("fqt", bits=8, keep=0.5)),
+    )
+}
+
+
+def chosen(names: str) -> list[Point]:
+    """The points of a comma-separated list, or all of them for ``all``.
+
+    Raises:
+        BenchmarkError: a name is unknown.
+    """
+    if names == "all":
+        return list(POINTS.values())
+    unknown = [name for name in names.split(",") if name not in POINTS]
+    if unknown:
+        raise BenchmarkError(f"method {', '.join(unknown)} is unknown; use some of {', '.join(POINTS)}, or all")
+    return [POINTS[name] for name in names.split(",")]
