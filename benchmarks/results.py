@@ -18,6 +18,7 @@ Row = dict[str, Any]
 class _Kind(StrEnum):
     """What made a row: the value is a field that only its rows have, but for ``model``, which comes last."""
 
+    ACCURACY = "protocol"
     KERNEL = "operation"
     INFERENCE = "file_bytes"
     STEP = "model"
@@ -66,6 +67,11 @@ def of_kernels(rows: Iterable[Row]) -> list[Row]:
     return [row for row in rows if _kind(row) is _Kind.KERNEL]
 
 
+def of_accuracy(rows: Iterable[Row]) -> list[Row]:
+    """The rows of :mod:`benchmarks.accuracy`."""
+    return [row for row in rows if _kind(row) is _Kind.ACCURACY]
+
+
 def title(row: Row) -> str:
     """What a row of :mod:`benchmarks.step` or :mod:`benchmarks.inference` measured, for people."""
     threads = f", {row['threads']} threads" if row["threads"] > 1 else ""
@@ -78,5 +84,5 @@ def machine(rows: Iterable[Row]) -> str:
 
 
 def stored() -> list[Path]:
-    """The files of the last ``make bench``, by name."""
+    """The files of the last ``make bench`` and of the comparisons of accuracy, by name."""
     return sorted(FOLDER.glob("*.json"))

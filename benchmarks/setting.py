@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from benchmarks.accuracy.points import POINTS
 from benchmarks.errors import BenchmarkError
 from fqt_core.config import ARCHITECTURES, METHODS, ArchitectureConfig, Method, MethodConfig, TrainConfig
 
@@ -63,6 +64,8 @@ class Setting:
 def parse_method(text: str) -> MethodConfig:
     """A method by name, perhaps with bits: ``fqt``, ``fqt2`` or ``fqt-b2``, ``psq8``, ``qat``, ``fp32``.
 
+    Names of :data:`benchmarks.accuracy.points.POINTS` are taken as well, e.g. ``keep2-b8``.
+
     With bits, ``psq`` has one scale per channel for the weight gradient, so that its products run in integers.
 
     Raises:
@@ -75,6 +78,8 @@ def parse_method(text: str) -> MethodConfig:
         if match and match["name"] in METHODS:
             options: dict[str, Any] = {"weight_groups": "channel"} if match["name"] == "psq" else {}
             return Method(match["name"], bits=int(match["bits"]), **options)
+        if text in POINTS:
+            return POINTS[text].method
     except ValidationError as error:
         raise BenchmarkError(f"method {text!r}: {error.errors()[0]['msg']}") from error
     raise BenchmarkError(f"method {text!r} is unknown; use one of {', '.join(METHODS)}, or fqt and psq with bits: psq8")
