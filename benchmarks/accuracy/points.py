@@ -27,11 +27,14 @@ POINTS: dict[str, Point] = {
         Point("psq1", "PSQ, 1 bit, min/max (the paper's baseline)", Method("psq")),
         Point("psq1-clip1", "PSQ, 1 bit, clipped at 1σ", Method("psq", clip=1.0)),
         Point("psq8", "SCQ without pruning, 8 bits", Method("psq", bits=8, weight_groups="channel")),
+        Point("psq4", "SCQ without pruning, 4 bits", Method("psq", bits=4, weight_groups="channel")),
+        Point("psq2", "SCQ without pruning, 2 bits", Method("psq", bits=2, weight_groups="channel")),
         Point("topk", "AGP+SCQ, largest groups, 4 bits (the authors' code)", Method("fqt", pruning="topk")),
         Point("bernoulli", "AGP+SCQ, Bernoulli, 4 bits (the paper)", Method("fqt", pruning="bernoulli")),
         Point("systematic", "AGP+SCQ, systematic, 4 bits", Method("fqt", pruning="systematic")),
         Point("b2-clip2", "AGP+SCQ, systematic, 2 bits, clipped at 2σ", Method("fqt", bits=2, clip=2.0)),
         Point("keep4-b8", "AGP+SCQ, a quarter of the groups at 8 bits", Method("fqt", bits=8, keep=0.25)),
+        Point("keep2-b4", "AGP+SCQ, half of the groups at 4 bits", Method("fqt", bits=4, keep=0.5)),
         Point("keep2-b8", "AGP+SCQ, half of the groups at 8 bits", Method("fqt", bits=8, keep=0.5)),
     )
 }

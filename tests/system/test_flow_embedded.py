@@ -9,16 +9,49 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 from fqt_client import Client, Event
-from tests.service.running import fqt, running
+from fqt_core.events import ArtifactWritten
+from fqt_core.training.session import prepare
+from jobs.spec import JobSpec
+from tests.service.running import Up, fqt, running
 from tests.system.flow import SMALL, whole_flow
+
+
+def weights_of_jobs_are_those_of_the_library(home: Path, up: Up) -> None:
+    """Same description, data and seed: the library makes the very files of pre-training and of fine-tuning."""
+    key = json.loads(Path(up.ready["config"]).read_text())["api_key"]
+    before = torch.get_num_threads()
+    start: Path | None = None
+    with Client(up.ready["url"], key) as client:
+        jobs = [job for job in client.jobs.list() if job.state == "succeeded"]
+        for job, data in zip(reversed(jobs), ("digits", home / "photos"), strict=True):
+            spec = JobSpec.model_validate(job.spec)
+            assert job.record is not None
+            torch.set_num_threads(job.record["threads"])
+            session = prepare(
+                architecture=spec.architecture,
+                method=spec.method,
+                training=spec.training,
+                data=data,
+                classes=spec.classes,
+                initial_weights=start,
+                device="cpu",
+            )
+            folder = home / "library" / job.id
+            written = {e.kind: e for e in session.run(folder) if isinstance(e, ArtifactWritten)}
+            assert written["weights"].sha256 == client.jobs.artifact(job.id, "weights").sha256
+            start = folder / "weights.safetensors"
+    torch.set_num_threads(before)
 
 
 @pytest.mark.slow
 def test_the_whole_flow_and_a_job_that_outlives_the_api(tmp_path: Path) -> None:
     with running(tmp_path, "--port", "0") as up:
         whole_flow(lambda *arguments: fqt(tmp_path, *arguments), tmp_path)
+        (tmp_path / "photos" / "6" / "broken.png").unlink()
+        weights_of_jobs_are_those_of_the_library(tmp_path, up)
 
         # While a job runs and is watched, the API is killed: the job goes on, and the watcher misses nothing.
         submitted = fqt(tmp_path, "submit", "--dataset", "digits", *SMALL, "--method", "qat", "--epochs", "6", "--json")
