@@ -38,17 +38,17 @@ def render(rows: Sequence[results.Row]) -> str:
     return "\n\n".join(parts or ["No results yet: `make bench` measures them."])
 
 
-def put(page: Path, tables: str) -> None:
+def put(page: Path, tables: str, *, begin: str = BEGIN, end: str = END) -> None:
     """Replace what stands between the markers of a page.
 
     Raises:
         BenchmarkError: it has no such markers.
     """
     text = page.read_text()
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise BenchmarkError(f"{page} has no lines {BEGIN!r} and {END!r}")
+    before, has_begin, rest = text.partition(begin)
+    _, has_end, after = rest.partition(end)
+    if not has_begin or not has_end:
+        raise BenchmarkError(f"{page} has no lines {begin!r} and {end!r}")
     page.write_text(f"{before}{begin}\n\n{tables}\n\n{end}{after}")
 
 

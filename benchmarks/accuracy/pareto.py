@@ -43,11 +43,7 @@ class Trade:
 
 
 def trades(accuracy: Iterable[results.Row], steps: Iterable[results.Row]) -> list[Trade]:
-    """Every method that both kinds of rows have, for each pair of networks and each instruction set.
-
-    Raises:
-        BenchmarkError: they have none in common.
-    """
+    """Every method that both kinds of rows have, for each pair of networks and each instruction set."""
     gaps = [(one.net, one.method, one.gap) for one in summaries(accuracy) if one.gap is not None]
     found = [
         Trade(f"{row['model']} {row['image_size']}x{row['image_size']}", row["isa"], net, method, row["ratio"], gap)
@@ -56,8 +52,6 @@ def trades(accuracy: Iterable[results.Row], steps: Iterable[results.Row]) -> lis
         for net, method, gap in gaps
         if method == row["method"]
     ]
-    if not found:
-        raise BenchmarkError("no method has both a gap to QAT and a step's time")
     return sorted(found, key=lambda trade: (trade.steps, trade.isa, trade.net, -trade.ratio))
 
 
@@ -128,6 +122,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = _arguments(arguments)
     steps = results.of_steps(results.read(given.steps))
     found = trades(results.of_accuracy(results.read(given.accuracy)), steps)
+    if not found:
+        raise BenchmarkError("no method has both a gap to QAT and a step's time")
     if given.out is not None:
         draw(found, given.out)
     sys.stdout.write(render(found) + "\n")

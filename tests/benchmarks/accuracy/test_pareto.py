@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.accuracy import pareto
+from benchmarks.accuracy import page, pareto
 from benchmarks.errors import BenchmarkError
 from benchmarks.setting import parse_method
 
@@ -58,9 +58,29 @@ def test_the_command_draws_and_prints(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "`psq8`" in capsys.readouterr().out
 
 
-def test_nothing_in_common_is_told() -> None:
+def test_nothing_in_common_is_told(tmp_path: Path) -> None:
+    assert pareto.trades(ACCURACY, [_step("fp32", 1)]) == []
+    for name, rows in {"accuracy": ACCURACY, "steps": [_step("fp32", 1)]}.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(rows))
     with pytest.raises(BenchmarkError, match="no method has both"):
-        pareto.trades(ACCURACY, [_step("fp32", 1)])
+        pareto.main(["--accuracy", str(tmp_path / "accuracy.json"), "--steps", str(tmp_path / "steps.json")])
+
+
+def test_the_page_is_written_from_results(tmp_path: Path) -> None:
+    page_file = tmp_path / page.PAGE
+    page_file.write_text(f"# Title\n\n{page.BEGIN}\nold\n{page.END}\n\nend\n")
+    page.write([*ACCURACY, *STEPS], tmp_path)
+    text = page_file.read_text()
+    assert text.startswith("# Title")
+    assert text.endswith("end\n")
+    assert "old" not in text
+    assert "`systematic`" in text
+    assert "| vgg16 32x32 | avx2 |" in text
+    for picture in ("accuracy-digits.png", "pareto.png"):
+        assert f"({picture})" in text
+        assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(BenchmarkError, match="no accuracies yet"):
+        page.write(STEPS, tmp_path)
 
 
 def test_a_step_takes_the_names_of_the_comparison() -> None:

@@ -1,0 +1,59 @@
+"""Writes tables and charts of stored results into ``docs/accuracy.md``: ``python -m benchmarks.accuracy.page``.
+
+No figure between the page's markers is typed by hand. Results are the files ``accuracy-*.json`` of
+``benchmarks/results``; the front is drawn from them and from the steps of the last ``make bench``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import results
+from benchmarks.accuracy import chart, pareto, table
+from benchmarks.cli import Parser, run
+from benchmarks.errors import BenchmarkError
+from benchmarks.pipes import ROOT
+from benchmarks.table import put
+
+BEGIN = "<!-- python -m benchmarks.accuracy.page: begin -->"
+END = "<!-- python -m benchmarks.accuracy.page: end -->"
+PAGE = "accuracy.md"
+
+
+def write(rows: Sequence[results.Row], docs: Path) -> str:
+    """Draw the charts, put the tables into the page, and give the tables.
+
+    Raises:
+        BenchmarkError: there are no accuracies.
+    """
+    accuracy = results.of_accuracy(rows)
+    if not accuracy:
+        raise BenchmarkError("there are no accuracies yet; `python -m benchmarks.accuracy --json FILE` measures them")
+    parts: list[str] = []
+    for protocol in dict.fromkeys(row["protocol"] for row in accuracy):
+        mine = [row for row in accuracy if row["protocol"] == protocol]
+        chart.draw(table.summaries(mine), docs / f"accuracy-{protocol}.png")
+        parts += [f"### {protocol}", f"![Test accuracy by method](accuracy-{protocol}.png)", table.render(mine)]
+    found = pareto.trades(accuracy, results.of_steps(rows))
+    if found:
+        pareto.draw(found, docs / "pareto.png")
+        parts += ["### Accuracy against speed", "![The front](pareto.png)", pareto.render(found)]
+    tables = "\n\n".join(parts)
+    put(docs / PAGE, tables, begin=BEGIN, end=END)
+    return tables
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command."""
+    parser = Parser(prog="benchmarks.accuracy.page", description="Write the tables and charts of accuracies anew.")
+    parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="the folder of the page")
+    parser.add_argument("files", nargs="*", type=Path, help="files of results; without any, all that are stored")
+    given: argparse.Namespace = parser.parse_args(arguments)
+    sys.stdout.write(write(results.read(given.files or results.stored()), given.docs) + "\n")
+
+
+if __name__ == "__main__":
+    run("benchmarks.accuracy.page", main)
