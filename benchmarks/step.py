@@ -157,7 +157,9 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--image-size", type=number, default=32, help="pixels; from 65 the stem is that of ImageNet")
     parser.add_argument("--batch", type=number, default=128, help="images per step")
     parser.add_argument("--threads", type=number, default=1)
-    parser.add_argument("--isa", default="auto", help="auto, reference, portable, avx2, avx512 or amx, as in FQT_ISA")
+    parser.add_argument(
+        "--isa", default="auto", help="auto, reference, portable, neon, avx2, avx512 or amx, as in FQT_ISA"
+    )
     parser.add_argument(
         "--method", action="append", help="fqt, psq8, qat, fqt-b2, …; may be given several times (default: fqt)"
     )

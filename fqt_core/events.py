@@ -32,7 +32,7 @@ class Started(Event):
     binary_parameters: int
     arithmetic: str = Field(description="float, simulated, integer or binary: what the products run in.")
     isa: str = Field(
-        description="The kernels in use: reference, portable, avx2, avx512 or amx; torch where nothing is binarised."
+        description="The kernels in use: reference, portable, neon, avx2, avx512 or amx; torch if nothing is binarised."
     )
     threads: int
     device: str

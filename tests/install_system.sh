@@ -1,5 +1,6 @@
 #!/bin/sh
-# Makes sure of what the tests use and pip cannot bring: a Chromium, and Debian's copy of Fashion-MNIST where there is apt.
+# Makes sure of what the tests use and pip cannot bring: a Chromium and, where there is apt, an emulator of other processors, a
+# compiler for 64-bit ARM, and Debian's copy of Fashion-MNIST.
 set -eu
 browser() {
     for name in chromium chromium-browser google-chrome google-chrome-stable; do
@@ -11,6 +12,8 @@ browser() {
 missing=
 browser >/dev/null || missing="chromium"
 [ -d /usr/share/datasets/fashion-mnist ] || missing="$missing dataset-fashion-mnist"
+command -v qemu-x86_64 >/dev/null || missing="$missing qemu-user"
+command -v aarch64-linux-gnu-g++ >/dev/null || missing="$missing g++-aarch64-linux-gnu"
 if [ -n "$missing" ] && command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" -eq 0 ]; then
     echo "Installing for the tests: $missing"
     apt-get update -qq

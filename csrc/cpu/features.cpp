@@ -87,10 +87,20 @@ bool has_amx() { return false; }
 
 #endif
 
+// Every 64-bit ARM processor has it, and every system saves its registers.
+bool has_neon() {
+#if defined(__aarch64__)
+  return true;
+#else
+  return false;
+#endif
+}
+
 }  // namespace
 
 bool usable(const char* name) {
   if (std::strcmp(name, "portable") == 0) return true;
+  if (std::strcmp(name, "neon") == 0) return has_neon();
   if (std::strcmp(name, "avx2") == 0) return has_avx2();
   if (std::strcmp(name, "avx512") == 0) return has_avx512();
   if (std::strcmp(name, "amx") == 0) return has_amx();

@@ -14,7 +14,7 @@ import torch
 from fqt_core.errors import ConfigurationError
 
 ENVIRONMENT_VARIABLE = "FQT_ISA"
-INSTRUCTION_SETS = ("portable", "avx2", "avx512", "amx")
+INSTRUCTION_SETS = ("portable", "neon", "avx2", "avx512", "amx")
 """Instruction sets that kernels may be written for, slowest first."""
 
 

@@ -1,7 +1,4 @@
-// Blocks of 32 channels in the bytes of a vector, and their bits as indices of table look-ups.
-//
-// Channel c of a block stands in byte 2c if c < 16, else in byte 2(c - 16) + 1. So the even bytes, widened to 16 bits, are
-// channels 0 .. 15 in order, and the odd bytes are channels 16 .. 31.
+// 32 bytes in a vector, for products by table look-up (lookup/lanes.h says which channel stands where).
 #pragma once
 
 #include <immintrin.h>
@@ -13,20 +10,64 @@ namespace {
 
 constexpr int64_t lanes = 32;
 
-inline __m256i load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
-inline void store(void* p, __m256i v) { _mm256_storeu_si256(static_cast<__m256i*>(p), v); }
+using Lanes = __m256i;
+using Table = __m256i;  // the same 16 entries in both halves
+using Codes = __m128i;
+
+inline Lanes zero() { return _mm256_setzero_si256(); }
+inline Lanes load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+inline void store(void* p, Lanes v) { _mm256_storeu_si256(static_cast<__m256i*>(p), v); }
 inline void prefetch(const uint8_t* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
 
 // Has a value in a register at this point: compilers neither load it again later nor put off the additions that lead to it.
-inline void keep(__m256i& v) { asm("" : "+x"(v)); }
+inline void keep(Lanes& v) { asm("" : "+x"(v)); }
 
-// The same 16 entries for both halves of a look-up; p is aligned to 16 bytes.
-inline __m256i load_table(const uint8_t* p) {
+inline Lanes add_bytes(Lanes a, Lanes b) { return _mm256_add_epi8(a, b); }
+inline Lanes subtract_bytes(Lanes a, Lanes b) { return _mm256_sub_epi8(a, b); }
+inline Lanes larger_bytes(Lanes a, Lanes b) { return _mm256_max_epu8(a, b); }
+
+// p is aligned to 16 bytes.
+inline Table load_table(const uint8_t* p) {
   return _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(p)));
 }
+inline Lanes look_up(Table table, Lanes index) { return _mm256_shuffle_epi8(table, index); }
+
+// Bytes with index -1 become 0.
+inline Lanes look_up_in_halves(Lanes tables, Lanes index) { return _mm256_shuffle_epi8(tables, index); }
+inline Lanes join(Codes low, Codes high) { return _mm256_set_m128i(high, low); }
+inline Lanes twice(const int8_t* p) { return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+inline Lanes all(int64_t byte) { return _mm256_set1_epi8(static_cast<char>(byte)); }
+inline Lanes low_nibbles(Lanes v) { return _mm256_and_si256(v, _mm256_set1_epi8(15)); }
+inline Lanes high_nibbles(Lanes v) { return _mm256_and_si256(_mm256_srli_epi16(v, 4), _mm256_set1_epi8(15)); }
+
+// The first `count` of 16 codes, then zeros; no codes at all if p is null.
+inline Codes load_codes(const uint8_t* p, int64_t count) {
+  if (p == nullptr) return _mm_setzero_si128();
+  if (count >= 16) return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  alignas(16) uint8_t codes[16] = {};
+  std::memcpy(codes, p, static_cast<size_t>(count));
+  return _mm_load_si128(reinterpret_cast<const __m128i*>(codes));
+}
+
+inline int32_t sum_of_codes(const uint8_t* codes, int64_t count) {
+  __m128i sum = _mm_setzero_si128();
+  for (int64_t i = 0; i < count; i += 16) {
+    sum = _mm_add_epi64(sum, _mm_sad_epu8(load_codes(codes + i, count - i), _mm_setzero_si128()));
+  }
+  return _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_unpackhi_epi64(sum, sum)));
+}
+
+// Sums of 16 bits, in two ways: odd bytes alone, and whole pairs, even + 256 · odd, from which the even ones follow at the end.
+inline void add_pairs(Lanes bytes, Lanes& pairs, Lanes& odd) {
+  pairs = _mm256_add_epi16(pairs, bytes);
+  odd = _mm256_add_epi16(odd, _mm256_srli_epi16(bytes, 8));
+}
+inline Lanes even_sums(Lanes pairs, Lanes odd) { return _mm256_sub_epi16(pairs, _mm256_slli_epi16(odd, 8)); }
+inline Lanes even_bytes(Lanes v) { return _mm256_and_si256(v, _mm256_set1_epi16(0xFF)); }
+inline Lanes odd_bytes(Lanes v) { return _mm256_srli_epi16(v, 8); }
 
 // out[c] += value of channel c << shift, of 16-bit values of channels 0 .. 15 and 16 .. 31.
-inline void add_to_channels(__m256i first, __m256i second, int shift, int32_t* out) {
+inline void add_to_channels(Lanes first, Lanes second, int shift, int32_t* out) {
   const __m128i places = _mm_cvtsi32_si128(shift);
   const auto add = [&](__m128i half, int32_t* to) {
     store(to, _mm256_add_epi32(load(to), _mm256_sll_epi32(_mm256_cvtepu16_epi32(half), places)));
@@ -38,7 +79,7 @@ inline void add_to_channels(__m256i first, __m256i second, int shift, int32_t* o
 }
 
 // Bits of half a word (32 channels) in lane order: -1 where the bit is set, else 0.
-inline __m256i spread_bits(const uint8_t* half) {
+inline Lanes spread_bits(const uint8_t* half) {
   int32_t bits;
   std::memcpy(&bits, half, sizeof(bits));
   const __m256i byte = _mm256_setr_epi8(0, 2, 0, 2, 0, 2, 0, 2, 0, 2, 0, 2, 0, 2, 0, 2,  //
@@ -49,29 +90,22 @@ inline __m256i spread_bits(const uint8_t* half) {
   return _mm256_cmpeq_epi8(_mm256_and_si256(spread, bit), bit);
 }
 
-// What four words at a time, `stride` words apart, say of the 32 channels whose bits begin at byte `half`: for each step of
-// four words and each channel, an index with the first word's bit lowest. Words past `count` count as 0. The number of set bits
-// of each channel is added to `ones`.
-inline void expand_indices(const uint64_t* words, int64_t stride, int64_t count, int64_t half, uint8_t* indices,
-                           int32_t* ones) {
-  constexpr int64_t steps_per_sum = 63;  // 63 * 4 fits a byte
-  const __m256i bits_of = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4,  //
-                                           0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
-  const uint8_t* in = reinterpret_cast<const uint8_t*>(words) + half;
-  const int64_t row = stride * 8;
-  for (int64_t first = 0; first < count; first += 4 * steps_per_sum) {
-    const int64_t end = smaller(count, first + 4 * steps_per_sum);
-    __m256i sum = _mm256_setzero_si256();
-    for (int64_t i = first; i < end; i += 4) {
-      __m256i index = _mm256_setzero_si256();
-      for (int64_t j = smaller(i + 4, end); j-- > i;) {
-        index = _mm256_sub_epi8(_mm256_add_epi8(index, index), spread_bits(in + j * row));
-      }
-      store(indices + i / 4 * lanes, index);
-      sum = _mm256_add_epi8(sum, _mm256_shuffle_epi8(bits_of, index));
-    }
-    add_to_channels(_mm256_and_si256(sum, _mm256_set1_epi16(0xFF)), _mm256_srli_epi16(sum, 8), 0, ones);
-  }
+// 2 · sum - total, of eight channels.
+inline Lanes products(const int32_t* sums, int32_t total) {
+  const __m256i sum = load(sums);
+  return _mm256_sub_epi32(_mm256_add_epi32(sum, sum), _mm256_set1_epi32(total));
+}
+
+// float(2 · sum - total) · scale + float(constant) · offset, of eight channels.
+inline Lanes affine(const int32_t* sums, int32_t total, const float* constants, float scale, float offset) {
+  const __m256 scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(products(sums, total)), _mm256_set1_ps(scale));
+  return _mm256_castps_si256(_mm256_add_ps(scaled, _mm256_mul_ps(_mm256_loadu_ps(constants), _mm256_set1_ps(offset))));
+}
+
+// Of eight values of 32 bits those whose bit is set, else 0.
+inline Lanes where_set(uint8_t bits, Lanes values) {
+  const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+  return _mm256_and_si256(values, _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(bits), bit), bit));
 }
 
 }  // namespace

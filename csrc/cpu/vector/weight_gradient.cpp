@@ -8,34 +8,6 @@ namespace {
 
 constexpr int64_t least_kept = 64;  // kept channels that are worth the preparation of the input
 
-// Transposes 16 rows of 16 codes: each of four steps joins row i and row i + 8, code by code.
-inline void transpose_sixteen(const uint8_t* in, int64_t in_step, uint8_t* out, int64_t out_step) {
-  __m128i rows[16], joined[16];
-  for (int i = 0; i < 16; ++i) rows[i] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(in + i * in_step));
-  for (int step = 0; step < 4; ++step) {
-    for (int i = 0; i < 8; ++i) {
-      joined[2 * i] = _mm_unpacklo_epi8(rows[i], rows[i + 8]);
-      joined[2 * i + 1] = _mm_unpackhi_epi8(rows[i], rows[i + 8]);
-    }
-    for (int i = 0; i < 16; ++i) rows[i] = joined[i];
-  }
-  for (int i = 0; i < 16; ++i) _mm_storeu_si128(reinterpret_cast<__m128i*>(out + i * out_step), rows[i]);
-}
-
-// out[column][row] = in[row][column].
-inline void transpose_codes(const uint8_t* in, int64_t in_step, int64_t rows, int64_t columns, uint8_t* out,
-                            int64_t out_step) {
-  const int64_t whole_rows = rows / 16 * 16, whole_columns = columns / 16 * 16;
-  for (int64_t c = 0; c < whole_columns; c += 16) {
-    for (int64_t r = 0; r < whole_rows; r += 16) {
-      transpose_sixteen(in + r * in_step + c, in_step, out + c * out_step + r, out_step);
-    }
-  }
-  for (int64_t c = 0; c < columns; ++c) {
-    for (int64_t r = c < whole_columns ? whole_rows : 0; r < rows; ++r) out[c * out_step + r] = in[r * in_step + c];
-  }
-}
-
 // Codes [kept][sample][pixel] of the rows `kept` as [pixel][kept][sample], where samples end in zeros.
 void move_rows(const WeightGradientArguments& a, const int64_t* kept, int64_t count, const Threads& threads, uint8_t* out) {
   constexpr int64_t together = 64;  // pixels

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,9 +11,11 @@ from hypothesis import strategies as st
 
 from fqt_core import ops
 from fqt_core.ops import native
-from tests.fqt_core.adam_cases import ADAM_ARGUMENTS, adam_arguments
-from tests.fqt_core.cases import ARGUMENTS, native_arguments
-from tests.fqt_core.hwnc_cases import HWNC_ARGUMENTS, LARGE, PRODUCTS, hwnc_arguments
+from tests.fqt_core.adam_cases import ADAM_ARGUMENTS
+from tests.fqt_core.all_cases import arguments_of
+from tests.fqt_core.cases import ARGUMENTS
+from tests.fqt_core.hwnc_cases import HWNC_ARGUMENTS, LARGE, PRODUCTS
+from tests.fqt_core.ops.comparison import results, same_bits
 
 ROWS = sorted(native.KERNELS)
 
@@ -30,29 +31,6 @@ def test_the_extension_was_built() -> None:
 def test_every_operation_has_cases_here() -> None:
     assert set(ops.OPERATIONS) == set(ARGUMENTS) | set(HWNC_ARGUMENTS) | set(ADAM_ARGUMENTS)
     assert {operation for operation, _ in ROWS} <= set(ops.OPERATIONS)
-
-
-def arguments_of(operation: str) -> st.SearchStrategy[tuple[Any, ...]]:
-    if operation in ADAM_ARGUMENTS:
-        return adam_arguments(operation)
-    return hwnc_arguments(operation) if operation in HWNC_ARGUMENTS else native_arguments(operation)
-
-
-def results(kernel: Callable[..., Any], arguments: tuple[Any, ...]) -> list[torch.Tensor]:
-    """What a kernel returns, and its arguments as it leaves them, for some change in place."""
-    own = [value.clone() if isinstance(value, torch.Tensor) else value for value in arguments]
-    returned = kernel(*own)
-    got = () if returned is None else (returned,) if isinstance(returned, torch.Tensor) else tuple(returned)
-    return [*got, *(value for value in own if isinstance(value, torch.Tensor))]
-
-
-def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
-    integers = {torch.float32: torch.int32, torch.float64: torch.int64}
-    return (
-        one.dtype == other.dtype
-        and one.shape == other.shape
-        and torch.equal(one.view(integers.get(one.dtype, one.dtype)), other.view(integers.get(one.dtype, one.dtype)))
-    )
 
 
 @pytest.mark.parametrize(("operation", "isa"), ROWS)

@@ -82,12 +82,6 @@ struct Sources {
   const int64_t* of(int64_t at) const { return positions.get() + at * kernel; }
 };
 
-// All ones where a window bit is set, for eight channels.
-inline __m256 inside(uint8_t bits) {
-  const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
-  return _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(bits), bit), bit));
-}
-
 // Computes bands of up to four kept samples.
 class Worker {
  public:
@@ -209,8 +203,8 @@ class Worker {
     const float scale = a_.scale[row], offset = a_.offset[row];
     float* out = a_.result + at;
     for (int64_t c = 0; c < s_.channels; c += 8) {
-      const __m256 value = affine(sums + c, total_[r], constants_.get() + c, scale, offset);
-      store_some(out + c, s_.channels - c, _mm256_castps_si256(_mm256_and_ps(value, inside(bits[c / 8]))));
+      const Lanes values = affine(sums + c, total_[r], constants_.get() + c, scale, offset);
+      store_some(out + c, s_.channels - c, where_set(bits[c / 8], values));
     }
   }
 
@@ -236,7 +230,7 @@ class Worker {
 
 }  // namespace
 
-namespace avx2 {
+namespace FQT_ISA {
 
 void hwnc_input_gradient(const HwncInputGradientArguments& a, const Threads& threads) {
   const ConvShape& s = a.shape;
@@ -251,5 +245,5 @@ void hwnc_input_gradient(const HwncInputGradientArguments& a, const Threads& thr
   });
 }
 
-}  // namespace avx2
+}  // namespace FQT_ISA
 }  // namespace fqt

@@ -180,8 +180,7 @@ class Worker {
     const float* constants = input_.constants.get() + tap * input_.padded + first;
     float* out = a_.result + at;
     for (int64_t c = 0; c < channels; c += 8) {
-      const __m256 value = affine(sums + c, total, constants + c, scale, offset);
-      store_some(out + c, channels - c, _mm256_castps_si256(value));
+      store_some(out + c, channels - c, affine(sums + c, total, constants + c, scale, offset));
     }
   }
 
@@ -202,7 +201,7 @@ class Worker {
 
 }  // namespace
 
-namespace avx2 {
+namespace FQT_ISA {
 
 void hwnc_weight_gradient(const HwncWeightGradientArguments& a, const Threads& threads) {
   const ConvShape& s = a.shape;
@@ -215,5 +214,5 @@ void hwnc_weight_gradient(const HwncWeightGradientArguments& a, const Threads& t
   });
 }
 
-}  // namespace avx2
+}  // namespace FQT_ISA
 }  // namespace fqt

@@ -1,0 +1,185 @@
+// What csrc/torch needs of torch's stable ABI, so that the real rim and the real kernels can be compiled for processors that
+// there is no torch for. Tensors are contiguous arrays in memory of their own, each of which ends where a page begins that nobody
+// may touch: a kernel that reads or writes past the end of a tensor crashes.
+#pragma once
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <memory>
+#include <new>
+#include <optional>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+namespace torch::headeronly {
+
+enum class ScalarType : uint8_t { Byte, Short, Int, Long, Float, Double };
+
+inline int64_t size_of(ScalarType type) {
+  constexpr int64_t sizes[] = {1, 2, 4, 8, 4, 8};
+  return sizes[static_cast<int>(type)];
+}
+
+}  // namespace torch::headeronly
+
+namespace torch::stable {
+
+using headeronly::ScalarType;
+
+template <typename... Parts>
+[[noreturn]] void refuse(const Parts&... parts) {
+  std::ostringstream message;
+  (message << ... << parts);
+  throw std::runtime_error(message.str());
+}
+
+class Guarded {
+ public:
+  explicit Guarded(size_t bytes) {
+    const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+    room_ = (bytes + page - 1) / page * page;
+    begin_ = mmap(nullptr, room_ + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (begin_ == MAP_FAILED) throw std::bad_alloc();
+    size_ = room_ + page;
+    if (mprotect(static_cast<char*>(begin_) + room_, page, PROT_NONE) != 0) throw std::bad_alloc();
+    data_ = static_cast<char*>(begin_) + room_ - bytes;
+  }
+  ~Guarded() { munmap(begin_, size_); }
+  Guarded(const Guarded&) = delete;
+  Guarded& operator=(const Guarded&) = delete;
+  void* data() const { return data_; }
+
+ private:
+  void* begin_;
+  void* data_;
+  size_t room_, size_;
+};
+
+class Tensor {
+ public:
+  Tensor(std::vector<int64_t> sizes, ScalarType type)
+      : sizes_(std::move(sizes)), type_(type), memory_(std::make_shared<Guarded>(static_cast<size_t>(bytes()))) {}
+  static constexpr bool is_cpu() { return true; }
+  static constexpr bool is_contiguous() { return true; }
+  ScalarType scalar_type() const { return type_; }
+  int64_t dim() const { return static_cast<int64_t>(sizes_.size()); }
+  int64_t size(int64_t axis) const { return sizes_.at(static_cast<size_t>(axis)); }
+  const std::vector<int64_t>& sizes() const { return sizes_; }
+  int64_t numel() const {
+    int64_t count = 1;
+    for (const int64_t size : sizes_) count *= size;
+    return count;
+  }
+  int64_t bytes() const { return numel() * headeronly::size_of(type_); }
+  const void* const_data_ptr() const { return memory_->data(); }
+  void* mutable_data_ptr() const { return memory_->data(); }
+
+ private:
+  std::vector<int64_t> sizes_;
+  ScalarType type_;
+  std::shared_ptr<Guarded> memory_;
+};
+
+inline Tensor new_empty(const Tensor&, const std::vector<int64_t>& sizes, ScalarType type) { return {sizes, type}; }
+inline Tensor empty_like(const Tensor& tensor) { return {tensor.sizes(), tensor.scalar_type()}; }
+inline Tensor contiguous(const Tensor& tensor) { return tensor; }
+inline Tensor clone(const Tensor& tensor) {
+  Tensor copy = empty_like(tensor);
+  std::memcpy(copy.mutable_data_ptr(), tensor.const_data_ptr(), static_cast<size_t>(copy.bytes()));
+  return copy;
+}
+
+// Of vectors only, and a copy.
+inline Tensor narrow(const Tensor& vector, int64_t, int64_t start, int64_t length) {
+  Tensor part({length}, vector.scalar_type());
+  const auto* from = static_cast<const char*>(vector.const_data_ptr()) + start * headeronly::size_of(vector.scalar_type());
+  std::memcpy(part.mutable_data_ptr(), from, static_cast<size_t>(part.bytes()));
+  return part;
+}
+
+// Three ranges one after the other, as three threads would have them.
+template <typename Body>
+void parallel_for(int64_t begin, int64_t end, int64_t grain, const Body& body) {
+  const int64_t third = (end - begin + 2) / 3, step = third > grain ? third : grain;
+  for (int64_t i = begin; i < end; i += step) body(i, end < i + step ? end : i + step);
+}
+
+// Hands out a call's arguments, in order.
+class Arguments {
+ public:
+  virtual ~Arguments() = default;
+  virtual void take(Tensor& value) = 0;
+  virtual void take(std::optional<Tensor>& value) = 0;
+  virtual void take(int64_t& value) = 0;
+  virtual void take(double& value) = 0;
+  virtual void take(bool& value) = 0;
+  virtual void take(std::string& value) = 0;
+  virtual void take(std::vector<int64_t>& value) = 0;
+};
+
+template <typename T>
+T taken(Arguments& arguments) {
+  T value{};
+  arguments.take(value);
+  return value;
+}
+template <>
+inline Tensor taken<Tensor>(Arguments& arguments) {
+  Tensor value({0}, ScalarType::Byte);
+  arguments.take(value);
+  return value;
+}
+
+using Results = std::vector<Tensor>;
+using Kernel = std::function<Results(Arguments&)>;
+
+template <typename Result, typename... Types>
+Kernel boxed(Result (*function)(Types...)) {
+  return [function](Arguments& arguments) {
+    std::tuple<Types...> values{taken<Types>(arguments)...};  // braces: in order
+    if constexpr (std::is_void_v<Result>) {
+      std::apply(function, std::move(values));
+      return Results{};
+    } else if constexpr (std::is_same_v<Result, Tensor>) {
+      return Results{std::apply(function, std::move(values))};
+    } else {
+      return std::apply([](auto&&... all) { return Results{all...}; }, std::apply(function, std::move(values)));
+    }
+  };
+}
+
+class Library {
+ public:
+  static std::map<std::string, Kernel>& kernels() {
+    static std::map<std::string, Kernel> all;
+    return all;
+  }
+  static void def(const char*) {}
+  static void impl(const char* name, Kernel kernel) { kernels()[name] = std::move(kernel); }
+};
+
+}  // namespace torch::stable
+
+#define STD_TORCH_CHECK(condition, ...) \
+  do {                                  \
+    if (!(condition)) torch::stable::refuse(__VA_ARGS__); \
+  } while (false)
+
+#define TORCH_BOX(function) torch::stable::boxed(function)
+
+#define FQT_STAND_IN_LIBRARY(name, m)                                             \
+  static void name(const torch::stable::Library& m);                              \
+  static const bool name##_done = (name(torch::stable::Library{}), true);         \
+  static void name([[maybe_unused]] const torch::stable::Library& m)
+#define STABLE_TORCH_LIBRARY(space, m) FQT_STAND_IN_LIBRARY(space##_definitions, m)
+#define STABLE_TORCH_LIBRARY_IMPL(space, key, m) FQT_STAND_IN_LIBRARY(space##_##key, m)
