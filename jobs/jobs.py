@@ -120,6 +120,8 @@ def request_cancel(connection: Connection, job_id: str, *, reason: str = "reques
 def request_pause(connection: Connection, job_id: str, *, reason: str = "requested") -> Job:
     """Pause a job: at once if it is queued, otherwise it is ``pausing`` until its worker has reached a checkpoint.
 
+    Pausing what is paused or pausing is no error and changes nothing.
+
     Raises:
         NotFoundError: there is no such job.
         IllegalMoveError: the job has ended, or is being cancelled.
@@ -134,11 +136,15 @@ def request_pause(connection: Connection, job_id: str, *, reason: str = "request
 def resume(connection: Connection, job_id: str, *, reason: str = "requested") -> Job:
     """Put a paused job back into the queue. Ring ``job.queue`` after the commit.
 
+    Resuming what is queued or runs is no error and changes nothing.
+
     Raises:
         NotFoundError: there is no such job.
-        IllegalMoveError: the job is not paused.
+        IllegalMoveError: the job has ended, or is not paused yet.
     """
-    _locked(connection, job_id)
+    job = _locked(connection, job_id)
+    if job.state in {JobState.QUEUED, JobState.RUNNING}:
+        return job
     return _moved(connection, job_id, JobState.QUEUED, reason)
 
 

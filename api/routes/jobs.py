@@ -1,4 +1,4 @@
-"""Jobs: create, look at, cancel, delete."""
+"""Jobs: create, look at, pause, cancel, delete."""
 
 from __future__ import annotations
 
@@ -156,6 +156,24 @@ async def get_job(
 async def cancel_job(job_id: JobId, context: AppContext, _key: WriteKey) -> JobObject:
     """Cancel a job: at once if it waits, at its next step if it runs. Cancelling twice is no error."""
     return JobObject.of(await context.write(lambda connection: jobs.request_cancel(connection, job_id)))
+
+
+@routes.post("/jobs/{job_id}/pause", responses=problems(NotFound, Conflict))
+async def pause_job(job_id: JobId, context: AppContext, _key: WriteKey) -> JobObject:
+    """Pause a job: at once if it waits; if it runs, as soon as it has written a checkpoint. Pausing twice is no error.
+
+    A paused job keeps its checkpoint and holds no worker. What it reaches in the end is the same as without the pause.
+    """
+    return JobObject.of(await context.write(lambda connection: jobs.request_pause(connection, job_id)))
+
+
+@routes.post("/jobs/{job_id}/resume", responses=problems(NotFound, Conflict))
+async def resume_job(job_id: JobId, context: AppContext, _key: WriteKey) -> JobObject:
+    """Put a paused job back into the queue: it goes on from its checkpoint. Resuming one that runs is no error."""
+    job = await context.write(lambda connection: jobs.resume(connection, job_id))
+    if job.state is JobState.QUEUED:
+        await to_thread.run_sync(context.doorbell.ring_job, job.id, job.queue)
+    return JobObject.of(job)
 
 
 @routes.delete("/jobs/{job_id}", status_code=204, responses=problems(NotFound, Conflict))

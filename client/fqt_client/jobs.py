@@ -1,4 +1,4 @@
-"""Jobs: create, follow, cancel, and what they leave behind."""
+"""Jobs: create, follow, pause, cancel, and what they leave behind."""
 
 from __future__ import annotations
 
@@ -115,8 +115,28 @@ class Jobs:
         Raises:
             ConflictError: it has ended already.
         """
+        return self._ask(job_id, "cancel")
+
+    def pause(self, job_id: str) -> Job:
+        """Ask for the job to be paused; a running one is ``pausing`` until it has written a checkpoint.
+
+        Raises:
+            ConflictError: it has ended, or is being cancelled.
+        """
+        return self._ask(job_id, "pause")
+
+    def resume(self, job_id: str) -> Job:
+        """Put a paused job back into the queue; it goes on from its checkpoint, as if it had never been paused.
+
+        Raises:
+            ConflictError: it has ended, or is not paused yet.
+        """
+        return self._ask(job_id, "resume")
+
+    def _ask(self, job_id: str, verb: str) -> Job:
+        # Asking twice is no error, so the request may be repeated; the header says so to the transport.
         headers = {"Idempotency-Key": uuid.uuid4().hex}
-        return Job.from_json(self._transport.json("POST", job_path(job_id, "cancel"), headers=headers))
+        return Job.from_json(self._transport.json("POST", job_path(job_id, verb), headers=headers))
 
     def events(self, job_id: str, *, after: int = 0, follow: bool = True) -> Iterator[Event]:
         """The job's events in order, each exactly once.

@@ -1,4 +1,4 @@
-"""Jobs over HTTP: creating once, looking, cancelling, results."""
+"""Jobs over HTTP: creating once, looking, pausing, cancelling, results."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from fastapi.testclient import TestClient
 
+from jobs import lease
 from jobs.store import Store
 from tests.api.conftest import SPEC, Attempt, RecordingDoorbell, submit
 
@@ -138,6 +139,29 @@ def test_cancelling(client: TestClient, store: Store) -> None:
     refused = client.post(f"/v1/jobs/{done}/cancel")
     assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
     assert client.post(f"/v1/jobs/job_{'0' * 26}/cancel").status_code == 404
+
+
+def test_pausing_and_resuming(client: TestClient, store: Store, doorbell: RecordingDoorbell) -> None:
+    waiting, running = submit(client), submit(client)
+    attempt = Attempt(store, running)
+    for _ in range(2):
+        assert client.post(f"/v1/jobs/{waiting}/pause").json()["state"] == "paused"
+        assert client.post(f"/v1/jobs/{running}/pause").json()["state"] == "pausing"
+    early = client.post(f"/v1/jobs/{running}/resume")
+    assert (early.status_code, early.json()["code"]) == (409, "conflict")
+    assert "is pausing" in early.json()["detail"]
+    with store.write() as connection:
+        lease.release(connection, running, attempt.job.lease_epoch, reason="paused")
+    doorbell.rung.clear()
+    for job_id in (waiting, running):
+        assert client.post(f"/v1/jobs/{job_id}/resume").json()["state"] == "queued"
+    assert doorbell.rung == [(waiting, "auto"), (running, "auto")]
+    again = Attempt(store, running)
+    assert client.post(f"/v1/jobs/{running}/resume").json()["state"] == "running"
+    again.succeed()
+    for verb in ("pause", "resume"):
+        assert client.post(f"/v1/jobs/{running}/{verb}").status_code == 409
+        assert client.post(f"/v1/jobs/job_{'0' * 26}/{verb}").status_code == 404
 
 
 def test_only_a_job_that_has_ended_can_be_deleted(client: TestClient, store: Store) -> None:

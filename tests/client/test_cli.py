@@ -244,6 +244,19 @@ def test_nothing_from_elsewhere_reaches_the_terminal_raw(fqt: Run, script: Scrip
         assert not set("\x1b\x9b\x07") & set(out + err), arguments
 
 
+@pytest.mark.parametrize(("verb", "state"), [("pause", "pausing"), ("resume", "queued"), ("cancel", "cancelling")])
+def test_a_job_is_steered_and_a_request_that_broke_off_is_repeated(
+    fqt: Run, script: Script, verb: str, state: str
+) -> None:
+    script.on("POST", f"{PATH}/{verb}", httpx.ReadError("reset"), httpx.Response(200, json=job(state)))
+    assert fqt(verb, JOB_ID) == (0, f"{JOB_ID} is {state}\n", "")
+    assert len(script.seen("POST", f"{PATH}/{verb}")) == 2
+    assert json.loads(fqt(verb, JOB_ID, "--json")[1])["state"] == state
+    script.on("POST", f"{PATH}/{verb}", problem(409, "conflict", f"Job {JOB_ID} has ended."))
+    code, _, error = fqt(verb, JOB_ID)
+    assert (code, "has ended" in error) == (4, True)
+
+
 def test_pages_are_read_on_only_as_far_as_needed(fqt: Run, script: Script) -> None:
     script.on("GET", "/v1/jobs", httpx.Response(200, json={"data": [job()] * 3, "has_more": True}))
     _, out, _ = fqt("jobs", "--limit", "5", "--json")

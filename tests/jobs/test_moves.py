@@ -77,8 +77,9 @@ class LifeOfAJob(RuleBasedStateMachine):
 
     @rule()
     def user_resumes(self) -> None:
-        wrong = None if self.state is _S.PAUSED else IllegalMoveError
-        self._do(lambda c: jobs.resume(c, self.id), to=_S.QUEUED, error=wrong)
+        known = {_S.QUEUED, _S.RUNNING}
+        wrong = None if self.state in {*known, _S.PAUSED} else IllegalMoveError
+        self._do(lambda c: jobs.resume(c, self.id), to=None if self.state in known else _S.QUEUED, error=wrong)
 
     def _mine(self) -> type[Exception] | None:
         return None if self.state in ACTIVE else LeaseLostError

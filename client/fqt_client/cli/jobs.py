@@ -1,4 +1,4 @@
-"""`fqt jobs`, `fqt show`, `fqt cancel` and `fqt logs`."""
+"""`fqt jobs`, `fqt show`, `fqt pause`, `fqt resume`, `fqt cancel` and `fqt logs`."""
 
 from __future__ import annotations
 
@@ -93,11 +93,28 @@ def show(job: JobArgument, as_json: JsonOption = False) -> None:
 def cancel(job: JobArgument, as_json: JsonOption = False) -> None:
     """Cancel a job; a running one stops at its next step."""
     with connect() as client:
-        found = client.jobs.cancel(job_id(client, job))
+        _tell(client.jobs.cancel(job_id(client, job)), as_json)
+
+
+@app.command(rich_help_panel=PANEL)
+def pause(job: JobArgument, as_json: JsonOption = False) -> None:
+    """Pause a job; a running one writes a checkpoint first, and then leaves its worker to others."""
+    with connect() as client:
+        _tell(client.jobs.pause(job_id(client, job)), as_json)
+
+
+@app.command(rich_help_panel=PANEL)
+def resume(job: JobArgument, as_json: JsonOption = False) -> None:
+    """Put a paused job back into the queue; it goes on from its checkpoint."""
+    with connect() as client:
+        _tell(client.jobs.resume(job_id(client, job)), as_json)
+
+
+def _tell(job: Job, as_json: bool) -> None:
     if as_json:
-        print_json(found.raw)
+        print_json(job.raw)
     else:
-        print(f"{found.id} is {found.state}")
+        print(f"{job.id} is {job.state}")
 
 
 @app.command(rich_help_panel=PANEL)
