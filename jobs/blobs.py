@@ -122,6 +122,10 @@ class BlobStore:
             if _idle_seconds(path) > older_than_seconds:
                 yield path.name
 
+    def idle_seconds(self, sha256: str) -> float:
+        """Seconds since the file was stored, for the last time if that happened more than once; 0 if it is gone."""
+        return _idle_seconds(self.path(sha256))
+
     def delete(self, sha256: str) -> None:
         """Remove a file; none is no error. Only :func:`collect` knows whether it may go."""
         self.path(sha256).unlink(missing_ok=True)
@@ -235,10 +239,26 @@ def unreferenced(connection: Connection, *, older_than_seconds: float, limit: in
     return list(connection.scalars(query))
 
 
-def unregistered(connection: Connection, digests: Sequence[str]) -> list[str]:
-    """Those of the digests that have no row: stored just before a crash."""
+def remove_unregistered(
+    connection: Connection, store: BlobStore, digests: Sequence[str], *, older_than_seconds: float
+) -> int:
+    """Remove those of the files that have no row and were stored at least so long ago: left over by a crash.
+
+    Returns how many went. A row of its own guards each file meanwhile, so that a :func:`register` at the same time
+    waits, and sees what came of the file. Call it in a transaction of its own.
+    """
     known = set(connection.scalars(select(blobs.c.sha256).where(blobs.c.sha256.in_(digests))))
-    return [sha256 for sha256 in digests if sha256 not in known]
+    removed = 0
+    for sha256 in sorted(set(digests) - known):
+        guard = database.insert(connection, blobs).values(sha256=sha256, size=0, created_at=now())
+        guarded = connection.execute(guard.on_conflict_do_nothing(index_elements=[blobs.c.sha256])).rowcount
+        if not guarded:  # somebody has registered it just now
+            continue
+        if store.idle_seconds(sha256) >= older_than_seconds:  # stored again since it was listed: then it stays
+            store.delete(sha256)
+            removed += 1
+        connection.execute(delete(blobs).where(blobs.c.sha256 == sha256))
+    return removed
 
 
 def _unreferenced() -> ColumnElement[bool]:

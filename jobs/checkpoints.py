@@ -1,4 +1,4 @@
-"""Checkpoints of a job: rows that name stored files, the newest few kept."""
+"""Checkpoints of a job: rows that name stored files, the newest few kept, and the best one where that is wanted."""
 
 from __future__ import annotations
 
@@ -24,9 +24,12 @@ def add(
     *,
     step: int,
     keep: int,
+    keep_best: bool = False,
     details: Mapping[str, Any] | None = None,
 ) -> list[str]:
-    """Add a checkpoint and its event, and drop all but the ``keep`` newest. Progress was made: failures count from 0.
+    """Add a checkpoint and its event, and drop what is not kept. Progress was made: failures count from 0.
+
+    Kept are the ``keep`` newest; with ``keep_best`` also the newest whose ``details`` say ``best``.
 
     Returns the digests that were dropped, for ``Store.collect`` after the commit.
 
@@ -52,13 +55,10 @@ def add(
             created_at=now(),
         )
     )
-    old = connection.execute(
-        select(checkpoints.c.id, checkpoints.c.sha256)
-        .where(mine)
-        .order_by(checkpoints.c.step.desc())
-        .offset(keep)
-        .limit(1000)
-    ).all()
+    kept = list_checkpoints(connection, job_id)
+    old = kept[keep:]
+    if keep_best and (best := next((row for row in kept if row.details.get("best")), None)) is not None:
+        old = [row for row in old if row.id != best.id]
     if old:
         connection.execute(delete(checkpoints).where(checkpoints.c.id.in_([row.id for row in old])))
     return [sha for sha in [*dropped, *(row.sha256 for row in old)] if sha != blob.sha256]
@@ -70,6 +70,16 @@ def list_checkpoints(connection: Connection, job_id: str) -> list[Checkpoint]:
     return [Checkpoint.of(row) for row in connection.execute(query)]
 
 
-def discard(connection: Connection, checkpoint_id: str) -> None:
-    """Forget a checkpoint whose file proved damaged."""
-    connection.execute(delete(checkpoints).where(checkpoints.c.id == checkpoint_id))
+def discard(connection: Connection, epoch: int, checkpoint: Checkpoint, reason: str) -> list[str]:
+    """Forget a checkpoint whose file proved unusable, and say so in the job's log.
+
+    Returns its digest for ``Store.collect`` after the commit.
+
+    Raises:
+        LeaseLostError: the attempt does not hold the job any more. Nothing was written.
+    """
+    message = f"the checkpoint of step {checkpoint.step} cannot be used and was dropped ({reason})"
+    data = {"code": "checkpoint_damaged", "message": message, "step": checkpoint.step, "sha256": checkpoint.sha256}
+    events.append(connection, checkpoint.job_id, epoch, [("warning", data)])
+    connection.execute(delete(checkpoints).where(checkpoints.c.id == checkpoint.id))
+    return [checkpoint.sha256]

@@ -144,11 +144,8 @@ class Reaper:
         store = self._store.blobs
         removed = 0
         for digests in batched(store.stored(older_than_seconds=_BLOB_GRACE_SECONDS), _SWEEP_BATCH):
-            with self._store.read() as connection:
-                lost = blobs.unregistered(connection, digests)
-            for sha256 in lost:
-                store.delete(sha256)
-            removed += len(lost)
+            with self._store.write() as connection:
+                removed += blobs.remove_unregistered(connection, store, digests, older_than_seconds=_BLOB_GRACE_SECONDS)
         if removed:
             _log.info("removed %d files that a crash left behind", removed)
 

@@ -94,7 +94,9 @@ class Settings(BaseSettings):
     child_nice: int = Field(
         default=5, ge=0, le=19, description="Niceness of children, so that the service stays alert."
     )
-    checkpoints_kept: int = Field(default=2, ge=1, le=1000, description="Checkpoints kept per job: the newest ones.")
+    checkpoints_kept: int = Field(
+        default=2, ge=1, le=1000, description="Checkpoints kept per job unless its spec says how many."
+    )
     idempotency_hours: float = Field(default=24, gt=0, description="How long answers to Idempotency-Keys are kept.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
 

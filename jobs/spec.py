@@ -41,6 +41,24 @@ def _distinct(classes: list[str]) -> list[str]:
     return classes
 
 
+class CheckpointPolicy(BaseModel):
+    """Which checkpoints of a job are kept."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    keep_last: int | None = Field(
+        default=None,
+        ge=1,
+        le=100,
+        description="The newest so many; null: as many as the service keeps by default. With two or more, a damaged "
+        "file costs only the steps since the one before.",
+    )
+    keep_best: bool = Field(
+        default=False,
+        description="Also that of the epoch with the best validation accuracy so far, if one was written at its end.",
+    )
+
+
 class JobSpec(BaseModel):
     """What to train, on what, and how. Complete: same spec, same data, same seed, same result."""
 
@@ -66,6 +84,9 @@ class JobSpec(BaseModel):
         default=None,
         description="Start from the weights of this succeeded job (fine-tuning); a head of another size starts fresh. "
         "null: start from a random initialisation.",
+    )
+    checkpoints: CheckpointPolicy = Field(
+        default_factory=CheckpointPolicy, description="Which checkpoints are kept. Has no influence on the result."
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="Where to train; `auto` is settled when a worker claims the job."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -11,9 +12,10 @@ from fqt_core.config.builtin import BUILTIN_DATASETS
 from jobs import checkpoints
 from jobs.blobs import BlobStore
 from jobs.errors import BlobError
-from jobs.records import Checkpoint, Job
+from jobs.records import Job
 from jobs.store import Store
 from worker.capacity import child_limits
+from worker.journal import Journal
 from worker.protocol import TrainingInput
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -27,18 +29,19 @@ class InputError(Exception):
         self.param = param
 
 
-def training_input(store: Store, job: Job, threads: int) -> TrainingInput:
+def training_input(store: Store, job: Job, journal: Journal, threads: int) -> TrainingInput:
     """Gather and check everything that the job's child needs.
 
     Raises:
         InputError: a file that the job was accepted with is gone or damaged.
+        LeaseLostError: the attempt does not hold the job any more.
     """
     return TrainingInput(
         job_id=job.id,
         spec=job.spec,
         dataset=_dataset(store.blobs, job),
         initial_weights=_file(store.blobs, job.initial_weights_sha256, "initial_weights"),
-        resume_from=_resume_from(store, job),
+        resume_from=_resume_from(store, job, journal),
         threads=threads,
         device=_device(store, job),
         limits=child_limits(store.settings),
@@ -70,7 +73,7 @@ def _device(store: Store, job: Job) -> Literal["auto", "cpu", "cuda"]:
     return job.spec.device
 
 
-def _resume_from(store: Store, job: Job) -> str | None:
+def _resume_from(store: Store, job: Job, journal: Journal) -> str | None:
     """The newest checkpoint whose bytes are right; a damaged one falls back to the one before."""
     with store.read() as connection:
         kept = checkpoints.list_checkpoints(connection, job.id)
@@ -79,13 +82,9 @@ def _resume_from(store: Store, job: Job) -> str | None:
             return str(store.blobs.verify(checkpoint.sha256).resolve())
         except BlobError as error:
             _log.error("a checkpoint is unusable; trying the one before", step=checkpoint.step, error=str(error))
-            _discard(store, checkpoint)
+            drop = partial(checkpoints.discard, epoch=job.lease_epoch, checkpoint=checkpoint, reason=str(error))
+            store.collect(journal.write(drop) or [])
     return None
-
-
-def _discard(store: Store, checkpoint: Checkpoint) -> None:
-    with store.write() as connection:
-        checkpoints.discard(connection, checkpoint.id)
 
 
 def write_input(data: TrainingInput, folder: Path) -> None:

@@ -39,7 +39,11 @@ _STORE_TRIES = 3
 
 
 class ForeignFileError(Exception):
-    """A child named a file that is not in its folder, or that is not what it said."""
+    """A child named a file that is not in its folder."""
+
+
+class ReplacedFileError(Exception):
+    """A file of the child is not there any more as it was reported."""
 
 
 class Recorder:
@@ -56,6 +60,7 @@ class Recorder:
         self._pending: list[NewEvent] = []
         self._started: Started | None = None
         self._files: dict[str, dict[str, Any]] = {}
+        self._best: tuple[int, float | None] | None = None  # step and accuracy of the best epoch of this attempt
         self.done: Done | None = None
         self.stopped: Stopped | None = None
         self.failed: Failed | None = None
@@ -133,6 +138,8 @@ class Recorder:
         self._progress |= {"step": report.step, "epoch": report.epoch, "images_per_second": report.images_per_second}
         if isinstance(report, EpochDone):
             self._progress["validation_accuracy"] = report.validation_accuracy
+            if report.best:
+                self._best = (report.step, report.validation_accuracy)
             return
         self._progress["loss"] = report.loss
         instant = time.monotonic()
@@ -153,6 +160,11 @@ class Recorder:
         )
 
     def _keep_checkpoint(self, message: CheckpointWritten) -> None:
+        policy = self._job.spec.checkpoints
+        details: dict[str, Any] = {"training_epoch": message.epoch}
+        if self._best is not None and self._best[0] == message.step:
+            details |= {"best": True, "validation_accuracy": self._best[1]}
+
         def add(connection: Connection, blob: Blob) -> list[str]:
             return checkpoints.add(
                 connection,
@@ -161,11 +173,18 @@ class Recorder:
                 self._job.lease_epoch,
                 blob,
                 step=message.step,
-                keep=self._store.settings.checkpoints_kept,
-                details={"training_epoch": message.epoch},
+                keep=policy.keep_last or self._store.settings.checkpoints_kept,
+                keep_best=policy.keep_best,
+                details=details,
             )
 
-        path, _ = self._keep_file(message, add)
+        try:
+            path, _ = self._keep_file(message, add)
+        except ReplacedFileError as error:
+            # The child goes on while the database does not answer, and keeps the newest few files only; asked to stop,
+            # it may write a step's file once more. Either way a later message names the file that counts.
+            self._pending.append(("log", {"level": "warning", "message": f"checkpoint left out: {error}"}))
+            return
         path.unlink(missing_ok=True)  # it is in the store now; a long job must not fill its folder
 
     def _keep_artifact(self, message: ArtifactWritten) -> None:
@@ -189,14 +208,22 @@ class Recorder:
     def _keep_file(
         self, message: CheckpointWritten | ArtifactWritten, add: Callable[[Connection, Blob], list[str]]
     ) -> tuple[Path, Blob]:
-        """Store a file of the child, then its row; drop what the row replaces."""
+        """Store a file of the child, then its row; drop what the row replaces.
+
+        Raises:
+            ForeignFileError: it is not in the child's folder, or is no plain file.
+            ReplacedFileError: it is gone, or has other bytes than was reported.
+        """
         path = (self._folder / message.path).resolve()
-        if not path.is_relative_to(self._folder) or not path.is_file():
+        if not path.is_relative_to(self._folder) or (path.exists() and not path.is_file()):
             raise ForeignFileError(f"the training process named {message.path!r}, which is no file of its folder")
         for attempt in range(_STORE_TRIES):
-            blob = self._store.blobs.put_file(path)
+            try:
+                blob = self._store.blobs.put_file(path)
+            except FileNotFoundError:
+                raise ReplacedFileError(f"{path.name} was removed before it could be stored") from None
             if blob.sha256 != message.sha256:
-                raise ForeignFileError(f"{path.name} has SHA-256 {blob.sha256}, but {message.sha256} was reported")
+                raise ReplacedFileError(f"{path.name} has SHA-256 {blob.sha256}, but {message.sha256} was reported")
             try:
                 replaced = self._journal.write(lambda connection, blob=blob: add(connection, blob))  # type: ignore[misc]
             except BlobMissingError:  # collected between the two steps, because an equal file went elsewhere

@@ -31,7 +31,7 @@ from worker.journal import Journal
 from worker.process import Child, child_command, child_environment
 from worker.protocol import Exit, Word
 from worker.pulse import Pulse
-from worker.recorder import ForeignFileError, Recorder
+from worker.recorder import ForeignFileError, Recorder, ReplacedFileError
 from worker.workdir import workdir
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -80,6 +80,9 @@ class Supervisor:
                 _log.error("attempt given up", reason=str(error))
                 if pulse.database_away:
                     self._hand_back(job)
+            except SQLAlchemyError as error:
+                _log.error("attempt given up: the database does not answer", error=str(error))
+                self._hand_back(job)
 
     def _attempt(self, job: Job, pulse: Pulse) -> None:
         journal = Journal(self._store, job, pulse.lost)
@@ -98,14 +101,14 @@ class Supervisor:
         _log.info("job given back")
 
     def _train(self, job: Job, pulse: Pulse, journal: Journal, folder: Path) -> Ending:
-        write_input(training_input(self._store, job, self._threads), folder)
+        write_input(training_input(self._store, job, journal, self._threads), folder)
         child = Child(self._command, folder, child_environment(folder, self._threads))
         pulse.on_lost(child.kill)
         recorder = Recorder(self._store, job, journal, folder)
         try:
             request = self._watch(child, pulse, recorder)
             code = child.finish(self._store.settings.kill_grace_seconds)
-        except ForeignFileError as error:
+        except (ForeignFileError, ReplacedFileError) as error:
             return _failure(job, _error("internal_error", str(error)))
         finally:
             child.kill()

@@ -23,6 +23,7 @@ from api.problems import (
     Malformed,
     NotFound,
     TooLarge,
+    Unavailable,
     UnsupportedMediaType,
 )
 from api.routes.jobs import IdempotencyKey
@@ -32,7 +33,7 @@ from api.schemas.datasets import DatasetList, DatasetObject
 from api.uploads import Upload, discard, receive
 from fqt_core.config.builtin import BUILTIN_DATASETS
 from jobs import datasets, idempotency
-from jobs.errors import NotFoundError
+from jobs.errors import BlobMissingError, NotFoundError
 from jobs.records import Dataset
 
 routes = router("datasets")
@@ -103,6 +104,8 @@ async def upload_dataset(
                 request=f"{upload.blob.sha256} {name!r}".encode(),
             )
         )
+    except BlobMissingError:
+        raise Unavailable("An equal file was being removed at the same moment; send this one again.") from None
     except BaseException:
         await discard(context, upload.blob)
         raise

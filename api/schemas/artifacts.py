@@ -50,7 +50,9 @@ class CheckpointObject(Schema):
     attempt: int = Field(description="The attempt that wrote it.")
     sha256: str
     size: int = Field(description="Bytes.")
-    details: dict[str, Any]
+    details: dict[str, Any] = Field(
+        description="`training_epoch`; for the best epoch so far also `best` and `validation_accuracy`."
+    )
     created_at: datetime
 
     @classmethod

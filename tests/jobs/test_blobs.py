@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import threading
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from jobs import artifacts, blobs
 from jobs.blobs import Blob, BlobStore
@@ -102,3 +105,52 @@ def test_leftovers_of_a_crash_are_found_after_a_while(store: Store) -> None:
     with store.read() as connection:
         assert blobs.unreferenced(connection, older_than_seconds=60) == []
         assert blobs.unreferenced(connection, older_than_seconds=-1) == [blob.sha256]
+
+
+def test_what_is_stored_again_while_leftovers_are_swept_is_never_a_row_without_a_file(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worst moment: the same bytes are stored after the last look at the old file and before it goes."""
+    old = store.blobs.put_stream([b"the same bytes"])
+    os.utime(store.blobs.path(old.sha256), (1, 1))
+    stored, outcomes = threading.Event(), []
+
+    def upload() -> None:
+        blob = store.blobs.put_stream([b"the same bytes"])
+        stored.set()
+        try:
+            with store.write() as connection:
+                blobs.register(connection, store.blobs, blob)
+        except BlobMissingError:
+            outcomes.append("told to store it again")
+        else:
+            outcomes.append("registered")
+
+    uploader, real = threading.Thread(target=upload), BlobStore.delete
+
+    def delete(files: BlobStore, sha256: str) -> None:
+        uploader.start()
+        assert stored.wait(30)
+        uploader.join(0.3)  # it waits for the guard's transaction; without one it would be through by now
+        real(files, sha256)
+
+    monkeypatch.setattr(BlobStore, "delete", delete)
+    with store.write() as connection:
+        assert blobs.remove_unregistered(connection, store.blobs, [old.sha256], older_than_seconds=3600) == 1
+    uploader.join(30)
+    assert outcomes == ["told to store it again"]
+    with store.read() as connection:
+        assert connection.execute(select(blobs.blobs)).all() == []
+
+
+def test_leftovers_that_were_stored_or_registered_again_stay(store: Store) -> None:
+    fresh, known, old = (store.blobs.put_stream([name]) for name in (b"fresh", b"known", b"old"))
+    with store.write() as connection:
+        blobs.register(connection, store.blobs, known)
+    for blob in (known, old):
+        os.utime(store.blobs.path(blob.sha256), (1, 1))
+    digests = [fresh.sha256, known.sha256, old.sha256]
+    with store.write() as connection:
+        assert blobs.remove_unregistered(connection, store.blobs, digests, older_than_seconds=3600) == 1
+        assert list(connection.scalars(select(blobs.blobs.c.sha256))) == [known.sha256]
+    assert [store.blobs.exists(sha256) for sha256 in digests] == [True, True, False]

@@ -171,6 +171,31 @@ def test_the_newest_checkpoints_are_kept(store: Store) -> None:
     assert [store.blobs.exists(sha) for sha in shas] == [False, True, True]
 
 
+def test_the_best_checkpoint_outlives_newer_ones_where_that_is_wanted(store: Store) -> None:
+    job = running(store)
+
+    def write(step: int, best: bool, keep_best: bool = True) -> list[int]:
+        blob = store.blobs.put_stream([b"%d" % step])
+        details = {"best": True} if best else {}
+        with store.write() as connection:
+            dropped = checkpoints.add(
+                connection, store.blobs, job.id, 1, blob, step=step, keep=2, keep_best=keep_best, details=details
+            )
+        store.collect(dropped)
+        with store.read() as connection:
+            kept = checkpoints.list_checkpoints(connection, job.id)
+        assert all(store.blobs.exists(row.sha256) for row in kept)
+        return [row.step for row in kept]
+
+    assert write(10, best=True) == [10]
+    assert write(20, best=False) == [20, 10]
+    assert write(30, best=False) == [30, 20, 10]
+    assert write(40, best=True) == [40, 30]  # a better one: the best before it is of no more use
+    assert write(50, best=False) == [50, 40]
+    assert write(60, best=False) == [60, 50, 40]
+    assert write(70, best=False, keep_best=False) == [70, 60]
+
+
 def test_a_step_that_was_repeated_replaces_what_came_after_it(store: Store) -> None:
     job = running(store)
     for step in (10, 20, 10):

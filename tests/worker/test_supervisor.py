@@ -231,6 +231,20 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(bench: Bench) -> None
     starts = [event.data["started"]["step"] for event in log(bench.store, job_id) if "started" in event.data]
     assert starts == [0, 5]
     assert model(bench.store, job_id) == chain(20)
+    told = [event.data for event in log(bench.store, job_id) if event.type == "warning"]
+    assert [(data["code"], data["step"]) for data in told] == [("checkpoint_damaged", 10)]
+    assert not newest.exists()
+
+
+def test_a_spec_says_how_many_checkpoints_are_kept(bench: Bench) -> None:
+    from tests.jobs.helpers import submit
+
+    job = submit(bench.store, name='{"steps": 25}', checkpoints={"keep_last": 4})
+    bench.slots.work()
+    with bench.store.read() as connection:
+        kept = checkpoints.list_checkpoints(connection, job.id)
+    assert [row.step for row in kept] == [25, 20, 15, 10]
+    assert all(bench.store.blobs.exists(row.sha256) for row in kept)
 
 
 def _kept(store: Store, job_id: str) -> list[str]:
