@@ -202,6 +202,11 @@ def _select_groups(layer: Layer) -> Iterator[Case]:
         yield Case(pruning, (-hi, hi, layer.few_channels, pruning, *_KEY), bytes=2 * _bytes(hi))
 
 
+def _kept_ranges(layer: Layer) -> Iterator[Case]:
+    hi, kept = torch.rand(layer.outputs) + 0.1, layer.few_channels
+    yield Case("", (-hi, hi, _some(layer.outputs, kept), torch.ones(kept), 4), bytes=36 * kept)
+
+
 def _quantize_groups(layer: Layer) -> Iterator[Case]:
     g = _gradient(layer)
     for dim, groups in _GROUPS.items():
@@ -283,6 +288,19 @@ def _hwnc_affine_sign(layer: Layer) -> Iterator[Case]:
     yield Case("residual", (y, *vectors, residual, True), bytes=_bytes(y) + words + 2 * _bytes(residual))
 
 
+def _hwnc_normalization(layer: Layer) -> Iterator[Case]:
+    rows, ones = layer.samples * layer.output[0] * layer.output[1], torch.ones(layer.outputs)
+    first, second = (torch.full((layer.outputs,), value, dtype=torch.int64) for value in (rows, 3 * rows))
+    arguments = (ones.clone(), ones.clone(), ones, ones, ones, None, None, first, second, rows, 0.1, 1e-5)
+    yield Case("", arguments, bytes=layer.outputs * 88)
+
+
+def _hwnc_normalization_gradient(layer: Layer) -> Iterator[Case]:
+    total, moment = torch.randn(2, layer.outputs, dtype=torch.float64)
+    arguments = (total, moment, torch.ones(4, layer.outputs, dtype=torch.float64), layer.samples, True)
+    yield Case("", arguments, bytes=layer.outputs * 72)
+
+
 def _hwnc_gradient_sums(layer: Layer) -> Iterator[Case]:
     y = _integers(layer, *layer.output)
     for share, kept in (("a quarter", layer.few_samples), ("all", layer.samples)):
@@ -345,7 +363,7 @@ def _hwnc_gradient_range(layer: Layer) -> Iterator[Case]:
 
 def _hwnc_quantize_samples(layer: Layer) -> Iterator[Case]:
     for block in _blocks(layer):
-        lo, hi, _, _ = ops.hwnc_gradient_range(*block.arguments, block.alpha, block.choice is not None)
+        lo, hi, *_ = ops.hwnc_gradient_range(*block.arguments, block.alpha, block.choice is not None)
         count = layer.samples if block.dense else layer.few_samples
         kept = _some(layer.samples, count)
         bits = 8 if block.dense else 4
@@ -358,7 +376,7 @@ def _hwnc_quantize_samples(layer: Layer) -> Iterator[Case]:
 
 def _hwnc_quantize_channels(layer: Layer) -> Iterator[Case]:
     for block in _blocks(layer):
-        _, _, lo, hi = ops.hwnc_gradient_range(*block.arguments, block.alpha, block.choice is not None)
+        _, _, lo, hi, _ = ops.hwnc_gradient_range(*block.arguments, block.alpha, block.choice is not None)
         count = layer.outputs if block.dense else layer.few_channels
         kept = _some(layer.outputs, count)
         bits = 8 if block.dense else 4
@@ -443,6 +461,7 @@ CASES: dict[str, Callable[[Layer], Iterator[Case]]] = {
     "group_range": _group_range,
     "group_moments": _group_moments,
     "select_groups": _select_groups,
+    "kept_ranges": _kept_ranges,
     "quantize_groups": _quantize_groups,
     "conv2d_input_gradient": _conv2d_input_gradient,
     "conv2d_weight_gradient": _conv2d_weight_gradient,
@@ -451,6 +470,8 @@ CASES: dict[str, Callable[[Layer], Iterator[Case]]] = {
     "hwnc_binary_conv2d": _hwnc_binary_conv2d,
     "hwnc_max_pool2d": _hwnc_max_pool2d,
     "hwnc_affine_sign": _hwnc_affine_sign,
+    "hwnc_normalization": _hwnc_normalization,
+    "hwnc_normalization_gradient": _hwnc_normalization_gradient,
     "hwnc_gradient_sums": _hwnc_gradient_sums,
     "hwnc_gradient_range": _hwnc_gradient_range,
     "hwnc_quantize_samples": _hwnc_quantize_samples,

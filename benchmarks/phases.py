@@ -17,7 +17,10 @@ PHASES = ("packing", "quantising", "products", "normalisation", "optimiser", "to
 
 _RULES: tuple[tuple[str, str], ...] = (
     (r"Optimizer\..*|fqt::.*(adam|sgd).*", "optimiser"),
-    (r"fqt::(.*affine|.*pool|.*gradient_sums|.*entry|.*enter|.*leave|.*add_rows|apply_window).*", "normalisation"),
+    (
+        r"fqt::(.*affine|.*pool|.*gradient_sums|.*normalization|.*entry|.*enter|.*leave|.*add_rows|apply_window).*",
+        "normalisation",
+    ),
     (r"fqt::(.*range|.*moments|.*quantize|select_groups).*", "quantising"),
     (r"fqt::.*(conv2d|linear|input_gradient|weight_gradient).*", "products"),
     (r"fqt::.*(pack|sign|magnitude).*", "packing"),

@@ -106,6 +106,19 @@ struct SelectArguments {
   int64_t* count;
 };
 
+struct KeptRangesArguments {
+  const float* lo;
+  const float* hi;
+  const int64_t* index;
+  const float* factor;
+  int64_t kept;
+  int32_t levels;
+  float* kept_lo;
+  float* kept_hi;
+  float* scale;
+  float* offset;
+};
+
 struct QuantizeArguments {
   Gradient g;
   const int64_t* index;

@@ -69,6 +69,42 @@ struct GradientRangeArguments {
   float* sample_hi;
   float* channel_lo;
   float* channel_hi;
+  float* reach;
+};
+
+// Per channel. alpha, shift and origin may be null; without sums (both null) mean and variance are the running ones, which are
+// changed only with sums. constants (4, channels).
+struct NormalizationArguments {
+  float* running_mean;
+  float* running_var;
+  const float* weight;
+  const float* bias;
+  const float* alpha;
+  const float* shift;
+  const float* origin;
+  const double* first;
+  const double* second;
+  int64_t channels, rows;
+  double momentum, eps;
+  float* a;
+  float* b;
+  float* center;
+  double* constants;
+};
+
+struct NormalizationGradientArguments {
+  const double* total;
+  const double* moment;
+  const double* constants;
+  int64_t channels, rows;
+  bool batch;
+  float* c;
+  float* a0;
+  float* a1;
+  float* weight;
+  float* bias;
+  float* shift;
+  bool* finite;
 };
 
 // alpha is null for channels, choice without pooling. codes: (out height, out width, kept, channels) for samples,

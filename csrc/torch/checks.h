@@ -23,6 +23,11 @@ struct TypeOf<float> {
   static constexpr const char* name = "float32";
 };
 template <>
+struct TypeOf<double> {
+  static constexpr ScalarType value = ScalarType::Double;
+  static constexpr const char* name = "float64";
+};
+template <>
 struct TypeOf<int64_t> {
   static constexpr ScalarType value = ScalarType::Long;
   static constexpr const char* name = "int64";

@@ -147,20 +147,21 @@ std::tuple<Tensor, Tensor> hwnc_gradient_sums(Tensor g_, Tensor y_, Tensor index
 
 constexpr const char* schema_hwnc_gradient_range =
     "(Tensor g, Tensor y, Tensor index, Tensor c, Tensor a0, Tensor a1, Tensor alpha, bool pooled)"
-    " -> (Tensor, Tensor, Tensor, Tensor)";
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor)";
 template <auto kernel>
-std::tuple<Tensor, Tensor, Tensor, Tensor> hwnc_gradient_range(Tensor g_, Tensor y_, Tensor index_, Tensor c_,
-                                                               Tensor a0_, Tensor a1_, Tensor alpha_, bool pooled) {
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> hwnc_gradient_range(Tensor g_, Tensor y_, Tensor index_, Tensor c_,
+                                                                       Tensor a0_, Tensor a1_, Tensor alpha_,
+                                                                       bool pooled) {
   const NormInput in(g_, y_, index_, c_, a0_, a1_);
   const int64_t samples = in.of.y.size(2), channels = in.of.channels();
   const Tensor alpha = channel_vector("alpha", alpha_, channels);
   const auto vector = [&](int64_t size) { return new_tensor(in.of.g, {size}, ScalarType::Float); };
   Tensor sample_lo = vector(samples), sample_hi = vector(samples);
-  Tensor channel_lo = vector(channels), channel_hi = vector(channels);
+  Tensor channel_lo = vector(channels), channel_hi = vector(channels), reach = new_tensor(in.of.g, {}, ScalarType::Float);
   kernel({in.get(), data_of<float>(alpha), pooled, result_of<float>(sample_lo), result_of<float>(sample_hi),
-          result_of<float>(channel_lo), result_of<float>(channel_hi)},
+          result_of<float>(channel_lo), result_of<float>(channel_hi), result_of<float>(reach)},
          threads);
-  return {sample_lo, sample_hi, channel_lo, channel_hi};
+  return {sample_lo, sample_hi, channel_lo, channel_hi, reach};
 }
 
 // What both quantisers check and hand over, but for their codes.

@@ -3,6 +3,7 @@
 #include "adam.h"
 #include "hwnc.h"
 #include "hwnc_entry.h"
+#include "hwnc_normalization.h"
 #include "rim.h"
 
 STABLE_TORCH_LIBRARY(fqt_native, m) {

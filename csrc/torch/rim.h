@@ -222,6 +222,28 @@ std::tuple<Tensor, Tensor> select_groups(Tensor lo_, Tensor hi_, int64_t kept, s
   return {torch::stable::clone(index), torch::stable::clone(factor)};
 }
 
+constexpr const char* schema_kept_ranges =
+    "(Tensor lo, Tensor hi, Tensor index, Tensor factor, int bits) -> (Tensor, Tensor, Tensor, Tensor)";
+template <auto kernel>
+std::tuple<Tensor, Tensor, Tensor, Tensor> kept_ranges(Tensor lo_, Tensor hi_, Tensor index_, Tensor factor_,
+                                                       int64_t bits) {
+  const Tensor lo = input<float>("lo", lo_), hi = input<float>("hi", hi_), factor = input<float>("factor", factor_);
+  const Tensor index = input<int64_t>("index", index_);
+  check_dim("lo", lo, 1);
+  check_vector("hi", hi, lo.size(0));
+  check_index(index, lo.size(0));
+  const int64_t kept = index.size(0);
+  check_vector("factor", factor, kept);
+  STD_TORCH_CHECK(bits >= 1 && bits <= 8, "bits must be 1 to 8, got ", bits);
+  const auto vector = [&] { return new_tensor(lo, {kept}, ScalarType::Float); };
+  Tensor kept_lo = vector(), kept_hi = vector(), scale = vector(), offset = vector();
+  kernel({data_of<float>(lo), data_of<float>(hi), data_of<int64_t>(index), data_of<float>(factor), kept,
+          static_cast<int32_t>((1 << bits) - 1), result_of<float>(kept_lo), result_of<float>(kept_hi),
+          result_of<float>(scale), result_of<float>(offset)},
+         threads);
+  return {kept_lo, kept_hi, scale, offset};
+}
+
 constexpr const char* schema_quantize_groups =
     "(Tensor g, int dim, Tensor index, Tensor lo, Tensor hi, int bits, int seed, int step, int layer, int purpose)"
     " -> Tensor";

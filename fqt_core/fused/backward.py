@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,6 @@ from fqt_core.quantizers import agp
 from fqt_core.quantizers.agp import Selection
 from fqt_core.quantizers.scale import learned_scale_gradient
 from fqt_core.quantizers.sign import share_of_bits
-from fqt_core.quantizers.stochastic import step_size
 from fqt_core.random import PhiloxKey, Purpose
 
 
@@ -51,18 +51,17 @@ class BlockGradient:
         self.record = record
         self.layer = conv
         self._g = g
-        center = record.norm.center.to(torch.float32)
-        total, moment = ops.hwnc_gradient_sums(g.rows, record.y, g.index, center)
-        self._check(total, moment)
-        self.norm: NormalizationGradient = record.norm.gradient(total, moment)
-        channels = record.y.shape[3]
+        sums = ops.hwnc_gradient_sums(g.rows, record.y, g.index, record.norm.center)
+        height, width, samples, channels = record.y.shape
+        self.norm: NormalizationGradient = record.norm.gradient(*sums, height * width * samples)
+        self._check(self.norm.finite)
         self._alpha = record.y.new_ones(channels, dtype=torch.float32) if record.alpha is None else record.alpha
         self._source = (g.rows, record.y, g.index, self.norm.c, self.norm.a0, self.norm.a1)
         ranges = ops.hwnc_gradient_range(*self._source, self._alpha, record.choice is not None)
-        sample_lo, sample_hi, lo, hi = ranges
-        self._sample_range, self._channel_range = (sample_lo, sample_hi), (lo, hi)
-        self._check(hi - lo, sample_hi - sample_lo)
-        self._zero = not bool((lo != 0).logical_or(hi != 0).any())
+        self._sample_range, self._channel_range, reach = ranges[:2], ranges[2:4], float(ranges[4])
+        self._check(math.isfinite(reach))
+        self._zero = reach == 0
+        lo, hi = self._channel_range
         self._record_figures(gradient_range=lambda: hi.max() - lo.min())
 
     def input_gradient(self) -> RowGradient:
@@ -152,18 +151,17 @@ class BlockGradient:
         """Prune and quantise: samples for dL/dX, channels for dL/dW."""
         state, index = self.layer.state, self.layer.layer_index
         chosen = agp.select(*ranges, quantizer, state.key(index, selection))
-        lo, hi = ranges[0][chosen.index], ranges[1][chosen.index]
+        lo, hi, scale, offset = ops.kept_ranges(*ranges, chosen.index, chosen.factor, quantizer.bits)
         key: PhiloxKey = state.key(index, rounding)
         tail: tuple[Any, ...] = (self.record.choice, self.record.size, chosen.index, lo, hi, quantizer.bits, *key)
         if quantizer.groups == "sample":
             codes = ops.hwnc_quantize_samples(*self._source, self._alpha, *tail)
         else:
             codes = ops.hwnc_quantize_channels(*self._source, *tail)
-        scale = step_size(lo, hi, quantizer.bits) * chosen.factor
-        return _Scaled(codes, chosen, scale, lo * chosen.factor)
+        return _Scaled(codes, chosen, scale, offset)
 
-    def _check(self, *figures: Tensor) -> None:
-        if not all(bool(torch.isfinite(figure).all()) for figure in figures):
+    def _check(self, finite: Tensor | bool) -> None:
+        if not finite:
             raise NonFiniteGradientError(self.layer.layer_name, self.layer.state.step)
 
     def _record_figures(self, **figures: Any) -> None:

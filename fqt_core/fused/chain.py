@@ -13,7 +13,6 @@ from fqt_core.fused.backward import BlockGradient
 from fqt_core.fused.block import Chain
 from fqt_core.fused.entry import EntryRecord, enter, leave
 from fqt_core.fused.forward import Record, forward
-from fqt_core.fused.inference import infer, is_evaluating
 from fqt_core.fused.rows import RowGradient
 from fqt_core.layers import BinaryLayer
 
@@ -36,8 +35,6 @@ def run_chain(chain: Chain, x: Tensor) -> Tensor:
     if torch.is_grad_enabled() and any(t.requires_grad for t in (x, *parameters)):
         arguments: tuple[Any, ...] = (pixels, chain, *parameters)
         result = cast("Tensor", _ChainFunction.apply(*arguments))  # type: ignore[no-untyped-call]
-    elif is_evaluating(chain):
-        result = infer(chain, pixels)
     else:
         result = _forward(chain, pixels, graph=False)[0]
     return result.permute(2, 3, 0, 1)

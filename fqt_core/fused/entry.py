@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fqt_core import ops
 from fqt_core.errors import NonFiniteGradientError
 from fqt_core.fused.forward import Activation
-from fqt_core.fused.normalization import Moments, Normalization, normalize
+from fqt_core.fused.normalization import Normalization, Sums, normalize
 from fqt_core.fused.rows import RowGradient
 
 
@@ -28,12 +28,8 @@ def enter(x: Tensor, norm: nn.BatchNorm2d | None, *, keep: bool) -> tuple[Activa
         one = x.new_ones(x.shape[3])
         signs, window, h = ops.hwnc_enter(x, one, torch.zeros_like(one), keep)
         return Activation(signs, window, h if keep else None), EntryRecord(x, None)
-    if norm.training:
-        moments = Moments.of_sums(*ops.hwnc_entry_moments(x), x.numel() // x.shape[3], origin=x[0, 0, 0])
-    else:
-        nothing = x.new_zeros(x.shape[3], dtype=torch.float64)
-        moments = Moments(nothing, nothing, x.numel() // x.shape[3])
-    constants = normalize(norm, None, None, moments)
+    sums = Sums(*ops.hwnc_entry_moments(x), x.numel() // x.shape[3], x[0, 0, 0]) if norm.training else None
+    constants = normalize(norm, None, None, sums)
     signs, window, h = ops.hwnc_enter(x, constants.a, constants.b, keep)
     return Activation(signs, window, h if keep else None), EntryRecord(x, constants)
 
@@ -49,10 +45,9 @@ def leave(
     if norm is None or record.norm is None:
         one = g.rows.new_ones(record.x.shape[3])
         return ops.hwnc_leave(g.rows, g.index, record.x, one, torch.zeros_like(one), torch.zeros_like(one))
-    center = record.norm.center.to(torch.float32)
-    total, moment = ops.hwnc_entry_sums(g.rows, g.index, record.x, center)
-    if not bool(torch.isfinite(total).all() and torch.isfinite(moment).all()):
+    sums = ops.hwnc_entry_sums(g.rows, g.index, record.x, record.norm.center)
+    gradient = record.norm.gradient(*sums, record.x.numel() // record.x.shape[3])
+    if not gradient.finite:
         raise NonFiniteGradientError("the normalisation before the first binarised layer", step)
-    gradient = record.norm.gradient(total, moment)
     found |= {norm.weight: gradient.weight, norm.bias: gradient.shift}
     return ops.hwnc_leave(g.rows, g.index, record.x, gradient.c, gradient.a0, gradient.a1)

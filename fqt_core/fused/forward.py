@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from fqt_core import ops
 from fqt_core.fused.block import Block
-from fqt_core.fused.normalization import Moments, Normalization, normalize
+from fqt_core.fused.normalization import Normalization, Sums, normalize
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,9 @@ def forward(block: Block, x: Activation, *, keep: bool, graph: bool) -> tuple[Ac
     """
     words, alpha, bias = block.weight_words(), block.scale(), block.conv.bias
     y, choice, size, total, square = multiply(block, x.signs, words, alpha)
-    moments = Moments.of_sums(total, square, y.shape[0] * y.shape[1] * y.shape[2])
-    norm = normalize(block.norm, alpha, bias, moments)  # type: ignore[arg-type]
+    assert isinstance(block.norm, nn.BatchNorm2d)
+    sums = Sums(total, square, y.shape[0] * y.shape[1] * y.shape[2]) if block.norm.training else None
+    norm = normalize(block.norm, alpha, bias, sums)  # type: ignore[arg-type]
     residual, around = _shortcut(block, x.floats, graph)
     signs, window, h = ops.hwnc_affine_sign(y, norm.a, norm.b, residual, keep)
     record = Record(block, x.signs, x.window, words, alpha, y, choice, size, norm, around)

@@ -22,6 +22,8 @@ from fqt_core.ops.hwnc import (
     hwnc_input_gradient,
     hwnc_leave,
     hwnc_max_pool2d,
+    hwnc_normalization,
+    hwnc_normalization_gradient,
     hwnc_quantize_channels,
     hwnc_quantize_samples,
     hwnc_weight_gradient,
@@ -31,7 +33,7 @@ from fqt_core.ops.packing import apply_window, pack_sign, pack_sign_window, unpa
 from fqt_core.ops.ranges import group_moments, group_range
 from fqt_core.ops.registry import OPERATIONS, Operation, slowest
 from fqt_core.ops.rounding import quantize_groups
-from fqt_core.ops.selection import select_groups
+from fqt_core.ops.selection import kept_ranges, select_groups
 
 __all__ = [
     "OPERATIONS",
@@ -56,10 +58,13 @@ __all__ = [
     "hwnc_input_gradient",
     "hwnc_leave",
     "hwnc_max_pool2d",
+    "hwnc_normalization",
+    "hwnc_normalization_gradient",
     "hwnc_quantize_channels",
     "hwnc_quantize_samples",
     "hwnc_weight_gradient",
     "isa",
+    "kept_ranges",
     "mean_magnitude",
     "pack_sign",
     "pack_sign_window",

@@ -120,3 +120,37 @@ def select_groups(
     share = (picks * weight).double()
     factor = torch.where(certain, 1.0, torch.full_like(share, float(total)) / share)
     return index, factor[index].to(torch.float32)
+
+
+def _kept_ranges_fake(
+    lo: Tensor, hi: Tensor, index: Tensor, factor: Tensor, bits: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    del hi, factor, bits
+    kept_lo, kept_hi, scale, offset = (lo.new_empty(index.shape[0]) for _ in range(4))
+    return kept_lo, kept_hi, scale, offset
+
+
+@operation(
+    "kept_ranges(Tensor lo, Tensor hi, Tensor index, Tensor factor, int bits) -> (Tensor, Tensor, Tensor, Tensor)",
+    fake=_kept_ranges_fake,
+)
+def kept_ranges(
+    lo: Tensor, hi: Tensor, index: Tensor, factor: Tensor, bits: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Ranges of the groups that were kept, and what their codes stand for: ``offset + scale · code``.
+
+    Args:
+        lo, hi: float32 (n,), the ranges of all groups.
+        index, factor: int64 (k,) and float32 (k,), from :func:`select_groups`.
+        bits: 1 to 8, of a code.
+
+    Returns:
+        float32 (k,): their lo and hi, ``scale = (hi - lo) / (2**bits - 1) · factor``, ``offset = lo · factor``.
+    """
+    check(lo.dim() == 1 and lo.shape == hi.shape, "lo and hi must be vectors of the same size")
+    check(factor.shape == index.shape, "factor must have one entry per kept group")
+    check(1 <= bits <= 8, f"bits must be 1 to 8, got {bits}")
+    lo, hi = lo[index], hi[index]
+    extent = hi - lo
+    step = extent / torch.full_like(extent, float((1 << bits) - 1))  # divided by a number, CUDA would multiply
+    return lo, hi, step * factor, lo * factor

@@ -21,7 +21,7 @@ from torch import Tensor
 from fqt_core import ops
 from fqt_core.config import GradientQuantizer
 from fqt_core.quantizers import agp
-from fqt_core.quantizers.stochastic import clipped_range, step_size
+from fqt_core.quantizers.stochastic import clipped_range
 from fqt_core.random import PhiloxKey
 
 
@@ -92,7 +92,6 @@ def quantize(
     lo, hi = ranges.lo, ranges.hi
     if quantizer.clip is not None:
         lo, hi = clipped_range(g, ranges.dim, lo, hi, quantizer.clip)
-    lo, hi = lo[index], hi[index]
+    lo, hi, scale, offset = ops.kept_ranges(lo, hi, index, factor, quantizer.bits)
     codes = ops.quantize_groups(g, ranges.dim, index, lo, hi, quantizer.bits, *rounding_key)
-    scale = step_size(lo, hi, quantizer.bits) * factor
-    return QuantizedGradient(ranges.dim, codes, index, scale, lo * factor, factor)
+    return QuantizedGradient(ranges.dim, codes, index, scale, offset, factor)

@@ -22,12 +22,6 @@ from fqt_core import ops
 from fqt_core.ops.ranges import MOMENT_LEVELS
 
 
-def step_size(lo: Tensor, hi: Tensor, bits: int) -> Tensor:
-    """Δ of each group: ``(hi - lo) / (2**bits - 1)``, float32."""
-    extent = hi - lo
-    return extent / torch.full_like(extent, float((1 << bits) - 1))  # divided by a number, CUDA would multiply
-
-
 def clipped_range(g: Tensor, dim: int, lo: Tensor, hi: Tensor, clip: float) -> tuple[Tensor, Tensor]:
     """Narrow each group's range to mean ± clip·σ.
 

@@ -153,8 +153,9 @@ class BinaryAdam(torch.optim.Optimizer):
         if not state:
             state["step"] = torch.tensor(0.0, dtype=torch.float32)
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+        strides = parameter.stride()
         for key in ("exp_avg", "exp_avg_sq"):
-            if state[key].stride() != parameter.stride():
+            if state[key].stride() != strides:
                 state[key] = torch.empty_like(parameter).copy_(state[key])
         return state
 

@@ -152,6 +152,14 @@ def _quantize(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
     return g, dim, index, lo[index] * narrow, hi[index] * narrow, draw(st.sampled_from([1, 2, 4, 8])), *key
 
 
+def _kept_ranges(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
+    g, dim = _groups(case, draw)
+    lo, hi = ops.OPERATIONS["group_range"].reference(g, dim)
+    index = _some_groups(len(lo), case, draw)
+    factor = torch.rand(len(index), generator=case.generator()) * 9
+    return lo, hi, index, factor, draw(st.integers(1, 8))
+
+
 def _codes(shape: tuple[int, ...], case: Conv, draw: st.DrawFn) -> Tensor:
     most = draw(st.sampled_from([1, 3, 15, 255]))
     return torch.randint(0, most + 1, shape, generator=case.generator(), dtype=torch.uint8)
@@ -193,6 +201,7 @@ ARGUMENTS = {
     "group_range": _groups,
     "group_moments": _moments,
     "select_groups": _select,
+    "kept_ranges": _kept_ranges,
     "quantize_groups": _quantize,
     "conv2d_input_gradient": _input_gradient,
     "conv2d_weight_gradient": _weight_gradient,

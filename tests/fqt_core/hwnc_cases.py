@@ -126,6 +126,30 @@ def _sums(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
     return b.g, b.y, b.index, b.c
 
 
+def _normalization(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
+    generator, channels = case.generator(), case.outputs
+    running, vectors = torch.rand(2, channels, generator=generator), torch.randn(5, channels, generator=generator)
+    alpha, shift, origin = (v if draw(st.booleans()) else None for v in (vectors[2], vectors[3], vectors[4]))
+    if alpha is not None:
+        alpha[0] = 0.0
+    values = torch.randint(-99, 99, (draw(st.integers(2, 300)), channels), generator=generator)
+    values[:, -1] = 7  # no variance
+    sums = [values.sum(0), (values * values).sum(0)]
+    if draw(st.booleans()):
+        sums = [total.double() / 3 for total in sums]
+    first, second = sums if draw(st.booleans()) else (None, None)
+    options = draw(st.sampled_from([0.1, 1.0, 1 / 3])), draw(st.sampled_from([1e-5, 1e-3]))
+    return *running, *vectors[:2], alpha, shift, origin, first, second, len(values), *options
+
+
+def _normalization_gradient(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
+    total, moment, *constants = torch.randn(6, case.outputs, generator=case.generator(), dtype=torch.float64)
+    bad = draw(st.sampled_from([None, None, total, moment]))
+    if bad is not None:
+        bad[-1] = float("inf")
+    return total, moment, torch.stack(constants), draw(st.integers(1, 1000)), draw(st.booleans())
+
+
 def _range(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
     b = block(case, draw)
     return *b.norm, b.alpha, b.choice is not None
@@ -134,7 +158,7 @@ def _range(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
 def _quantize(case: Conv, draw: st.DrawFn, *, samples: bool) -> tuple[Any, ...]:
     b = block(case, draw)
     found = ops.OPERATIONS["hwnc_gradient_range"].reference(*b.norm, b.alpha, b.choice is not None)
-    lo, hi = found[:2] if samples else found[2:]
+    lo, hi = found[:2] if samples else found[2:4]
     kept = some_rising(len(lo), draw, case.generator())
     narrow = draw(st.sampled_from([1.0, 0.6]))
     bits = draw(st.sampled_from([1, 2, 4, 8]))
@@ -209,6 +233,8 @@ HWNC_ARGUMENTS = {
     "hwnc_binary_conv2d": _conv,
     "hwnc_max_pool2d": _pool,
     "hwnc_affine_sign": _affine,
+    "hwnc_normalization": _normalization,
+    "hwnc_normalization_gradient": _normalization_gradient,
     "hwnc_gradient_sums": _sums,
     "hwnc_gradient_range": _range,
     "hwnc_quantize_samples": lambda case, draw: _quantize(case, draw, samples=True),

@@ -38,13 +38,12 @@ struct Input {
       : indices(l.blocks * l.pixels * l.pixel_indices), constants(l.taps * l.channels()) {
     const ConvShape& s = a.shape;
     const Buffer<int32_t> ones(l.pixels * l.channels());
-    parallel(threads, l.pixels, 16, [&](int64_t begin, int64_t end) {
-      for (int64_t p = begin; p < end; ++p) {
-        for (int64_t block = 0; block < l.blocks; ++block) {
-          build_indices(a.x + p * s.samples * l.blocks + block, l.blocks, s.samples,
-                        indices.get() + (block * l.pixels + p) * l.pixel_indices,
-                        ones.get() + p * l.channels() + block * block_channels);
-        }
+    parallel(threads, l.pixels * l.blocks, 8, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t p = i / l.blocks, block = i % l.blocks;
+        build_indices(a.x + p * s.samples * l.blocks + block, l.blocks, s.samples,
+                      indices.get() + (block * l.pixels + p) * l.pixel_indices,
+                      ones.get() + p * l.channels() + block * block_channels);
       }
     });
     parallel(threads, l.taps, 1, [&](int64_t begin, int64_t end) {

@@ -1,5 +1,7 @@
 // Least and greatest elements of a gradient's samples and channels in one scan; channels are the lanes. The order of elements
 // does not matter for them, so slabs of pixels are scanned apart.
+#include <cmath>
+#include <initializer_list>
 #include <limits>
 
 #include "../hwnc_gradient.h"
@@ -74,6 +76,19 @@ inline void scan(const GradientRangeArguments& a, const GradientRows& rows, int6
   }
 }
 
+inline float larger_reach(float one, float other) { return one < other ? other : one; }
+
+// The greatest of |lo| and |hi - lo|; what is not a number is infinite.
+inline float reach(const float* lo, const float* hi, int64_t count) {
+  float greatest = 0.0F;
+  for (int64_t i = 0; i < count; ++i) {
+    for (const float extent : {std::fabs(lo[i]), std::fabs(hi[i] - lo[i])}) {
+      greatest = larger_reach(greatest, extent <= std::numeric_limits<float>::max() ? extent : infinity);
+    }
+  }
+  return greatest;
+}
+
 }  // namespace
 
 namespace FQT_ISA {
@@ -119,6 +134,7 @@ void hwnc_gradient_range(const GradientRangeArguments& a, const Threads& threads
     a.channel_lo[d] = lo[for_samples + d] + 0.0F;
     a.channel_hi[d] = hi[for_samples + d] + 0.0F;
   }
+  *a.reach = larger_reach(reach(a.sample_lo, a.sample_hi, of.samples), reach(a.channel_lo, a.channel_hi, of.channels));
 }
 
 }  // namespace FQT_ISA

@@ -144,5 +144,15 @@ void select_groups(const SelectArguments& a, const Threads& /*threads*/) {
   }
 }
 
+void kept_ranges(const KeptRangesArguments& a, const Threads& /*threads*/) {
+  for (int64_t i = 0; i < a.kept; ++i) {
+    const float lo = a.lo[a.index[i]], hi = a.hi[a.index[i]];
+    a.kept_lo[i] = lo;
+    a.kept_hi[i] = hi;
+    a.scale[i] = (hi - lo) / static_cast<float>(a.levels) * a.factor[i];
+    a.offset[i] = lo * a.factor[i];
+  }
+}
+
 }  // namespace portable
 }  // namespace fqt

@@ -15,6 +15,7 @@ from fqt_core.ops.hwnc.gradient import (
     hwnc_quantize_channels,
     hwnc_quantize_samples,
 )
+from fqt_core.ops.hwnc.normalization import hwnc_normalization, hwnc_normalization_gradient
 from fqt_core.ops.hwnc.products import hwnc_add_rows, hwnc_input_gradient, hwnc_weight_gradient
 
 __all__ = [
@@ -29,6 +30,8 @@ __all__ = [
     "hwnc_input_gradient",
     "hwnc_leave",
     "hwnc_max_pool2d",
+    "hwnc_normalization",
+    "hwnc_normalization_gradient",
     "hwnc_quantize_channels",
     "hwnc_quantize_samples",
     "hwnc_weight_gradient",

@@ -12,6 +12,7 @@ of the product, v is at the place that was chosen in each window and 0 at all ot
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -127,20 +128,20 @@ def ordered_sum(values: Tensor) -> Tensor:
 
 def _range_fake(
     g: Tensor, y: Tensor, index: Tensor, c: Tensor, a0: Tensor, a1: Tensor, alpha: Tensor, pooled: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     del index, c, a0, a1, alpha, pooled
     samples, channels = g.new_empty(y.shape[2]), g.new_empty(y.shape[3])
-    return samples, torch.empty_like(samples), channels, torch.empty_like(channels)
+    return samples, torch.empty_like(samples), channels, torch.empty_like(channels), g.new_empty(())
 
 
 @operation(
     "hwnc_gradient_range(Tensor g, Tensor y, Tensor index, Tensor c, Tensor a0, Tensor a1, Tensor alpha, bool pooled)"
-    " -> (Tensor, Tensor, Tensor, Tensor)",
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
     fake=_range_fake,
 )
 def hwnc_gradient_range(
     g: Tensor, y: Tensor, index: Tensor, c: Tensor, a0: Tensor, a1: Tensor, alpha: Tensor, pooled: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Least and greatest element of each sample of w and of each channel of v; zeros come out as +0.
 
     Args:
@@ -151,7 +152,9 @@ def hwnc_gradient_range(
         pooled: whether the zeros that pooling leaves in every group count.
 
     Returns:
-        float32 (N,) least and greatest of the samples, (D,) least and greatest of the channels.
+        float32 (N,) least and greatest of the samples, (D,) least and greatest of the channels; float32 (), the
+        greatest of all |least| and |greatest - least|: 0 for a gradient of zeros, infinite if a range does not fit
+        float32.
     """
     v = _gradient(g, y, index, c, a0, a1).permute(2, 3, 0, 1).contiguous()
     check_channel_vectors(y.shape[-1], alpha=alpha)
@@ -160,7 +163,9 @@ def hwnc_gradient_range(
     if pooled:
         sample_lo, channel_lo = sample_lo.clamp(max=0), channel_lo.clamp(max=0)
         sample_hi, channel_hi = sample_hi.clamp(min=0), channel_hi.clamp(min=0)
-    return sample_lo + 0.0, sample_hi + 0.0, channel_lo + 0.0, channel_hi + 0.0
+    extents = torch.cat([sample_lo, channel_lo, sample_hi - sample_lo, channel_hi - channel_lo]).abs()
+    reach = extents.nan_to_num(nan=math.inf, posinf=math.inf).amax()
+    return sample_lo + 0.0, sample_hi + 0.0, channel_lo + 0.0, channel_hi + 0.0, reach
 
 
 def _quantize_samples_fake(

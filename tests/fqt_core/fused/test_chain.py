@@ -110,7 +110,7 @@ def test_inference_is_that_of_the_layers(name: str) -> None:
 
 @pytest.mark.parametrize("scale", ["mean", "learned", "none"])
 @pytest.mark.parametrize("name", NAMES)
-def test_inference_without_a_graph_gives_the_same_bits(name: str, scale: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inference_without_a_graph_gives_the_same_bits(name: str, scale: str) -> None:
     model = network(name, fqt.Method("fqt", weight_scale=scale))
     step(model, images(seed=2))  # running statistics of its own for each normalisation
     model.eval()
@@ -120,8 +120,7 @@ def test_inference_without_a_graph_gives_the_same_bits(name: str, scale: str, mo
     assert with_graph.requires_grad
     with torch.no_grad():
         assert torch.equal(model(images()), with_graph)
-    with torch.inference_mode(), monkeypatch.context() as patch:
-        patch.setattr(chain, "_forward", None)  # not gone through
+    with torch.inference_mode():
         assert torch.equal(model(images()), with_graph)
 
 

@@ -29,6 +29,7 @@ SAMPLES: dict[str, list[tuple[Any, ...]]] = {
     "group_range": [(G, 0), (G, 1)],
     "group_moments": [(G, 1, *RANGE)],
     "select_groups": [(*RANGE, 2, pruning, *KEY) for pruning in ("none", "topk", "bernoulli", "systematic")],
+    "kept_ranges": [(*RANGE, torch.tensor([1, 3]), torch.ones(2), 4)],
     "quantize_groups": [
         (G, 0, torch.tensor([1, 3]), torch.zeros(2), torch.ones(2), 4, *KEY),
         (G, 1, torch.tensor([1, 3, 5]), torch.zeros(3), torch.ones(3), 2, *KEY),
@@ -53,6 +54,24 @@ SAMPLES |= {
     "hwnc_binary_conv2d": [(XH, W, 70, *SHAPE), (XH, W, 70, [2, 1], [0, 2], [1, 1])],
     "hwnc_max_pool2d": [(Y, torch.zeros(6, dtype=torch.uint8))],
     "hwnc_affine_sign": [(Y, SIX, SIX, None, False), (Y, SIX, SIX, Y.float(), True)],
+    "hwnc_normalization": [
+        (
+            torch.zeros(6),
+            torch.ones(6),
+            SIX,
+            SIX,
+            None,
+            SIX,
+            None,
+            torch.ones(6).long(),
+            torch.ones(6).double(),
+            9,
+            0.1,
+            1e-5,
+        ),
+        (torch.zeros(6), torch.ones(6), SIX, SIX, SIX, None, None, None, None, 0, 0.0, 1e-5),
+    ],
+    "hwnc_normalization_gradient": [(SIX.double(), SIX.double(), torch.ones(4, 6).double(), 9, True)],
     "hwnc_gradient_sums": [(GH, Y, ONE, SIX)],
     "hwnc_gradient_range": [(*NORM, SIX, False), (*NORM, SIX, True)],
     "hwnc_quantize_samples": [

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fqt_core import ops
-from fqt_core.quantizers.stochastic import clipped_range, step_size
+from fqt_core.quantizers.stochastic import clipped_range
 from tests.fqt_core import independent
 from tests.fqt_core.cases import gradient
 
@@ -43,6 +43,8 @@ def test_clipping_does_not_depend_on_the_order_of_elements() -> None:
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
-def test_step_size(bits: int) -> None:
-    lo, hi = torch.tensor([-1.0, 0.5]), torch.tensor([2.0, 0.5])
-    assert step_size(lo, hi, bits).tolist() == [torch.tensor(3.0).div(torch.tensor(2.0**bits - 1)).item(), 0.0]
+def test_what_the_codes_of_kept_groups_stand_for(bits: int) -> None:
+    lo, hi = torch.tensor([9.0, -1.0, 0.5]), torch.tensor([9.0, 2.0, 0.5])
+    kept = ops.kept_ranges(lo, hi, torch.tensor([1, 2]), torch.tensor([4.0, 2.0]), bits)
+    step = torch.tensor(3.0).div(torch.tensor(2.0**bits - 1)).item()
+    assert [vector.tolist() for vector in kept] == [[-1.0, 0.5], [2.0, 0.5], [step * 4, 0.0], [-4.0, 1.0]]
