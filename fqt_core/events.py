@@ -77,6 +77,18 @@ class QuantizationStatistics(Event):
     )
 
 
+class GradientTelemetry(Event):
+    """How far each layer's quantised gradients are from the exact ones, on a few images of one step's batch."""
+
+    type: Literal["telemetry"] = "telemetry"
+    step: int
+    images: int = Field(description="How many images were probed.")
+    layers: dict[str, dict[str, float]] = Field(
+        description="Layer name to named figures: relative_variance, squared_bias and cosine of dx and dw, and of "
+        "accumulated_dx and accumulated_dw. A layer whose gradient is zero has none."
+    )
+
+
 class CheckpointWritten(Event):
     """A checkpoint was written and synced."""
 
@@ -150,6 +162,7 @@ AnyEvent = Annotated[
     | StepDone
     | EpochDone
     | QuantizationStatistics
+    | GradientTelemetry
     | CheckpointWritten
     | ArtifactWritten
     | LogLine

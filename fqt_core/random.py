@@ -5,7 +5,7 @@ Source: J. K. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC'1
 What a kernel has to reproduce, all words unsigned 32 bits::
 
     key      k0 = seed & 0xffffffff          k1 = seed >> 32
-    counter  c0 = block   c1 = step   c2 = layer   c3 = purpose | stream << 8
+    counter  c0 = block   c1 = step   c2 = layer   c3 = purpose | stream << 8     (a probe: | 128)
 
 Each field has a word (``c3``: bits) of its own, so no two draws can collide. One block gives four words x0..x3.
 Element ``j`` of group ``i``, when every group has ``m`` elements, takes word ``j % 4`` of block ``i * ceil(m / 4) + j
@@ -42,6 +42,10 @@ class Purpose(IntEnum):
     WEIGHT_SELECTION = 3
 
 
+PROBE = 1 << 7
+"""Added to each purpose by a state that measures and does not train: no draw of training has it."""
+
+
 class PhiloxKey(NamedTuple):
     """Names one sequence of random numbers. ``purpose`` is the whole counter word ``c3``, stream included."""
 
@@ -57,11 +61,13 @@ class PhiloxState:
 
     The trainer sets ``seed`` once and ``step`` before each optimiser step. ``stream`` tells several backward passes
     of one step apart (micro-batches, or processes that train together); without it they would draw the same numbers.
+    ``probe``: draw from sequences that no training uses.
     """
 
     seed: int = 0
     step: int = 0
     stream: int = 0
+    probe: bool = False
 
     def key(self, layer: int, purpose: Purpose) -> PhiloxKey:
         """The key of one draw.
@@ -77,7 +83,7 @@ class PhiloxState:
         ):
             if not 0 <= value < 1 << bits:
                 raise ConfigurationError(f"random state: {name} must be at least 0 and below 2**{bits}, got {value}")
-        return PhiloxKey(self.seed, self.step, layer, int(purpose) | self.stream << 8)
+        return PhiloxKey(self.seed, self.step, layer, int(purpose) | (PROBE if self.probe else 0) | self.stream << 8)
 
 
 def philox_4x32(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]) -> tuple[Tensor, ...]:

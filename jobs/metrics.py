@@ -10,7 +10,8 @@ from sqlalchemy import Connection, select
 
 from jobs.tables import events
 
-KINDS = ("step", "epoch", "quantization")
+KINDS = ("step", "epoch", "quantization", "telemetry")
+_PER_LAYER = frozenset({"quantization", "telemetry"})
 _NOT_CURVES = frozenset({"kind", "step", "epoch", "best", "type"})
 
 
@@ -18,7 +19,8 @@ _NOT_CURVES = frozenset({"kind", "step", "epoch", "best", "type"})
 class Series:
     """One curve: ``values[i]`` is the figure ``name`` after ``steps[i]`` optimiser steps. ``kind``: step, epoch, …
 
-    ``name`` of a quantisation figure is ``layer/figure``. A value that was not finite is ``None``.
+    ``name`` of a figure per layer (quantization, telemetry) is ``layer/figure``. A value that was not finite is
+    ``None``.
     """
 
     kind: str
@@ -60,7 +62,7 @@ def series(
 
 
 def _figures(data: dict[str, Any]) -> list[tuple[str, float | None]]:
-    if data["kind"] == "quantization":
+    if data["kind"] in _PER_LAYER:
         return [
             (f"{layer}/{name}", value) for layer, figures in data["layers"].items() for name, value in figures.items()
         ]

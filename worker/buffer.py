@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 
-from fqt_core.events import QuantizationStatistics, StepDone
+from fqt_core.events import GradientTelemetry, QuantizationStatistics, StepDone
 from worker.protocol import Message
 
 
@@ -27,7 +27,7 @@ class EventBuffer:
     def put(self, item: Message) -> None:
         """Add a message; waits only when even the reserve is full."""
         with self._changed:
-            if isinstance(item, StepDone | QuantizationStatistics):
+            if isinstance(item, StepDone | QuantizationStatistics | GradientTelemetry):
                 if len(self._items) >= self._capacity:
                     self._dropped += 1
                     return

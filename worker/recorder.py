@@ -17,6 +17,7 @@ from fqt_core.events import (
     Done,
     EpochDone,
     Failed,
+    GradientTelemetry,
     LogLine,
     QuantizationStatistics,
     Started,
@@ -91,7 +92,7 @@ class Recorder:
 
     def _take(self, message: Message) -> None:
         match message:
-            case StepDone() | EpochDone() | QuantizationStatistics():
+            case StepDone() | EpochDone() | QuantizationStatistics() | GradientTelemetry():
                 self._advance(message)
                 self._pending.append(("metric", {"kind": message.type, **message.model_dump(exclude={"type"})}))
             case LogLine():
@@ -132,8 +133,8 @@ class Recorder:
         data = started.model_dump(exclude={"type", "report"})
         self._pending.append(("log", {"level": "info", "message": text, "started": data}))
 
-    def _advance(self, report: StepDone | EpochDone | QuantizationStatistics) -> None:
-        if isinstance(report, QuantizationStatistics):
+    def _advance(self, report: StepDone | EpochDone | QuantizationStatistics | GradientTelemetry) -> None:
+        if isinstance(report, QuantizationStatistics | GradientTelemetry):
             return
         self._progress |= {"step": report.step, "epoch": report.epoch, "images_per_second": report.images_per_second}
         if isinstance(report, EpochDone):

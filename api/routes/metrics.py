@@ -25,7 +25,7 @@ async def get_metrics(
     context: AppContext,
     _key: ReadKey,
     kind: Annotated[
-        Literal["step", "epoch", "quantization"] | None, Query(description="Only curves of this kind.")
+        Literal["step", "epoch", "quantization", "telemetry"] | None, Query(description="Only curves of this kind.")
     ] = None,
     name: Annotated[
         list[Annotated[str, Query(max_length=400)]] | None, Query(description="Only curves of these names.")

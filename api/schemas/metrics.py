@@ -14,8 +14,8 @@ class SeriesObject(Schema):
     """One curve: ``values[i]`` after ``steps[i]`` optimiser steps."""
 
     object: Literal["series"] = "series"
-    kind: str = Field(description="step, epoch or quantization: how often it is reported.")
-    name: str = Field(description="For example `loss`; of a quantisation figure `layer/figure`.")
+    kind: str = Field(description="step, epoch, quantization or telemetry: how often it is reported.")
+    name: str = Field(description="For example `loss`; of a figure per layer (quantization, telemetry) `layer/figure`.")
     steps: list[int]
     values: list[float | None] = Field(description="null where a value was not finite.")
 

@@ -166,7 +166,7 @@ class Jobs:
         Args:
             job_id: the job.
             names: only these curves, e.g. ``["loss"]``; all if empty.
-            kind: only those reported per ``step``, per ``epoch``, or of ``quantization``.
+            kind: only those reported per ``step``, per ``epoch``, of ``quantization``, or of ``telemetry``.
             max_points: at most about so many points per curve.
         """
         params = {"name": list(names) or None, "kind": kind, "max_points": max_points}

@@ -69,6 +69,13 @@ class TrainConfig(BaseModel):
         le=1_000_000,
         description="Report each layer's quantisation statistics after this many steps.",
     )
+    telemetry_every_steps: int | None = Field(
+        default=None,
+        ge=0,
+        le=1_000_000,
+        description="Measure the noise of each layer's quantised gradients after the first step and then after this "
+        "many; null: so seldom that it takes less than 2 % of the time; 0: never.",
+    )
     seed: int = Field(
         default=0, ge=0, le=2**63 - 1, description="Seed of everything random: same spec, data and seed, same result."
     )

@@ -20,6 +20,7 @@ class Purpose(IntEnum):
     AUGMENT = 3
     STEP = 4
     INIT = 5
+    PROBE = 6
 
 
 def words(seed: int, purpose: Purpose, number: int, count: int) -> npt.NDArray[np.uint64]:

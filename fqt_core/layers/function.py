@@ -64,7 +64,7 @@ class BinaryFunction(torch.autograd.Function):
         signs, window, weight_signs, alpha = ctx.saved_tensors
         layer: LayerContext = ctx.layer
         need_x, need_weight, _, need_alpha, need_bias, _ = ctx.needs_input_grad
-        backward = _Backward(layer, signs, weight_signs, alpha, gradient.float().contiguous())
+        backward = LayerBackward(layer, signs, weight_signs, alpha, gradient.float().contiguous())
         grad_x = grad_weight = grad_alpha = grad_bias = None
         if need_x:
             grad_x = backward.input_gradient()
@@ -98,8 +98,19 @@ def per_row(alpha: Tensor, dim: int) -> Tensor:
     return alpha.view(-1, *([1] * (dim - 1)))
 
 
-class _Backward:
-    """One backward pass of one layer."""
+class LayerBackward:
+    """One backward pass of one layer: both products of its method, before window and α of the weight.
+
+    Args:
+        layer: the layer.
+        signs: sign words of its input, (N, *, ceil(C / 64)).
+        weight_signs: sign words of its weight.
+        alpha: its scale, float32 (D,), or ``None``.
+        gradient: dL/dY, float32 (N, D, *), contiguous.
+
+    Raises:
+        NonFiniteGradientError: see :meth:`BinaryFunction.backward`.
+    """
 
     def __init__(
         self, layer: LayerContext, signs: Tensor, weight_signs: Tensor, alpha: Tensor | None, gradient: Tensor

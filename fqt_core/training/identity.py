@@ -14,7 +14,7 @@ from fqt_core.data.batches import TrainingData
 from fqt_core.layers import BinaryLayer
 from fqt_core.ops import isa
 
-_CADENCE = ("checkpoint_every_steps", "statistics_every_steps")
+_CADENCE = ("checkpoint_every_steps", "statistics_every_steps", "telemetry_every_steps")
 """Options that say when something is reported; a resumed run may change them."""
 
 

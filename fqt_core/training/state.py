@@ -27,6 +27,10 @@ class RunState(BaseModel):
     last_train_accuracy: float | None = None
     epochs_without_gain: int = Field(default=0, ge=0, description="Epochs since the best validation accuracy.")
 
+    noise_told: list[str] = Field(
+        default_factory=list, description="Layers whose gradients were warned of, as `cause/layer`."
+    )
+
     def begin_epoch(self) -> None:
         """Clear the sums of the epoch that was closed."""
         self.batch = 0

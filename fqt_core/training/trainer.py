@@ -43,6 +43,7 @@ from fqt_core.training.optimizer import (
 from fqt_core.training.state import RunState
 from fqt_core.training.statistics import QuantizerStatistics
 from fqt_core.training.step import training_step
+from fqt_core.training.telemetry import Telemetry
 
 KEPT_CHECKPOINTS = 2
 """Older checkpoint files of the run are removed; the newest is only trusted once it is synced."""
@@ -53,9 +54,9 @@ _SMALLEST_VALIDATION_BATCH = 64
 class Trainer:
     """Iterate over it once; it yields :mod:`fqt_core.events`.
 
-    ``Started``, then per step ``StepDone`` (and ``QuantizationStatistics`` now and then), per epoch ``EpochDone``,
-    ``CheckpointWritten`` whenever one is on disk, ``WarningRaised`` when there is something to know; at last ``Done``,
-    or ``Stopped`` if ``should_stop`` said so.
+    ``Started``, then per step ``StepDone`` (and ``QuantizationStatistics`` and ``GradientTelemetry`` now and then), per
+    epoch ``EpochDone``, ``CheckpointWritten`` whenever one is on disk, ``WarningRaised`` when there is something to
+    know; at last ``Done``, or ``Stopped`` if ``should_stop`` said so.
 
     After ``Done`` the network is in evaluation mode and holds the weights and the batch-normalisation statistics of
     the epoch with the best validation accuracy (the earliest of equals), or of the last epoch without validation.
@@ -104,6 +105,7 @@ class Trainer:
         self._report = conversion_rows(model) if report is None else list(report)
         self._optimizer = build_optimizer(model, config)
         self._statistics = QuantizerStatistics(model)
+        self._telemetry = Telemetry(model, self._statistics.layers, config, data.image_size)
         self._best: dict[str, Tensor] | None = None
         self._written: list[Path] = []
         self._begun = False
@@ -167,11 +169,11 @@ class Trainer:
         set_learning_rate(self._optimizer, schedule_factor(config, state.step, self.total_steps))
         reporting = (state.step + 1) % config.statistics_every_steps == 0 and bool(self._statistics.layers)
         self._statistics.collect(reporting)
-        images, labels = self.data.train_batch(state.epoch, state.batch)
+        images, labels = (tensor.to(self._device) for tensor in self.data.train_batch(state.epoch, state.batch))
         loss, correct = training_step(
             self.model,
             self._optimizer,
-            (images.to(self._device), labels.to(self._device)),
+            (images, labels),
             seed=config.seed,
             step=state.step,
             classes=len(self.data.classes),
@@ -194,6 +196,11 @@ class Trainer:
         )
         if reporting:
             yield QuantizationStatistics(step=state.step, layers=self._statistics.report())
+        if self._telemetry.is_due(state.step):
+            begin = time.perf_counter()
+            reports = list(self._telemetry.report(images, labels, state))
+            state.seconds += time.perf_counter() - begin
+            yield from reports
 
     def _close_epoch(self) -> EpochDone | None:
         """Validate, keep the best, and begin the next epoch; ``None`` if asked to stop meanwhile."""

@@ -37,13 +37,15 @@ def fqt(script: Script, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 def _run_through(script: Script, state: str = "succeeded") -> None:
     log = event(2, "log", message="training", started={"total_steps": 4, "epochs": 2})
     steps = [event(2 + n, kind="step", step=n, epoch=n / 2, loss=1 / n, images_per_second=50.0) for n in range(1, 5)]
-    epoch = event(7, kind="epoch", step=4, epoch=2, train_loss=0.5, validation_accuracy=0.875)
-    warning = event(8, "warning", code="slow", message="the kernels are the slow ones")
-    last = event(9, "state", **{"from": "running", "to": state, "reason": "done"})
+    cosines = {"conv1": {"accumulated_dw_cosine": 0.125}, "conv2": {"accumulated_dw_cosine": 0.5}, "conv3": {}}
+    noise = event(7, kind="telemetry", step=4, images=16, layers=cosines)
+    epoch = event(8, kind="epoch", step=4, epoch=2, train_loss=0.5, validation_accuracy=0.875)
+    warning = event(9, "warning", code="slow", message="the kernels are the slow ones")
+    last = event(10, "state", **{"from": "running", "to": state, "reason": "done"})
     script.on(
         "GET",
         f"{PATH}/events/stream",
-        stream(event(1, "state", to="running"), log, *steps, epoch, warning, last, end=True),
+        stream(event(1, "state", to="running"), log, *steps, noise, epoch, warning, last, end=True),
     )
     error = {"code": "nan", "message": "the loss is not finite", "param": "training.learning_rate"}
     times = {"started_at": "2026-01-02T03:04:05Z", "finished_at": "2026-01-02T03:05:12Z"}
@@ -55,7 +57,7 @@ def test_watch_tells_epochs_warnings_and_the_outcome_in_plain_lines(fqt: Run, sc
     code, out, err = fqt("watch", JOB_ID)
     assert code == 0
     assert "step 4/4 · epoch 2.0/2 · loss" in out
-    assert "accuracy 87.5 % · 50 images/s" in out
+    assert "accuracy 87.5 % · gradient cosines 0.12 to 0.50 · 50 images/s" in out
     assert "warning: the kernels are the slow ones" in out
     assert out.splitlines()[-1].endswith("succeeded · 1:07 min · accuracy 87.5 %")
     assert err == ""
@@ -73,7 +75,7 @@ def test_watch_as_json_lines_ends_with_the_job(fqt: Run, script: Script) -> None
     code, out, _ = fqt("watch", JOB_ID, "--json")
     lines = [json.loads(line) for line in out.splitlines()]
     assert code == 0
-    assert [line["seq"] for line in lines[:-1]] == list(range(1, 10))
+    assert [line["seq"] for line in lines[:-1]] == list(range(1, 11))
     assert lines[-1]["object"] == "job"
 
 

@@ -68,6 +68,7 @@ def test_curves_come_from_metric_events_with_repeated_steps_once(store: Store) -
     others = [
         ("metric", {"kind": "epoch", "epoch": 1, "step": 4, "best": True, "validation_accuracy": 0.5}),
         ("metric", {"kind": "quantization", "step": 4, "layers": {"conv": {"window_share": 0.9}}}),
+        ("metric", {"kind": "telemetry", "step": 4, "images": 16, "layers": {"conv": {"dx_cosine": 0.5}}}),
         ("log", {"kind": "step", "step": 9}),
     ]
     with store.write() as connection:
@@ -78,6 +79,7 @@ def test_curves_come_from_metric_events_with_repeated_steps_once(store: Store) -
             ("epoch", "validation_accuracy", [4], [0.5]),
             ("quantization", "conv/window_share", [4], [0.9]),
             ("step", "loss", [1, 2, 3, 4], [1, 1 / 2, 1 / 3, 1 / 4]),
+            ("telemetry", "conv/dx_cosine", [4], [0.5]),
         ]
         assert [s.name for s in metrics.series(connection, job.id, kind="step")] == ["loss"]
         assert [s.kind for s in metrics.series(connection, job.id, names=["validation_accuracy"])] == ["epoch"]

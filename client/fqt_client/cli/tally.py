@@ -24,6 +24,7 @@ class Tally:
     validation_accuracy: float | None = None
     best_accuracy: float | None = None
     images_per_second: float | None = None
+    gradient_cosines: tuple[float, float] | None = None
     losses: deque[float] = field(default_factory=lambda: deque(maxlen=LOSSES_KEPT))
 
     def read_job(self, job: Job) -> None:
@@ -55,3 +56,7 @@ class Tally:
             if accuracy is not None:
                 self.validation_accuracy = accuracy
                 self.best_accuracy = max(accuracy, self.best_accuracy or 0.0)
+        elif event.type == "metric" and data.get("kind") == "telemetry":
+            layers = data.get("layers", {}).values()
+            cosines = [c for figures in layers if (c := figures.get("accumulated_dw_cosine")) is not None]
+            self.gradient_cosines = (min(cosines), max(cosines)) if cosines else None

@@ -160,12 +160,15 @@ def position_of(tally: Tally) -> str:
 
 
 def figures_of(tally: Tally) -> str:
-    """Loss, accuracy and speed, as far as they are known."""
+    """Loss, accuracy, the layers' quantised gradients against exact ones, and speed, as far as they are known."""
     parts = []
     if tally.loss is not None:
         parts.append(f"loss {tally.loss:.3f}")
     if tally.validation_accuracy is not None:
         parts.append(f"accuracy {share_text(tally.validation_accuracy)}")
+    if tally.gradient_cosines is not None:
+        least, greatest = tally.gradient_cosines
+        parts.append(f"gradient cosines {least:.2f} to {greatest:.2f}")
     if tally.images_per_second:
         parts.append(f"{tally.images_per_second:,.0f} images/s")
     return " · ".join(parts) or tally.state

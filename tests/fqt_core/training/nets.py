@@ -67,6 +67,7 @@ def config(**options: Any) -> TrainConfig:
         "head_learning_rate": 5e-3,
         "augment": AugmentConfig(pad_crop=1, horizontal_flip=False),
         "statistics_every_steps": 4,
+        "telemetry_every_steps": 4,
         "seed": 5,
     }
     return TrainConfig(**{**plain, **options})
@@ -104,5 +105,5 @@ def figures(events: list[AnyEvent]) -> list[dict[str, Any]]:
     return [
         {key: value for key, value in event.model_dump().items() if key not in timed}
         for event in events
-        if event.type in {"step", "epoch", "quantization", "done"}
+        if event.type in {"step", "epoch", "quantization", "telemetry", "warning", "done"}
     ]
