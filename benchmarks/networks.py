@@ -69,13 +69,13 @@ class Ours(Side):
         convert_(self.model, method, seed=_SEED)
         self._config = setting.training
         self.optimizer = build_optimizer(self.model, self._config)
-        self._statistics = QuantizerStatistics(self.model)
+        self.statistics = QuantizerStatistics(self.model)
         self._steps = 0
 
     def step(self) -> None:
         """See :class:`Side`."""
         set_learning_rate(self.optimizer, schedule_factor(self._config, self._steps, _TOTAL_STEPS))
-        self._statistics.collect(False)
+        self.statistics.collect(False)
         training_step(
             self.model,
             self.optimizer,
@@ -83,7 +83,7 @@ class Ours(Side):
             seed=self._config.seed,
             step=self._steps,
             classes=CLASSES,
-            layers=self._statistics.layers.values(),
+            layers=self.statistics.layers.values(),
         )
         self._steps += 1
 
