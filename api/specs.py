@@ -13,7 +13,7 @@ from jobs import validation
 from jobs.errors import InvalidSpecError, SpecFault
 from jobs.spec import JobSpec
 
-_REFERENCES = ("dataset", "classes", "initial_weights")
+_REFERENCES = ("dataset", "classes", "initial_weights", "teacher")
 
 
 def read_spec(connection: Connection, body: Any) -> JobSpec:

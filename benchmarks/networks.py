@@ -14,7 +14,8 @@ from fqt_core.config import MethodConfig
 from fqt_core.convert import convert_
 from fqt_core.models import build
 from fqt_core.training import seeded_init
-from fqt_core.training.optimizer import build_optimizer, schedule_factor, set_learning_rate
+from fqt_core.training.optimizer import build_optimizer
+from fqt_core.training.schedule import Schedule, set_learning_rate
 from fqt_core.training.statistics import QuantizerStatistics
 from fqt_core.training.step import training_step
 
@@ -69,12 +70,13 @@ class Ours(Side):
         convert_(self.model, method, seed=_SEED)
         self._config = setting.training
         self.optimizer = build_optimizer(self.model, self._config)
+        self._schedule = Schedule(self._config.schedule, 0, _TOTAL_STEPS)
         self.statistics = QuantizerStatistics(self.model)
         self._steps = 0
 
     def step(self) -> None:
         """See :class:`Side`."""
-        set_learning_rate(self.optimizer, schedule_factor(self._config, self._steps, _TOTAL_STEPS))
+        set_learning_rate(self.optimizer, self._schedule.factor(self._steps))
         self.statistics.collect(False)
         training_step(
             self.model,

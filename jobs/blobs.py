@@ -262,5 +262,6 @@ def remove_unregistered(
 
 
 def _unreferenced() -> ColumnElement[bool]:
-    users = (datasets.c.sha256, checkpoints.c.sha256, artifacts.c.sha256, jobs.c.initial_weights_sha256)
+    inputs = (jobs.c.initial_weights_sha256, jobs.c.teacher_sha256)
+    users = (datasets.c.sha256, checkpoints.c.sha256, artifacts.c.sha256, *inputs)
     return and_(*(~exists().where(column == blobs.c.sha256) for column in users))

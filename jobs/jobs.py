@@ -47,6 +47,7 @@ def create(
             dataset_id=sources.dataset.id,
             dataset_sha256=sources.dataset.sha256,
             initial_weights_sha256=sources.initial_weights_sha256,
+            teacher_sha256=sources.teacher_sha256,
             created_by=created_by,
             request_id=request_id,
             lease_epoch=0,
@@ -163,8 +164,7 @@ def remove(connection: Connection, job_id: str) -> list[str]:
         for files in (checkpoints, artifacts)
         for sha256 in connection.scalars(select(files.c.sha256).where(files.c.job_id == job_id))
     ]
-    if job.initial_weights_sha256 is not None:
-        digests.append(job.initial_weights_sha256)
+    digests += [sha256 for sha256 in (job.initial_weights_sha256, job.teacher_sha256) if sha256 is not None]
     connection.execute(delete(table).where(table.c.id == job_id))
     return digests
 

@@ -45,6 +45,7 @@ def shortcomings(spec: JobSpec, memory_bytes: int, offers: Sequence[Offer] | Non
         return []
     message = (
         f"about {memory_bytes / 1e9:.1f} GB of memory are planned, and no worker gives a job more than "
-        f"{largest / 1e9:.1f} GB; use a smaller batch_size, width or image_size, or raise FQT_CHILD_MEMORY_BYTES"
+        f"{largest / 1e9:.1f} GB; use a smaller batch_size, width or image_size, a larger "
+        "training.accumulate, or raise FQT_CHILD_MEMORY_BYTES"
     )
     return [SpecFault("training.batch_size", message)]

@@ -9,21 +9,24 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from fqt_core.config import TrainConfig
 from fqt_core.config.plan import NetworkPlan, network_plan
 from jobs import validation
 from jobs.errors import SpecFault
 from jobs.offers import Offer, shortcomings
 from jobs.spec import JobSpec
 from jobs.states import JobState
+from jobs.steps import split, steps_per_epoch
 from jobs.tables import jobs
-from jobs.validation import Sources
 
 _MEASURED_JOBS = 5
 _SEARCHED_JOBS = 500
 _PROCESS_BYTES = 400 * 2**20  # Python, torch and its libraries, before any data
 _FLOAT_BYTES = 4
 # Float values per parameter: weight, gradient, two moments of Adam, and the copy of the best epoch.
-_VALUES_PER_PARAMETER = {"adam": 5, "sgd": 4}
+_VALUES_PER_PARAMETER = {"adam": 5, "sgd": 4, "muon": 5}
+_ORTHOGONALISED = 4  # matrices of the size of the largest weight that a step of Muon has at the same time
+_PASSES_OF_A_STEP = 3  # one forward, and a backward one of twice its work
 _PASSING_OUTPUTS = 4  # float tensors of a layer's output size that exist at the same time, forward or backward
 
 
@@ -63,10 +66,10 @@ def plan(connection: Connection, spec: JobSpec, offers: Sequence[Offer] | None =
     """
     sources = validation.check(connection, spec)
     network = network_plan(spec.architecture, len(sources.classes), spec.method)
-    train, held = _split(sources, spec.training.validation_fraction)
+    train, held = split(sources.dataset, sources.classes, sources.images, spec.training.validation_fraction)
     per_epoch = steps_per_epoch(train, spec.training.batch_size)
-    seconds = _seconds(connection, spec, train * spec.training.epochs * network.macs)
-    memory = _memory(spec, network, train, train + held)
+    seconds = _seconds(connection, spec, network.macs, train)
+    memory = _memory(spec, network, _teacher(connection, spec, len(sources.classes)), train, train + held)
     reason = "no job with this architecture, image size and method has finished here yet"
     return Plan(
         classes=sources.classes,
@@ -88,42 +91,68 @@ def plan(connection: Connection, spec: JobSpec, offers: Sequence[Offer] | None =
     )
 
 
-def steps_per_epoch(images: int, batch_size: int) -> int:
-    """Batches of one pass; a last batch of a single image is merged into the one before it."""
-    full, rest = divmod(images, batch_size)
-    return max(1, full + (rest > 1 or (rest == 1 and full == 0)))
-
-
-def _split(sources: Sources, fraction: float) -> tuple[int, int]:
-    """Images that train and images that validate, as the trainer will split them (built-in sets: nearly so)."""
-    dataset = sources.dataset
-    if dataset.validation_images:
-        share = len(sources.classes) / len(dataset.classes)
-        return sources.images, round(dataset.validation_images * share)
-    if fraction == 0:
-        return sources.images, 0
-    if dataset.counts is None:
-        members = [sources.images / len(sources.classes)] * len(sources.classes)
-    else:
-        members = [float(dataset.counts[name]) for name in sources.classes]
-    held = sum(max(0, min(max(round(count * fraction), 1), round(count) - 1)) for count in members)
-    return sources.images - held, held
-
-
-def _memory(spec: JobSpec, network: NetworkPlan, train: int, images: int) -> int:
-    batch = min(spec.training.batch_size, train)
+def _memory(spec: JobSpec, network: NetworkPlan, teacher: NetworkPlan | None, train: int, images: int) -> int:
+    training = spec.training
+    batch = min(training.micro_batch_size, train)
     pixels = spec.architecture.channels * spec.architecture.image_size**2
-    largest = max(layer.out_channels * layer.output_size**2 for layer in network.layers)
+    values = _VALUES_PER_PARAMETER[training.optimizer] * network.parameters
+    if training.optimizer == "muon":  # one moment of the latents, and the matrices of the largest one
+        largest_weight = max(layer.weights for layer in network.layers)
+        values += _ORTHOGONALISED * largest_weight - network.binary_parameters
+    if training.ema is not None:
+        values += network.parameters
+    passing = _passing_bytes(network)
+    if teacher is not None:  # its forward pass keeps nothing, and ours has not yet made what it keeps
+        passing = max(passing, _passing_bytes(teacher))
     return (
         _PROCESS_BYTES
         + images * pixels
-        + _VALUES_PER_PARAMETER[spec.training.optimizer] * _FLOAT_BYTES * network.parameters
-        + batch * (network.activation_bytes + _PASSING_OUTPUTS * _FLOAT_BYTES * largest)
+        + _FLOAT_BYTES * values
+        + (teacher.model_bytes if teacher is not None else 0)
+        + batch * (network.activation_bytes + passing)
     )
 
 
-def _seconds(connection: Connection, spec: JobSpec, work: int) -> float | None:
-    """Seconds for so many image-MACs, by the median of the newest comparable jobs."""
+def _passing_bytes(network: NetworkPlan) -> int:
+    """Of one image: what comes and goes while a layer runs."""
+    largest = max(layer.out_channels * layer.output_size**2 for layer in network.layers)
+    return _PASSING_OUTPUTS * _FLOAT_BYTES * largest
+
+
+@dataclass(frozen=True)
+class _Finished:
+    """A job that has succeeded, and its result."""
+
+    spec: JobSpec
+    result: dict[str, Any]
+
+    @classmethod
+    def of(cls, spec: Any, result: Any) -> _Finished | None:
+        """From the columns of these names; ``None`` if the result does not say what the job took."""
+        if result is None or not {"train_images", "classes", "epochs", "seconds"} <= result.keys():
+            return None
+        return cls(JobSpec.model_validate(spec), result)
+
+    @property
+    def passes(self) -> float:
+        """Images that went through its network, forward and backward."""
+        images, epochs = self.result["train_images"], self.result["epochs"]
+        return _passes(self.spec.training, images, epochs)
+
+    @property
+    def macs(self) -> int:
+        """Of one image's forward pass."""
+        return network_plan(self.spec.architecture, len(self.result["classes"]), self.spec.method).macs
+
+
+def _passes(training: TrainConfig, images: int, epochs: int) -> float:
+    """Images that go through the network, forward and backward; a forward pass alone counts for a third."""
+    again = 0 if training.ema is None else min(images, training.ema.batches * training.batch_size)
+    return epochs * (images + again / _PASSES_OF_A_STEP)
+
+
+def _seconds(connection: Connection, spec: JobSpec, macs: int, images: int) -> float | None:
+    """Seconds to train so many images, by the median of the newest comparable jobs."""
     finished = connection.execute(
         select(jobs.c.spec, jobs.c.result)
         .where(jobs.c.state == JobState.SUCCEEDED.value)
@@ -132,16 +161,39 @@ def _seconds(connection: Connection, spec: JobSpec, work: int) -> float | None:
     )
     rates: list[float] = []
     for row in finished:
-        theirs, result = JobSpec.model_validate(row.spec), row.result or {}
-        if _kind(theirs) != _kind(spec) or not {"train_images", "classes", "epochs", "seconds"} <= result.keys():
+        theirs = _Finished.of(row.spec, row.result)
+        if theirs is None or theirs.spec.teacher is not None or _kind(theirs.spec) != _kind(spec):
             continue
-        macs = network_plan(theirs.architecture, len(result["classes"]), theirs.method).macs
-        rates.append(result["seconds"] / (result["train_images"] * result["epochs"] * macs))
+        rates.append(theirs.result["seconds"] / (theirs.passes * theirs.macs))
         if len(rates) == _MEASURED_JOBS:
             break
-    return round(median(rates) * work, 1) if rates else None
+    if not rates:
+        return None
+    own = median(rates) * _passes(spec.training, images, spec.training.epochs) * macs
+    return round(own + _teaching_seconds(connection, spec, images), 1)
 
 
-def _kind(spec: JobSpec) -> tuple[dict[str, Any], str]:
+def _teaching_seconds(connection: Connection, spec: JobSpec, images: int) -> float:
+    """Of the teacher's forward passes, by what its own training took here."""
+    if spec.teacher is None:
+        return 0.0
+    row = connection.execute(select(jobs.c.spec, jobs.c.result).where(jobs.c.id == spec.teacher)).one()
+    taught = _Finished.of(row.spec, row.result)
+    if taught is None:
+        return 0.0
+    return float(taught.result["seconds"] / taught.passes / _PASSES_OF_A_STEP * images * spec.training.epochs)
+
+
+def _kind(spec: JobSpec) -> tuple[dict[str, Any], str, bool]:
     """What must agree for times to be comparable."""
-    return spec.architecture.model_dump(exclude={"width", "channels"}), spec.method.name
+    network = spec.architecture.model_dump(exclude={"width", "channels"})
+    return network, spec.method.name, spec.training.optimizer == "muon"
+
+
+def _teacher(connection: Connection, spec: JobSpec, classes: int) -> NetworkPlan | None:
+    if spec.teacher is None:
+        return None
+    theirs = JobSpec.model_validate(
+        connection.execute(select(jobs.c.spec).where(jobs.c.id == spec.teacher)).scalar_one()
+    )
+    return network_plan(theirs.architecture, classes, theirs.method)

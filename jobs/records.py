@@ -46,6 +46,7 @@ class Job(_Row):
     dataset_id: str | None
     dataset_sha256: str | None
     initial_weights_sha256: str | None
+    teacher_sha256: str | None
     created_by: str | None
     request_id: str | None
     lease_epoch: int

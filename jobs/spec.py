@@ -85,6 +85,11 @@ class JobSpec(BaseModel):
         description="Start from the weights of this succeeded job (fine-tuning); a head of another size starts fresh. "
         "null: start from a random initialisation.",
     )
+    teacher: Annotated[str, AfterValidator(_a_job), Field(json_schema_extra={"pattern": _JOB})] | None = Field(
+        default=None,
+        description="Learn from the model of this succeeded job as well (distillation): of "
+        "any network and method, but for the same classes, channels and image size. null: learn from the labels only.",
+    )
     checkpoints: CheckpointPolicy = Field(
         default_factory=CheckpointPolicy, description="Which checkpoints are kept. Has no influence on the result."
     )

@@ -84,6 +84,7 @@ jobs = Table(
     Column("dataset_id", _Id, ForeignKey("datasets.id", ondelete="SET NULL"), index=True),
     Column("dataset_sha256", _Sha256),
     Column("initial_weights_sha256", _Sha256, ForeignKey("blobs.sha256"), index=True),
+    Column("teacher_sha256", _Sha256, ForeignKey("blobs.sha256"), index=True),
     Column("created_by", _Id, ForeignKey("keys.id")),
     Column("request_id", String(100)),
     # The lease: who works on the job, until when, and the number that fences off every earlier attempt.

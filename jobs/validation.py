@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, select
 
@@ -12,6 +13,7 @@ from jobs.datasets import DatasetSource
 from jobs.errors import InvalidSpecError, SpecFault
 from jobs.spec import JobSpec
 from jobs.states import JobState
+from jobs.steps import split, steps_per_epoch
 from jobs.tables import artifacts, jobs
 from jobs.tables import datasets as dataset_table
 
@@ -27,6 +29,7 @@ class Sources:
     classes: list[str]
     images: int
     initial_weights_sha256: str | None
+    teacher_sha256: str | None
 
 
 def check(connection: Connection, spec: JobSpec) -> Sources:
@@ -39,10 +42,14 @@ def check(connection: Connection, spec: JobSpec) -> Sources:
     dataset = _dataset(connection, spec, faults)
     classes, images = ([], 0) if dataset is None else _classes(spec, dataset, faults)
     weights = _initial_weights(connection, spec, faults)
+    teacher = _teacher(connection, spec, classes, faults)
     _crop(spec, faults)
+    _optimizer(spec, faults)
+    if dataset is not None and len(classes) > 1 and not any(fault.field.startswith("classes") for fault in faults):
+        _warmup(spec, split(dataset, classes, images, spec.training.validation_fraction)[0], faults)
     if faults or dataset is None:
         raise InvalidSpecError(faults)
-    return Sources(dataset, classes, images, weights)
+    return Sources(dataset, classes, images, weights, teacher)
 
 
 def _dataset(connection: Connection, spec: JobSpec, faults: list[SpecFault]) -> DatasetSource | None:
@@ -81,24 +88,74 @@ def _classes(spec: JobSpec, dataset: DatasetSource, faults: list[SpecFault]) -> 
 def _initial_weights(connection: Connection, spec: JobSpec, faults: list[SpecFault]) -> str | None:
     if spec.initial_weights is None:
         return None
-    row = connection.execute(select(jobs.c.state, jobs.c.spec).where(jobs.c.id == spec.initial_weights)).one_or_none()
-    if row is None:
-        faults.append(SpecFault("initial_weights", f"there is no job {spec.initial_weights!r}"))
+    found = _succeeded(connection, "initial_weights", spec.initial_weights, "weights", faults)
+    if found is None:
         return None
-    if row.state != JobState.SUCCEEDED.value:
-        faults.append(SpecFault("initial_weights", f"that job is {row.state}; only a succeeded job has weights"))
-        return None
-    theirs = JobSpec.model_validate(row.spec).architecture
+    theirs = found[0].architecture
     for field in _SAME_FIELDS:
         here, there = getattr(spec.architecture, field), getattr(theirs, field)
         if here != there:
             message = f"the initial weights are of a network with {field} {there!r}, not {here!r}"
             faults.append(SpecFault(f"architecture.{field}", message, there))
-    query = select(artifacts.c.sha256).where(artifacts.c.job_id == spec.initial_weights, artifacts.c.kind == "weights")
+    return _artifact(connection, "initial_weights", spec.initial_weights, "weights", faults)
+
+
+def _teacher(connection: Connection, spec: JobSpec, classes: list[str], faults: list[SpecFault]) -> str | None:
+    if spec.teacher is None:
+        if spec.training.distillation is not None:
+            message = "there is no teacher to learn from; name a succeeded job as `teacher`"
+            faults.append(SpecFault("training.distillation", message))
+        return None
+    found = _succeeded(connection, "teacher", spec.teacher, "a model", faults)
+    if found is None:
+        return None
+    theirs, known = found[0].architecture, found[1].get("classes")
+    if classes and known is not None and known != classes:
+        message = "the teacher tells other classes apart, or in another order; use a teacher of the same classes"
+        faults.append(SpecFault("teacher", message, known[:_SHOWN]))
+    for field in ("channels", "image_size"):
+        here, there = getattr(spec.architecture, field), getattr(theirs, field)
+        if here != there:
+            message = f"the teacher takes images with {field} {there}, not {here}; both have to agree"
+            faults.append(SpecFault(f"architecture.{field}", message, there))
+    return _artifact(connection, "teacher", spec.teacher, "model", faults)
+
+
+def _succeeded(
+    connection: Connection, field: str, job_id: str, what: str, faults: list[SpecFault]
+) -> tuple[JobSpec, dict[str, Any]] | None:
+    """Spec and result of the job that ``field`` names, if it has come to an end that left files."""
+    query = select(jobs.c.state, jobs.c.spec, jobs.c.result).where(jobs.c.id == job_id)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        faults.append(SpecFault(field, f"there is no job {job_id!r}"))
+        return None
+    if row.state != JobState.SUCCEEDED.value:
+        faults.append(SpecFault(field, f"that job is {row.state}; only a succeeded job has {what}"))
+        return None
+    return JobSpec.model_validate(row.spec), row.result or {}
+
+
+def _artifact(connection: Connection, field: str, job_id: str, kind: str, faults: list[SpecFault]) -> str | None:
+    """Digest of a file that a succeeded job left; locked, so that it is not deleted before it is referred to."""
+    query = select(artifacts.c.sha256).where(artifacts.c.job_id == job_id, artifacts.c.kind == kind)
     sha256 = connection.execute(query.with_for_update(read=True)).scalars().first()
     if sha256 is None:
-        faults.append(SpecFault("initial_weights", "that job left no weights"))
+        faults.append(SpecFault(field, f"that job left no {kind}"))
     return sha256
+
+
+def _optimizer(spec: JobSpec, faults: list[SpecFault]) -> None:
+    if spec.training.optimizer == "muon" and not spec.method.binarises:
+        message = f"muon is for the weights of binarised layers, and method {spec.method.name!r} has none"
+        faults.append(SpecFault("training.optimizer", message, ["adam", "sgd"]))
+
+
+def _warmup(spec: JobSpec, train_images: int, faults: list[SpecFault]) -> None:
+    steps = steps_per_epoch(train_images, spec.training.batch_size) * spec.training.epochs
+    if spec.training.warmup_steps >= steps:
+        message = f"the run has {steps} steps in all, so the warm-up must be shorter"
+        faults.append(SpecFault("training.warmup_steps", message, f"at most {steps - 1}"))
 
 
 def _crop(spec: JobSpec, faults: list[SpecFault]) -> None:

@@ -58,8 +58,8 @@ def out_of_memory(reason: str) -> Failed:
     """The failure of a job whose training met the limit of its memory; ``reason`` is what was said about it."""
     first = next(iter(reason.splitlines()), "") or "the limit was reached"
     message = (
-        f"training needs more memory than there is ({first}); use a smaller batch_size, width or image_size, or give "
-        "each job of the worker more memory (FQT_CHILD_MEMORY_BYTES, FQT_SLOTS)"
+        f"training needs more memory than there is ({first}); use a smaller batch_size, width or image_size, a larger "
+        "training.accumulate, or give each job of the worker more memory (FQT_CHILD_MEMORY_BYTES, FQT_SLOTS)"
     )
     return Failed(code="out_of_memory", message=message, param="training.batch_size")
 

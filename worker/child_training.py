@@ -30,7 +30,7 @@ def train(data: TrainingInput, folder: Path, lifeline: Lifeline) -> Exit:
     """Train the job and write its files, reporting all along.
 
     Raises:
-        UnusableInputError: there is no GPU, or the initial weights do not fit.
+        UnusableInputError: there is no GPU, or the initial weights or the teacher cannot be used.
         fqt_core.errors.FqtError: whatever the library refuses.
     """
     spec = data.spec
@@ -58,6 +58,7 @@ def train(data: TrainingInput, folder: Path, lifeline: Lifeline) -> Exit:
         should_stop=lifeline.stop.is_set,
         device=device,
         report=conversion.to_json(),
+        teacher=_teacher(data),
     )
     done: Done | None = None
     for event in trainer:
@@ -96,6 +97,15 @@ def _initial_weights(
     message = f"took {len(report.taken)} tensors from {data.spec.initial_weights}"
     lifeline.send(LogLine(message=f"{message}; not taken: {left}" if left else message))
     return report
+
+
+def _teacher(data: TrainingInput) -> export.PackedModel | None:
+    if data.teacher is None:
+        return None
+    try:
+        return export.load(data.teacher)
+    except (CheckpointError, OSError) as error:
+        raise UnusableInputError(str(error), "teacher_unusable", "teacher") from error
 
 
 def _files(

@@ -41,6 +41,7 @@ def training_input(store: Store, job: Job, journal: Journal, threads: int) -> Tr
         spec=job.spec,
         dataset=_dataset(store.blobs, job),
         initial_weights=_file(store.blobs, job.initial_weights_sha256, "initial_weights"),
+        teacher=_file(store.blobs, job.teacher_sha256, "teacher"),
         resume_from=_resume_from(store, job, journal),
         threads=threads,
         device=_device(store, job),

@@ -53,6 +53,7 @@ class TrainingInput(BaseModel):
     spec: JobSpec
     dataset: str = Field(description="Path of the data set's file, or the name of a built-in one.")
     initial_weights: str | None = Field(default=None, description="Path of a safetensors file.")
+    teacher: str | None = Field(default=None, description="Path of a packed model to learn from.")
     resume_from: str | None = Field(default=None, description="Path of a checkpoint.")
     threads: int
     device: Literal["auto", "cpu", "cuda"]

@@ -49,6 +49,7 @@ class Jobs:
         training: Mapping[str, Any] | None = None,
         classes: Sequence[str] | None = None,
         initial_weights: str | None = None,
+        teacher: str | None = None,
         name: str | None = None,
         device: str = "auto",
         idempotency_key: str | None = None,
@@ -62,6 +63,7 @@ class Jobs:
             training: options such as ``{"epochs": 10, "seed": 7}``.
             classes: train on these classes only.
             initial_weights: id of a succeeded job to start from.
+            teacher: id of a succeeded job to learn from besides the labels.
             name: name for people.
             device: ``auto``, ``cpu`` or ``cuda``.
             idempotency_key: see :meth:`create`.
@@ -73,7 +75,13 @@ class Jobs:
         for key, choice in (("architecture", architecture), ("method", method)):
             if choice is not None:
                 spec[key] = {"name": choice} if isinstance(choice, str) else dict(choice)
-        optional = {"training": training, "classes": classes, "initial_weights": initial_weights, "name": name}
+        optional = {
+            "training": training,
+            "classes": classes,
+            "initial_weights": initial_weights,
+            "teacher": teacher,
+            "name": name,
+        }
         spec.update({key: value for key, value in optional.items() if value is not None})
         return self.create(spec, idempotency_key=idempotency_key)
 

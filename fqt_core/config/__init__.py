@@ -19,7 +19,7 @@ from fqt_core.config.method import (
     Psq,
     Qat,
 )
-from fqt_core.config.training import AugmentConfig, TrainConfig
+from fqt_core.config.training import AugmentConfig, DistillationConfig, EmaConfig, TrainConfig
 
 __all__ = [
     "ARCHITECTURES",
@@ -29,6 +29,8 @@ __all__ = [
     "ArchitectureConfig",
     "AugmentConfig",
     "Convnet",
+    "DistillationConfig",
+    "EmaConfig",
     "Fp32",
     "Fqt",
     "GradientQuantizer",

@@ -81,19 +81,23 @@ class BinaryAdam(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            others: list[nn.Parameter] = []
-            for parameter in group["params"]:
-                layers = self._layers.get(id(parameter), [])
-                if layers and _in_one_pass(parameter):
-                    self._step_binary(parameter, layers, group)
-                    continue
-                parameter.grad = _dense_gradient(parameter, layers)
-                if parameter.grad is not None:
-                    others.append(parameter)
-            fusible = [parameter for parameter in others if _fusible(parameter)]
-            self._step_others(fusible, group, fused=True)
-            self._step_others([parameter for parameter in others if not _fusible(parameter)], group, fused=False)
+            self._step_group(group)
         return loss
+
+    def _step_group(self, group: dict[str, Any]) -> None:
+        """Update the parameters of one group that have a gradient."""
+        others: list[nn.Parameter] = []
+        for parameter in group["params"]:
+            layers = self._layers.get(id(parameter), [])
+            if layers and _in_one_pass(parameter):
+                self._step_binary(parameter, layers, group)
+                continue
+            parameter.grad = _dense_gradient(parameter, layers)
+            if parameter.grad is not None:
+                others.append(parameter)
+        fusible = [parameter for parameter in others if _fusible(parameter)]
+        self._step_others(fusible, group, fused=True)
+        self._step_others([parameter for parameter in others if not _fusible(parameter)], group, fused=False)
 
     def _binary_layers(self) -> Iterator[BinaryLayer]:
         for layers in self._layers.values():

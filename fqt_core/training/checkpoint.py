@@ -2,6 +2,7 @@
 
     tensors    model/<name>            weights and buffers
                best/<name>             those of the best epoch so far
+               average/<name>          the running average of the parameters, if one is kept
                optimizer/<name>/<key>  the optimiser's state
                signs/<layer>           weight signs at the last statistics report, packed
     metadata   format, version
@@ -31,7 +32,7 @@ from fqt_core.training.state import RunState
 
 FORMAT = "fqt-checkpoint"
 VERSION = 1
-SECTIONS = ("model", "best", "optimizer", "signs")
+SECTIONS = ("model", "best", "average", "optimizer", "signs")
 
 
 class WrittenFile(NamedTuple):

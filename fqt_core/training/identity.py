@@ -13,12 +13,15 @@ from fqt_core.conversion.report import ConversionReport
 from fqt_core.data.batches import TrainingData
 from fqt_core.layers import BinaryLayer
 from fqt_core.ops import isa
+from fqt_core.training.teacher import Teacher
 
 _CADENCE = ("checkpoint_every_steps", "statistics_every_steps", "telemetry_every_steps")
 """Options that say when something is reported; a resumed run may change them."""
 
 
-def run_identity(config: TrainConfig, data: TrainingData, layers: Collection[BinaryLayer]) -> dict[str, Any]:
+def run_identity(
+    config: TrainConfig, data: TrainingData, layers: Collection[BinaryLayer], teacher: Teacher | None
+) -> dict[str, Any]:
     """What a run is; a checkpoint of a run with another identity is refused."""
     training = config.model_dump(mode="json")
     for field in _CADENCE:
@@ -30,6 +33,7 @@ def run_identity(config: TrainConfig, data: TrainingData, layers: Collection[Bin
         "classes": data.classes,
         "data": data.dataset.fingerprint,
         "split": data.split.digest,
+        "teacher": None if teacher is None else teacher.digest,
     }
 
 

@@ -1,14 +1,13 @@
-"""Optimisers with the paper's parameter groups, the learning-rate schedule, and optimiser state as named tensors.
+"""Optimisers with the paper's parameter groups, and optimiser state as named tensors.
 
-Groups: the head (the last weight layer) has a learning rate of its own, as in the paper's protocol. The L2 penalty is
-on the weights of convolutions and linear layers only; biases, batch normalisation and learned scales α have none
-(pulling those to zero has no regularising effect, only a cost).
+Groups: the head (the last weight layer) has a learning rate of its own, as in the paper's protocol; so have the latents
+of binarised layers. The L2 penalty is on the weights of convolutions and linear layers only; biases, batch
+normalisation and learned scales α have none (pulling those to zero has no regularising effect, only a cost).
 """
 
 from __future__ import annotations
 
-import math
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +17,12 @@ from fqt_core.errors import CheckpointError, ConfigurationError
 from fqt_core.layers import BinaryLayer
 from fqt_core.models.order import weight_layers
 from fqt_core.training.adam import BinaryAdam
+from fqt_core.training.muon import Muon
 
-_STATE_KEYS = {"adam": {"step", "exp_avg", "exp_avg_sq"}, "sgd": {"momentum_buffer"}}
+Part: TypeAlias = Literal["body", "head", "latents"]
+
+_ADAM_KEYS = frozenset({"step", "exp_avg", "exp_avg_sq"})
+_MOMENTUM_KEYS = frozenset({"momentum_buffer"})
 
 
 def head_name(model: nn.Module) -> str:
@@ -39,37 +42,48 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
 
     Every group carries ``base_lr``, the learning rate before the schedule. For a network with binarised layers,
     ``adam`` is :class:`~fqt_core.training.adam.BinaryAdam`.
+
+    Raises:
+        ConfigurationError: nothing is to be trained, or Muon is asked for where nothing is binarised.
     """
-    head = head_name(model)
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    layers = [module for module in model.modules() if isinstance(module, BinaryLayer)]
+    if config.optimizer == "muon" and not layers:
+        raise ConfigurationError(
+            "training.optimizer: muon is for the weights of binarised layers, and the network has none; use adam or sgd"
+        )
+    rates: dict[Part, float] = {
+        "body": config.learning_rate,
+        "head": config.head_learning_rate,
+        "latents": config.latent_learning_rate,
+    }
+    rows: list[dict[str, Any]] = []
+    for (part, decays), parameters in sorted(_groups(model, layers).items()):
+        decay = config.weight_decay if decays else 0.0
+        rows.append({"params": parameters, "lr": rates[part], "base_lr": rates[part], "weight_decay": decay})
+        if config.optimizer == "muon":
+            rows[-1]["orthogonal"] = part == "latents"
+    if not rows:
+        raise ConfigurationError("no parameter of the network wants a gradient")
+    if config.optimizer == "muon":
+        return Muon(rows, momentum=config.settled_momentum)
+    if config.optimizer == "adam":
+        return BinaryAdam(rows, layers) if layers else torch.optim.Adam(rows)
+    return torch.optim.SGD(rows, lr=config.learning_rate, momentum=config.settled_momentum)
+
+
+def _groups(model: nn.Module, layers: list[BinaryLayer]) -> dict[tuple[Part, bool], list[nn.Parameter]]:
+    """Parameters that want a gradient by part of the network, and whether they have the L2 penalty."""
+    head, latents = head_name(model), {id(layer.weight) for layer in layers}
+    groups: dict[tuple[Part, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            in_head = name.rpartition(".")[0] == head
-            groups.setdefault((in_head, parameter.dim() >= 2), []).append(parameter)
-    if not groups:
-        raise ConfigurationError("no parameter of the network wants a gradient")
-    rows: list[dict[str, Any]] = []
-    for (in_head, decays), parameters in sorted(groups.items()):
-        rate = config.head_learning_rate if in_head else config.learning_rate
-        decay = config.weight_decay if decays else 0.0
-        rows.append({"params": parameters, "lr": rate, "base_lr": rate, "weight_decay": decay})
-    if config.optimizer == "adam":
-        layers = [module for module in model.modules() if isinstance(module, BinaryLayer)]
-        return BinaryAdam(rows, layers) if layers else torch.optim.Adam(rows)
-    return torch.optim.SGD(rows, lr=config.learning_rate, momentum=config.momentum)
-
-
-def schedule_factor(config: TrainConfig, step: int, total_steps: int) -> float:
-    """What learning rates are multiplied by in step ``step`` (from 0): cosine from 1 towards 0, or constantly 1."""
-    if config.schedule == "constant":
-        return 1.0
-    return 0.5 * (1.0 + math.cos(math.pi * step / total_steps))
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Give every group its base rate times ``factor``."""
-    for group in optimizer.param_groups:
-        group["lr"] = group["base_lr"] * factor
+            part: Part = "body"
+            if id(parameter) in latents:
+                part = "latents"
+            elif name.rpartition(".")[0] == head:
+                part = "head"
+            groups.setdefault((part, parameter.dim() >= 2), []).append(parameter)
+    return groups
 
 
 def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -82,19 +96,18 @@ def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dic
     }
 
 
-def load_optimizer_tensors(
-    model: nn.Module, optimizer: torch.optim.Optimizer, config: TrainConfig, tensors: dict[str, Tensor]
-) -> None:
+def load_optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """Put back what :func:`optimizer_tensors` gave.
 
     Raises:
-        CheckpointError: a tensor belongs to no parameter, or has another shape.
+        CheckpointError: a tensor belongs to no parameter, is not what the optimiser keeps of it, or has another shape.
     """
-    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    keys = {id(p): _state_keys(optimizer, group) for group in optimizer.param_groups for p in group["params"]}
+    parameters = {name: p for name, p in model.named_parameters() if id(p) in keys}
     for full_name, tensor in tensors.items():
         name, _, key = full_name.rpartition("/")
         parameter = parameters.get(name)
-        if parameter is None or key not in _STATE_KEYS[config.optimizer]:
+        if parameter is None or key not in keys[id(parameter)]:
             raise CheckpointError(f"the checkpoint's optimiser state {full_name!r} does not belong to this network")
         expected = torch.Size(()) if key == "step" else parameter.shape
         if tensor.shape != expected or tensor.dtype != torch.float32:
@@ -103,3 +116,8 @@ def load_optimizer_tensors(
         optimizer.state[parameter][key] = (
             tensor.clone() if key == "step" else torch.empty_like(parameter, requires_grad=False).copy_(tensor)
         )
+
+
+def _state_keys(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> frozenset[str]:
+    """What the optimiser keeps of each parameter of a group."""
+    return _MOMENTUM_KEYS if isinstance(optimizer, torch.optim.SGD) or group.get("orthogonal") else _ADAM_KEYS

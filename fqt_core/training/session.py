@@ -16,6 +16,7 @@ from fqt_core.convert import convert_
 from fqt_core.data import ImageDataset, load_dataset
 from fqt_core.errors import ConfigurationError
 from fqt_core.events import AnyEvent, Done
+from fqt_core.export import load
 from fqt_core.models import WeightReport, build, load_weights
 from fqt_core.training.artifacts import write_artifacts
 from fqt_core.training.seeding import seeded_init
@@ -58,6 +59,7 @@ def prepare(
     resume_from: Path | str | None = None,
     should_stop: Callable[[], bool] | None = None,
     device: torch.device | str = "auto",
+    teacher: Path | str | nn.Module | None = None,
 ) -> Session:
     """Build everything that a run needs. The same arguments give the same run, bit for bit.
 
@@ -72,11 +74,12 @@ def prepare(
         resume_from: a checkpoint of this very run to go on from.
         should_stop: see :class:`~fqt_core.training.trainer.Trainer`.
         device: ``auto`` (CUDA if there is one), ``cpu``, ``cuda``, or a torch device.
+        teacher: what to learn from besides the labels: a packed model file, or a module that takes the same inputs.
 
     Raises:
         DataError: the data set cannot be used.
         ConfigurationError: the options do not fit each other, the data or the machine.
-        CheckpointError: ``initial_weights`` or ``resume_from`` cannot be used.
+        CheckpointError: ``initial_weights``, ``resume_from`` or ``teacher`` cannot be used.
     """
     where = resolve_device(device)
     dataset = _dataset(data, classes, architecture)
@@ -93,6 +96,7 @@ def prepare(
         should_stop=should_stop,
         device=where,
         report=conversion.to_json(),
+        teacher=load(teacher) if isinstance(teacher, Path | str) else teacher,
     )
     return Session(model, dataset, trainer, conversion, weights)
 

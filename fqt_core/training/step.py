@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from fqt_core.data.counters import Purpose
 from fqt_core.errors import ConfigurationError, NonFiniteLossError
 from fqt_core.layers import BinaryLayer
 from fqt_core.training.adam import compact_gradients
 from fqt_core.training.diagnosis import check_gradients, first_non_finite
+from fqt_core.training.objective import Objective
 from fqt_core.training.seeding import seeded
+
+CROSS_ENTROPY = Objective()
 
 
 def training_step(
@@ -26,16 +29,23 @@ def training_step(
     step: int,
     classes: int,
     layers: Iterable[BinaryLayer],
+    objective: Objective = CROSS_ENTROPY,
+    parts: int = 1,
 ) -> tuple[float, int]:
     """Forward, backward, update; then the latents of ``layers`` are clamped.
 
-    All randomness is a function of ``seed`` and ``step``: the quantisers' through ``model.fqt_state``, that of torch's
-    own layers (dropout) by seeding its generators for the time of the step.
+    All randomness is a function of ``seed`` and ``step``: the quantisers' through ``model.fqt_state``, whose stream
+    counts micro-batches; that of torch's own layers (dropout) by seeding its generators for the time of the step.
 
     Args:
         model: gives logits float ``(n, classes)`` for images float ``(n, c, h, w)``.
         optimizer: its learning rates are set already.
         batch: images, and labels int64 ``(n,)``, on the model's device.
+        seed, step: what random numbers are a function of.
+        classes: how many there are.
+        layers: the network's binarised layers.
+        objective: the loss.
+        parts: micro-batches that the batch is gone through in; gradients are summed.
 
     Returns:
         The batch's mean loss, and how many of its images were classified right before the update.
@@ -50,19 +60,32 @@ def training_step(
     if counters is not None:
         counters.seed, counters.step = seed, step
     optimizer.zero_grad(set_to_none=True)
+    total, correct = 0.0, 0
     with seeded(seed, Purpose.STEP, step, images.device):
-        logits = _logits(model, images, classes)
-        loss = functional.cross_entropy(logits, labels)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise NonFiniteLossError(first_non_finite(model, images), step)
-        with compact_gradients(optimizer):
-            loss.backward()  # type: ignore[no-untyped-call]
+        for number, part in enumerate(micro_batches(len(images), parts)):
+            if counters is not None:
+                counters.stream = number
+            logits = _logits(model, images[part], classes)
+            # Of the batch's mean, this part's images make up their share.
+            loss = objective(logits, images[part], labels[part]) * (len(logits) / len(images))
+            value = loss.item()
+            if not math.isfinite(value):
+                raise NonFiniteLossError(first_non_finite(model, images[part]), step)
+            with compact_gradients(optimizer):
+                loss.backward()  # type: ignore[no-untyped-call]
+            total += value
+            correct += int((logits.detach().argmax(1) == labels[part]).sum())
     check_gradients(model, step)
     optimizer.step()
     for layer in layers:
         layer.clamp_latents_()
-    return value, int((logits.detach().argmax(1) == labels).sum())
+    return total, correct
+
+
+def micro_batches(images: int, count: int) -> list[slice]:
+    """Split a batch into ``count`` parts whose sizes differ by one at most."""
+    bounds = [number * images // count for number in range(count + 1)]
+    return [slice(start, end) for start, end in pairwise(bounds)]
 
 
 def _logits(model: nn.Module, images: Tensor, classes: int) -> Tensor:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fqt_core.config import TrainConfig
 from fqt_core.data.batches import Preprocessing, TrainingData
@@ -30,16 +30,13 @@ from fqt_core.events import (
     Stopped,
     WarningRaised,
 )
+from fqt_core.export import PackedModel
+from fqt_core.training.candidate import Candidate
 from fqt_core.training.checkpoint import Checkpoint, check_tensors, differences, read_checkpoint, write_checkpoint
-from fqt_core.training.evaluation import evaluate
 from fqt_core.training.identity import arithmetic_of, conversion_rows, kernels_of, run_environment, run_identity
-from fqt_core.training.optimizer import (
-    build_optimizer,
-    load_optimizer_tensors,
-    optimizer_tensors,
-    schedule_factor,
-    set_learning_rate,
-)
+from fqt_core.training.objective import Objective
+from fqt_core.training.optimizer import build_optimizer, load_optimizer_tensors, optimizer_tensors
+from fqt_core.training.schedule import Schedule, set_learning_rate
 from fqt_core.training.state import RunState
 from fqt_core.training.statistics import QuantizerStatistics
 from fqt_core.training.step import training_step
@@ -47,8 +44,6 @@ from fqt_core.training.telemetry import Telemetry
 
 KEPT_CHECKPOINTS = 2
 """Older checkpoint files of the run are removed; the newest is only trusted once it is synced."""
-
-_SMALLEST_VALIDATION_BATCH = 64
 
 
 class Trainer:
@@ -59,7 +54,8 @@ class Trainer:
     know; at last ``Done``, or ``Stopped`` if ``should_stop`` said so.
 
     After ``Done`` the network is in evaluation mode and holds the weights and the batch-normalisation statistics of
-    the epoch with the best validation accuracy (the earliest of equals), or of the last epoch without validation.
+    the epoch with the best validation accuracy (the earliest of equals), or of the last epoch without validation. With
+    ``config.ema`` these are the averaged weights, and what is validated are they.
 
     Attributes:
         data: the split data set; ``data.preprocessing`` belongs into the exported model.
@@ -77,6 +73,7 @@ class Trainer:
         should_stop: Callable[[], bool] | None = None,
         device: torch.device | str = "cpu",
         report: Sequence[dict[str, Any]] | None = None,
+        teacher: nn.Module | PackedModel | None = None,
     ) -> None:
         """Prepare a run.
 
@@ -90,6 +87,7 @@ class Trainer:
                 ends with ``Stopped``.
             device: where to train.
             report: rows for ``Started``; ``None``: those of ``model.fqt_report``, which conversion leaves there.
+            teacher: what to learn from besides the labels, see :class:`~fqt_core.training.teacher.Teacher`.
 
         Raises:
             ConfigurationError: the options do not fit the network or the data.
@@ -104,9 +102,11 @@ class Trainer:
         self._should_stop = should_stop or (lambda: False)
         self._report = conversion_rows(model) if report is None else list(report)
         self._optimizer = build_optimizer(model, config)
+        self._schedule = Schedule.of(config, self.data.steps_per_epoch)
+        self._objective = Objective.of(config, teacher, self.data, self._device)
+        self._candidate = Candidate(self.model, self.data, config, device=self._device, should_stop=self._should_stop)
         self._statistics = QuantizerStatistics(model)
         self._telemetry = Telemetry(model, self._statistics.layers, config, data.image_size)
-        self._best: dict[str, Tensor] | None = None
         self._written: list[Path] = []
         self._begun = False
         self._warnings: list[WarningRaised] = []
@@ -166,7 +166,7 @@ class Trainer:
     def _step(self) -> Iterator[AnyEvent]:
         begin = time.perf_counter()
         state, config = self.state, self.config
-        set_learning_rate(self._optimizer, schedule_factor(config, state.step, self.total_steps))
+        set_learning_rate(self._optimizer, self._schedule.factor(state.step))
         reporting = (state.step + 1) % config.statistics_every_steps == 0 and bool(self._statistics.layers)
         self._statistics.collect(reporting)
         images, labels = (tensor.to(self._device) for tensor in self.data.train_batch(state.epoch, state.batch))
@@ -178,7 +178,10 @@ class Trainer:
             step=state.step,
             classes=len(self.data.classes),
             layers=self._statistics.layers.values(),
+            objective=self._objective,
+            parts=config.micro_batches(len(labels)),
         )
+        self._candidate.update(state.step + 1)
         elapsed = time.perf_counter() - begin
         state.step += 1
         state.batch += 1
@@ -206,25 +209,17 @@ class Trainer:
         """Validate, keep the best, and begin the next epoch; ``None`` if asked to stop meanwhile."""
         begin = time.perf_counter()
         state = self.state
-        size = max(self.config.batch_size, _SMALLEST_VALIDATION_BATCH)
-        result = None
+        result, best = None, False
+        accuracy = state.correct / state.seen
         if self.data.validation_images:
-            result = evaluate(
-                self.model,
-                self.data.validation_batches(size),
-                step=state.step,
-                device=self._device,
-                should_stop=self._should_stop,
-            )
-            if result is None:
+            validated = self._candidate.validate(state)
+            if validated is None:
                 state.seconds += time.perf_counter() - begin
                 return None
-        accuracy = state.correct / state.seen
-        best = result is not None and (state.best_accuracy is None or result.accuracy > state.best_accuracy)
-        if best and result is not None:
-            state.best_epoch, state.best_train_accuracy = state.epoch + 1, accuracy
-            state.best_accuracy, state.best_loss = result.accuracy, result.loss
-            self._best = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+            result, best = validated
+            if best:
+                state.best_epoch, state.best_train_accuracy = state.epoch + 1, accuracy
+                state.best_accuracy, state.best_loss = result.accuracy, result.loss
         state.epochs_without_gain = 0 if best or result is None else state.epochs_without_gain + 1
         state.last_train_accuracy = accuracy
         elapsed = time.perf_counter() - begin
@@ -247,9 +242,7 @@ class Trainer:
 
     def _done(self) -> Done:
         state = self.state
-        if self._best is not None:
-            self.model.load_state_dict(self._best)
-        self.model.eval()
+        self._candidate.settle(state.epoch - 1)
         return Done(
             reason="early_stopped" if state.epoch < self.config.epochs else "completed",
             step=state.step,
@@ -271,7 +264,7 @@ class Trainer:
         begin = time.perf_counter()
         tensors = {
             "model": dict(self.model.state_dict()),
-            "best": self._best or {},
+            **self._candidate.tensors(),
             "optimizer": optimizer_tensors(self.model, self._optimizer),
             "signs": self._statistics.tensors(),
         }
@@ -303,11 +296,9 @@ class Trainer:
             raise CheckpointError(f"{path.name}: step {state.step} is not where its epoch and batch are")
         own = self.model.state_dict()
         check_tensors(tensors["model"], own, "weights")
-        if state.best_epoch is not None:
-            check_tensors(tensors["best"], own, "best weights")
-            self._best = {name: tensor.to(self._device, copy=True) for name, tensor in tensors["best"].items()}
+        self._candidate.load_tensors(tensors, validated=state.best_epoch is not None)
         self._statistics.load_tensors(tensors["signs"])
-        load_optimizer_tensors(self.model, self._optimizer, self.config, tensors["optimizer"])
+        load_optimizer_tensors(self.model, self._optimizer, tensors["optimizer"])
         self.model.load_state_dict(tensors["model"])
         self.state = state
         for line in differences(checkpoint.environment, run_environment(self._device)):
@@ -315,7 +306,7 @@ class Trainer:
             self._warnings.append(WarningRaised(code="environment_differs", message=message))
 
     def _identity(self) -> dict[str, Any]:
-        return run_identity(self.config, self.data, self._statistics.layers.values())
+        return run_identity(self.config, self.data, self._statistics.layers.values(), self._objective.teacher)
 
     def _started(self) -> Started:
         layers = self._statistics.layers.values()
@@ -352,4 +343,4 @@ class Trainer:
     def _learning_rate(self) -> float:
         """Of everything but the head, as the last step used it."""
         step = max(self.state.step - 1, 0)
-        return self.config.learning_rate * schedule_factor(self.config, step, self.total_steps)
+        return self.config.learning_rate * self._schedule.factor(step)

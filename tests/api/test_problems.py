@@ -119,7 +119,7 @@ def test_every_wrong_field_in_one_answer(client: TestClient) -> None:
         "devices",
     }
     assert errors["method.bits"].allowed == [1, 2, 4, 8]
-    assert errors["training.optimizer"].allowed == ["adam", "sgd"]
+    assert errors["training.optimizer"].allowed == ["adam", "sgd", "muon"]
     assert errors["training.epochs"].allowed == {"minimum": 1}
     assert errors["classes"].allowed == {"minItems": 2}
     assert "stem" in errors["architecture.stemm"].message
@@ -174,11 +174,12 @@ def test_an_unknown_method_names_those_there_are(client: TestClient, method: dic
 
 
 def test_what_is_no_id_is_told_in_words(client: TestClient) -> None:
-    spec = {"dataset": "nope", "initial_weights": "nope"}
+    spec = {"dataset": "nope", "initial_weights": "nope", "teacher": "nope"}
     document = _check(client.post("/v1/jobs", json=spec), 422, "validation_error")
     assert {error.field: (error.message.split(":")[0], error.allowed) for error in document.errors} == {
         "dataset": ("there is no data set 'nope'", None),
         "initial_weights": ("there is no job 'nope'", None),
+        "teacher": ("there is no job 'nope'", None),
     }
 
 

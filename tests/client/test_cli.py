@@ -98,6 +98,7 @@ def test_submit_sends_what_the_options_say(fqt: Run, script: Script, tmp_path: P
     spec = tmp_path / "spec.json"
     spec.write_text('{"method": {"name": "qat", "weight_scale": "none"}, "training": {"seed": 1, "epochs": 2}}')
     arguments = ["--dataset", "digits", "--method", "fqt", "--bits", "2", "--epochs", "3", "--classes", "5, 6"]
+    arguments += ["--optimizer", "muon", "--teacher", "last", "--set", "training.ema.decay=0.9"]
     arguments += ["--width", "0.25", "--from", "last", "--set", "training.augment.pad_crop=2", "--set", "name=seven"]
     code, out, _ = fqt("submit", *arguments, "--spec", str(spec))
     assert code == 0
@@ -107,8 +108,9 @@ def test_submit_sends_what_the_options_say(fqt: Run, script: Script, tmp_path: P
         "classes": ["5", "6"],
         "method": {"name": "fqt", "bits": 2},  # another method: the options of the old one are gone
         "architecture": {"name": "resnet18", "width": 0.25},
-        "training": {"seed": 1, "epochs": 3, "augment": {"pad_crop": 2}},
+        "training": {"seed": 1, "epochs": 3, "optimizer": "muon", "augment": {"pad_crop": 2}, "ema": {"decay": 0.9}},
         "initial_weights": JOB_ID,
+        "teacher": JOB_ID,
         "name": "seven",
     }
 

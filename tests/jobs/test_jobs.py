@@ -20,9 +20,12 @@ def succeeded(store: Store, **changes: object) -> str:
     job_id = submit(store, **changes).id
     assert claim(store) is not None
     weights = store.blobs.put_stream([b"weights of " + job_id.encode()])
+    model = store.blobs.put_stream([b"model of " + job_id.encode()])
+    result = {"classes": changes.get("classes", list("0123456789"))}
     with store.write() as connection:
         artifacts.add(connection, store.blobs, job_id, 1, weights, name="weights.safetensors", kind="weights")
-        lease.succeed(connection, job_id, 1, {})
+        artifacts.add(connection, store.blobs, job_id, 1, model, name="model.safetensors", kind="model")
+        lease.succeed(connection, job_id, 1, result)
     return job_id
 
 
@@ -79,6 +82,31 @@ def test_the_head_and_the_image_size_may_differ_from_the_initial_weights(store: 
     assert submit(store, classes=["3", "4"], initial_weights=first, architecture=larger).state is JobState.QUEUED
 
 
+def test_a_teacher_is_pinned_and_may_be_any_network(store: Store) -> None:
+    larger = {**TINY["architecture"], "name": "vgg16", "width": 0.25}
+    teacher = succeeded(store, architecture=larger, method={"name": "fp32"}, classes=["0", "1"])
+    job = submit(store, teacher=teacher, classes=["0", "1"], training={"distillation": {"weight": 0.9}})
+    with store.read() as connection:
+        assert job.teacher_sha256 == artifacts.get(connection, teacher, "model.safetensors").sha256
+
+
+def test_a_teacher_that_cannot_teach_is_refused(store: Store) -> None:
+    other = succeeded(store, classes=["3", "4"], architecture={**TINY["architecture"], "image_size": 16})
+    found = faults(store, classes=["4", "3"], teacher=other)
+    assert found.keys() == {"teacher", "architecture.image_size"}
+    assert "same classes" in found["teacher"]
+    assert "no job" in faults(store, teacher="job_" + "0" * 26)["teacher"]
+    assert "is queued; only a succeeded job has a model" in faults(store, teacher=submit(store).id)["teacher"]
+    assert "name a succeeded job as `teacher`" in faults(store, training={"distillation": {}})["training.distillation"]
+
+
+def test_options_of_training_must_fit_the_method_and_the_data(store: Store) -> None:
+    found = faults(store, method={"name": "fp32"}, training={"optimizer": "muon", "epochs": 1, "warmup_steps": 12})
+    assert found.keys() == {"training.optimizer", "training.warmup_steps"}  # 1438 images, 128 a step
+    assert "12 steps in all" in found["training.warmup_steps"]
+    assert submit(store, training={"optimizer": "muon", "epochs": 1, "warmup_steps": 11}).state is JobState.QUEUED
+
+
 def test_a_built_in_data_set_must_be_installed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fqt_core.config.builtin.BuiltinDataset.installed", lambda _self: False)
     assert "needs the Python package scikit-learn" in faults(store)["dataset"]
@@ -127,20 +155,23 @@ def test_pause_and_resume(store: Store) -> None:
 
 def test_a_finished_job_goes_with_all_its_files_but_not_those_that_others_need(store: Store) -> None:
     first = succeeded(store)
-    follower = submit(store, initial_weights=first)
-    weights = follower.initial_weights_sha256
+    follower = submit(store, initial_weights=first, teacher=first)
+    weights, model = follower.initial_weights_sha256, follower.teacher_sha256
     assert weights is not None
+    assert model is not None
     with pytest.raises(JobNotFinishedError), store.write() as connection:
         jobs.remove(connection, follower.id)
     with store.write() as connection:
         digests = jobs.remove(connection, first)
     assert store.collect(digests) == 0
     assert store.blobs.exists(weights)
+    assert store.blobs.exists(model)
     with store.write() as connection:
         jobs.request_cancel(connection, follower.id)
         digests = jobs.remove(connection, follower.id)
-    assert store.collect(digests) == 1
+    assert store.collect(digests) == 2
     assert not store.blobs.exists(weights)
+    assert not store.blobs.exists(model)
 
 
 def test_a_data_set_in_use_stays(store: Store) -> None:

@@ -5,13 +5,15 @@ from typing import Any
 import pytest
 
 from fqt_core.config.plan import network_plan
-from jobs import lease
+from jobs import artifacts, lease
 from jobs.errors import InvalidSpecError
 from jobs.offers import Offer
-from jobs.plan import Plan, plan, steps_per_epoch
+from jobs.plan import Plan, plan
+from jobs.steps import steps_per_epoch
 from jobs.store import Store
 from tests.jobs.helpers import claim, ready_dataset, spec, submit
 
+WIDE = {"name": "resnet18", "width": 1, "image_size": 8, "channels": 1}
 HUGE = {"name": "resnet18", "width": 4, "image_size": 128, "channels": 3}
 
 
@@ -20,12 +22,15 @@ def planned(store: Store, **changes: object) -> Plan:
         return plan(connection, spec(**changes))
 
 
-def finish(store: Store, seconds: float, **changes: object) -> None:
+def finish(store: Store, seconds: float, **changes: object) -> str:
     job = submit(store, **changes)
     assert claim(store) is not None
+    model = store.blobs.put_stream([b"model"])
     with store.write() as connection:
         result = {"train_images": 1438, "epochs": 2, "seconds": seconds, "classes": list("0123456789")}
+        artifacts.add(connection, store.blobs, job.id, 1, model, name="model.safetensors", kind="model")
         lease.succeed(connection, job.id, 1, result)
+    return job.id
 
 
 def test_steps_and_sizes_are_known_before_anything_runs(store: Store) -> None:
@@ -63,6 +68,34 @@ def test_time_is_measured_here_or_not_told(store: Store) -> None:
 def test_more_memory_for_larger_batches(store: Store) -> None:
     small, large = (planned(store, training={"batch_size": size}).memory_bytes for size in (8, 512))
     assert 2**28 < small < large
+
+
+def test_time_counts_what_options_add(store: Store) -> None:
+    """A forward pass is a third of a pass; the teacher's are a third of what its own training took."""
+    finish(store, 30)
+    teacher = finish(store, 60, method={"name": "fp32"})
+    plain = planned(store).seconds
+    assert plain == pytest.approx(30, rel=0.05)
+    taught = planned(store, teacher=teacher).seconds
+    assert taught == pytest.approx(plain + 60 / 3, rel=0.05)
+    batches = {"epochs": 2, "batch_size": 64, "ema": {"batches": 10}}
+    averaged = planned(store, training=batches).seconds
+    assert averaged == pytest.approx(plain * (1 + 640 / 1438 / 3), rel=0.05)
+    assert planned(store, training={"optimizer": "muon"}).seconds is None  # whose steps take another time
+
+
+def test_memory_counts_what_options_add(store: Store) -> None:
+    teacher = finish(store, 60, architecture=WIDE, method={"name": "fp32"})
+
+    def memory(**training: Any) -> int:
+        return planned(store, architecture=WIDE, training={"batch_size": 256} | training).memory_bytes
+
+    plain, network = memory(), network_plan(spec(architecture=WIDE).architecture, 10, spec().method)
+    assert memory(ema={}) - plain == 4 * network.parameters
+    assert plain - memory(accumulate=4) == pytest.approx(0.75 * (plain - memory(accumulate=256)), rel=0.01)
+    assert memory(optimizer="sgd") < memory(optimizer="muon") < plain + 16 * max(x.weights for x in network.layers)
+    taught = planned(store, architecture=WIDE, teacher=teacher, training={"batch_size": 256}).memory_bytes
+    assert taught - plain == network.fp32_bytes
 
 
 CPU = Offer(("cpu",), 4 << 30)

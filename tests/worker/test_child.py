@@ -17,11 +17,11 @@ import pytest
 
 import worker
 from fqt_core import errors
-from jobs import artifacts, datasets
+from jobs import artifacts, datasets, lease
 from jobs.records import Job
 from jobs.settings import Settings
 from jobs.store import Store
-from tests.jobs.helpers import get, submit
+from tests.jobs.helpers import claim, get, submit
 from tests.worker.helpers import QUICK, children, log, moves, reached, step, until
 from tests.worker.processes import REAL, Bell, Process
 from worker.child_errors import UnusableInputError, explain
@@ -92,6 +92,10 @@ def test_a_worker_process_trains_a_job_and_another_that_goes_on_from_its_weights
     second = small(store, classes=["2", "3", "4"], initial_weights=first.id)
     bell.ring_job(second.id, second.queue)
     reached(store, second.id, "succeeded", "failed", seconds=100)
+    options = {"optimizer": "muon", "ema": {"decay": 0.9}, "accumulate": 2, "distillation": {"weight": 0.7}}
+    third = small(store, classes=["2", "3", "4"], teacher=second.id, training=SMALL | options)
+    bell.ring_job(third.id, third.queue)
+    reached(store, third.id, "succeeded", "failed", seconds=100)
     assert process.end() == 0
     bell.celery.close()
     job = get(store, second.id)
@@ -99,6 +103,9 @@ def test_a_worker_process_trains_a_job_and_another_that_goes_on_from_its_weights
     assert job.record is not None
     assert job.record["arithmetic"] == "integer"
     assert f"tensors from {first.id}" in messages(store, second.id)
+    taught = get(store, third.id)
+    assert taught.state == "succeeded", (taught.error, messages(store, third.id))
+    assert taught.teacher_sha256 == digests(store, second.id)["model.safetensors"]
 
     from fqt_core import export
     from fqt_core.data import load_dataset
@@ -134,6 +141,20 @@ def test_kill_9_of_the_child_changes_nothing_in_the_result(store: Store) -> None
     first, second = digests(store, calm.id), digests(store, hit.id)
     assert first["weights.safetensors"] == second["weights.safetensors"]
     assert first["model.safetensors"] == second["model.safetensors"]
+
+
+def test_a_teacher_of_another_version_ends_the_job_with_a_clear_record(store: Store) -> None:
+    teacher = small(store).id
+    assert claim(store) is not None
+    blob = store.blobs.put_stream([b"no model"])
+    with store.write() as connection:
+        artifacts.add(connection, store.blobs, teacher, 1, blob, name="model.safetensors", kind="model")
+        lease.succeed(connection, teacher, 1, {"classes": ["0", "1"]})
+    job = small(store, teacher=teacher)
+    run(store)
+    job = get(store, job.id)
+    assert job.error is not None
+    assert (job.state, job.error["code"], job.error["param"]) == ("failed", "teacher_unusable", "teacher")
 
 
 def test_a_gpu_that_is_not_there_ends_the_job_with_a_clear_record(store: Store) -> None:

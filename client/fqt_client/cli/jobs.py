@@ -77,6 +77,7 @@ def show(job: JobArgument, as_json: JsonOption = False) -> None:
             "method": _options(found, "method"),
             "training": ", ".join(f"{name} {value}" for name, value in training.items() if _plain(value)),
             "started from": found.spec.get("initial_weights"),
+            "learns from": found.spec.get("teacher"),
             "runs on": ", ".join(f"{name} {record[name]}" for name in _RECORD if record.get(name) is not None),
             "progress": _progress(found),
             "accuracy": share_text(accuracy_of(found)),

@@ -33,6 +33,7 @@ def submit(
     bits: Annotated[int | None, typer.Option("--bits", help="Bits per element of a kept gradient group.")] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", "-e", help="Passes over the training images.")] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", help="Images per step.")] = None,
+    optimizer: Annotated[str | None, typer.Option("--optimizer", help="adam, sgd or muon.")] = None,
     learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Learning rate of the body.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")] = None,
     classes: Annotated[
@@ -40,6 +41,9 @@ def submit(
     ] = None,
     from_job: Annotated[
         str | None, typer.Option("--from", metavar="JOB", help="Start from the weights of this job; `last` works.")
+    ] = None,
+    teacher: Annotated[
+        str | None, typer.Option("--teacher", metavar="JOB", help="Learn from this job's model too; `last` works.")
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="A name for people.")] = None,
     assignments: Annotated[
@@ -73,6 +77,7 @@ def submit(
         "method.bits": bits,
         "training.epochs": epochs,
         "training.batch_size": batch_size,
+        "training.optimizer": optimizer,
         "training.learning_rate": learning_rate,
         "training.seed": seed,
     }
@@ -82,6 +87,8 @@ def submit(
     with connect() as client:
         if from_job is not None:
             spec["initial_weights"] = job_id(client, from_job)
+        if teacher is not None:
+            spec["teacher"] = job_id(client, teacher)
         if dry_run:
             _show_plan(client.jobs.plan(spec), as_json)
             return ExitCode.OK

@@ -270,7 +270,7 @@ def test_a_step_after_loading_gives_the_same_bits(own: bool) -> None:
     again.load_state_dict({name: tensor.clone().contiguous() for name, tensor in model.state_dict().items()})
     if own:
         tensors = {name: tensor.contiguous() for name, tensor in optimizer_tensors(model, optimizer).items()}
-        load_optimizer_tensors(again, resumed, ADAM, tensors)
+        load_optimizer_tensors(again, resumed, tensors)
     else:  # torch's own way, which keeps the memory format of what it is given
         state = optimizer.state_dict()
         state["state"] = {

@@ -1,11 +1,12 @@
-"""Parameter groups, schedule, and agreement with torch's optimisers."""
+"""Parameter groups and the kinds of optimisers."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from fqt_core.training.optimizer import build_optimizer, head_name, schedule_factor
+from fqt_core.errors import CheckpointError
+from fqt_core.training.optimizer import build_optimizer, head_name, load_optimizer_tensors
 
 from .nets import config, network
 
@@ -41,10 +42,30 @@ def test_kind_of_optimizer(name: str, kind: type) -> None:
         assert {group["momentum"] for group in optimizer.param_groups} == {0.7}
 
 
-def test_schedule() -> None:
-    factors = [schedule_factor(config(), step, 10) for step in range(11)]
-    assert factors[0] == 1
-    assert factors[5] == pytest.approx(0.5)
-    assert factors[10] == pytest.approx(0)
-    assert factors == sorted(factors, reverse=True)
-    assert schedule_factor(config(schedule="constant"), 9, 10) == 1
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "muon"])
+def test_latents_have_a_rate_of_their_own(optimizer: str) -> None:
+    model = network("fqt", weight_scale="learned")
+    wanted = config(optimizer=optimizer, binary_learning_rate=0.07, learning_rate=1e-5, head_learning_rate=1e-3)
+    rates = {id(p): group["base_lr"] for group in build_optimizer(model, wanted).param_groups for p in group["params"]}
+    found = {name: rates[id(parameter)] for name, parameter in model.named_parameters()}
+    assert {name for name, rate in found.items() if rate == 0.07} == {"2.weight", "5.weight"}
+    assert {name for name, rate in found.items() if rate == 1e-3} == {"10.weight", "10.bias"}
+    assert {rate for name, rate in found.items() if name not in {"2.weight", "5.weight"}} == {1e-5, 1e-3}
+
+
+def test_defaults_that_depend_on_the_optimizer() -> None:
+    found = {
+        name: (wanted.latent_learning_rate, wanted.settled_momentum)
+        for name in ("adam", "sgd", "muon")
+        for wanted in [config(optimizer=name, learning_rate=0.2)]
+    }
+    assert found == {"adam": (0.2, 0.9), "sgd": (0.2, 0.9), "muon": (8e-3, 0.95)}
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "muon"])
+def test_foreign_state_is_refused(optimizer: str) -> None:
+    model = network("fqt")
+    made = build_optimizer(model, config(optimizer=optimizer))
+    foreign = "momentum_buffer" if optimizer == "adam" else "exp_avg"
+    with pytest.raises(CheckpointError, match=r"2\.weight/.* does not belong"):
+        load_optimizer_tensors(model, made, {f"2.weight/{foreign}": torch.zeros(8, 8, 3, 3)})

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from fqt_core.config import TrainConfig
+from fqt_core.config import EmaConfig, TrainConfig
 from fqt_core.events import CheckpointWritten, Stopped
 from fqt_core.training import Trainer
 
@@ -49,6 +50,50 @@ def test_resumed_runs_end_with_the_same_bits(method: str, optimizer: str, tmp_pa
     digest, resumed = interrupted(method, wanted, [2, 1, 4, 5], tmp_path)
     assert digest == sha256(model)
     assert resumed == figures(events)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optimizer": "muon", "schedule": "linear", "warmup_steps": 3},
+        {"optimizer": "muon", "accumulate": 4},
+        {"optimizer": "sgd", "ema": EmaConfig(decay=0.8, batches=2)},
+        {"ema": EmaConfig(decay=0.8, batches=2), "accumulate": 3, "label_smoothing": 0.1},
+        {"ema": EmaConfig(decay=0.8, batches=2), "validation_fraction": 0.0},
+    ],
+    ids=str,
+)
+def test_so_do_runs_with_other_options(options: dict[str, Any], tmp_path: Path) -> None:
+    wanted = config(**options)
+    model = network("fqt", seed=0)
+    events = train(model, wanted)
+    digest, resumed = interrupted("fqt", wanted, [2, 1, 4, 5], tmp_path)
+    assert digest == sha256(model)
+    assert resumed == figures(events)
+
+
+def test_so_do_runs_with_a_teacher(tmp_path: Path) -> None:
+    wanted, teacher = config(epochs=2), network(seed=8)
+    model = network("fqt")
+    train(model, wanted, teacher=teacher)
+    events = stop_after(network("fqt"), wanted, 7, tmp_path, teacher=teacher)
+    again = network("fqt", seed=1)
+    train(again, wanted, resume_from=events[-2].path, teacher=network(seed=8))  # type: ignore[union-attr]
+    assert sha256(again) == sha256(model)
+
+
+@pytest.mark.parametrize("polls", [6, 7, 8, 9])
+def test_stopping_while_the_average_is_validated(polls: int, tmp_path: Path) -> None:
+    """Two batches of statistics and three of validation, and the weights themselves have to come back."""
+    wanted = config(epochs=2, batch_size=20, ema=EmaConfig(decay=0.8, batches=2))
+    data = pictures(50, own=130)
+    model = network("fqt")
+    expected = figures(train(model, wanted, data))
+    events = stop_after(network("fqt"), wanted, polls, tmp_path, data=data)
+    again = network("fqt", seed=1)
+    rest = train(again, wanted, data, resume_from=events[-2].path)  # type: ignore[union-attr]
+    assert figures(events) + figures(rest) == expected
+    assert sha256(again) == sha256(model)
 
 
 @pytest.mark.parametrize("polls", range(18))

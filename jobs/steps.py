@@ -1,0 +1,31 @@
+"""How many images and steps a job will have, told from what is known of its data before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jobs.datasets import DatasetSource
+
+
+def split(dataset: DatasetSource, classes: Sequence[str], images: int, fraction: float) -> tuple[int, int]:
+    """Images that train and images that validate, as the trainer will split them (built-in sets: nearly so).
+
+    ``images`` counts those of ``classes`` in the training part.
+    """
+    if dataset.validation_images:
+        share = len(classes) / len(dataset.classes)
+        return images, round(dataset.validation_images * share)
+    if fraction == 0:
+        return images, 0
+    if dataset.counts is None:
+        members = [images / len(classes)] * len(classes)
+    else:
+        members = [float(dataset.counts[name]) for name in classes]
+    held = sum(max(0, min(max(round(count * fraction), 1), round(count) - 1)) for count in members)
+    return images - held, held
+
+
+def steps_per_epoch(images: int, batch_size: int) -> int:
+    """Batches of one pass; a last batch of a single image is merged into the one before it."""
+    full, rest = divmod(images, batch_size)
+    return max(1, full + (rest > 1 or (rest == 1 and full == 0)))
