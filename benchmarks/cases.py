@@ -256,6 +256,57 @@ def _adam_binary(layer: Layer) -> Iterator[Case]:
         yield Case(share, arguments, bytes=6 * _bytes(weight) + _bytes(gradient) + words)
 
 
+# --- pixel rows: half of them are kept, at two bits -------------------------------------------------------------------
+
+
+def _rows(layer: Layer) -> Tensor:
+    """Numbers of the kept pixel rows."""
+    count = layer.samples * layer.output[0] * layer.output[1]
+    return _some(count, -(-count // 2))
+
+
+def _uniform_numbers(layer: Layer) -> Iterator[Case]:
+    count = layer.samples * layer.output[0] * layer.output[1]
+    yield Case("", (torch.zeros(1, dtype=torch.int64), count, *_KEY), bytes=4 * count)
+
+
+def _pixel_square_sums(layer: Layer) -> Iterator[Case]:
+    g = _gradient(layer)
+    yield Case("", (g,), bytes=_bytes(g))
+
+
+def _pixel_gather(layer: Layer) -> Iterator[Case]:
+    g, index = _gradient(layer), _rows(layer)
+    for variant, by_row in (("rows of pixels", True), ("rows of channels", False)):
+        yield Case(variant, (g, index, torch.ones(len(index)), by_row), bytes=8 * len(index) * layer.outputs)
+
+
+def _quantize_dithered(layer: Layer) -> Iterator[Case]:
+    values = torch.randn(len(_rows(layer)), layer.outputs)
+    groups, size = values.shape
+    ranges = values.amin(1), values.amax(1)
+    dither = torch.ones(size), torch.zeros(size, dtype=torch.uint8), torch.rand(groups, 1) - 0.5
+    yield Case("", (values, *ranges, *dither, 2), bytes=5 * values.numel())
+
+
+def _pixel_input_gradient(layer: Layer) -> Iterator[Case]:
+    index = _rows(layer)
+    codes = _codes(len(index), layer.outputs, bits=2)
+    vectors = (*(torch.rand(len(index)) for _ in range(3)), torch.ones(layer.outputs))
+    sizes = (layer.samples, layer.channels, [layer.height, layer.width])
+    macs = layer.macs(layer.samples, layer.outputs) // 2
+    for variant, outside in (("scale per row", vectors), ("no scale", (None,) * 4)):
+        yield Case(variant, (codes, 2, index, *outside, _weight(layer), *sizes, *layer.window, 1), macs=macs)
+
+
+def _pixel_weight_gradient(layer: Layer) -> Iterator[Case]:
+    x, index = _signs(layer.samples, layer.channels, layer.height, layer.width), _rows(layer)
+    codes = _codes(layer.outputs, len(index), bits=2)
+    sizes = (layer.channels, layer.outputs, layer.kernel_size)
+    arguments = (x, codes, 2, index, torch.arange(layer.outputs), *sizes, *layer.window, 1)
+    yield Case("", arguments, macs=layer.macs(layer.samples, layer.outputs) // 2)
+
+
 # --- fused chains: layout H, W, N, C ---------------------------------------------------------------------------------
 
 
@@ -467,6 +518,12 @@ CASES: dict[str, Callable[[Layer], Iterator[Case]]] = {
     "conv2d_weight_gradient": _conv2d_weight_gradient,
     "mean_magnitude": _mean_magnitude,
     "adam_binary_": _adam_binary,
+    "uniform_numbers": _uniform_numbers,
+    "pixel_square_sums": _pixel_square_sums,
+    "pixel_gather": _pixel_gather,
+    "quantize_dithered": _quantize_dithered,
+    "pixel_input_gradient": _pixel_input_gradient,
+    "pixel_weight_gradient": _pixel_weight_gradient,
     "hwnc_binary_conv2d": _hwnc_binary_conv2d,
     "hwnc_max_pool2d": _hwnc_max_pool2d,
     "hwnc_affine_sign": _hwnc_affine_sign,

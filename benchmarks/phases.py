@@ -21,7 +21,10 @@ _RULES: tuple[tuple[str, str], ...] = (
         r"fqt::(.*affine|.*pool|.*gradient_sums|.*normalization|.*entry|.*enter|.*leave|.*add_rows|apply_window).*",
         "normalisation",
     ),
-    (r"fqt::(.*range|.*moments|.*quantize|select_groups).*", "quantising"),
+    (
+        r"fqt::(.*range|.*moments|.*quantize|select_groups|uniform_numbers|pixel_square_sums|pixel_gather).*",
+        "quantising",
+    ),
     (r"fqt::.*(conv2d|linear|input_gradient|weight_gradient).*", "products"),
     (r"fqt::.*(pack|sign|magnitude).*", "packing"),
     (r"aten::.*|mkldnn::.*", "torch"),

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
 from fqt_core import ops
-from fqt_core.config import MethodConfig
+from fqt_core.config import LayerOverride, MethodConfig
 from fqt_core.conversion.eligibility import Filter, keep_reasons
 from fqt_core.conversion.flow import Flow, feeds_a_sign
 from fqt_core.conversion.report import Action, ConversionReport, ConversionRow
@@ -39,7 +39,8 @@ def convert_(
     reached 97.2 and 98.1 % of the validation images; hardtanh 95.3 and 94.2 %, for it clips what the shortcuts carry;
     a PReLU per channel starting as the identity 96.9 and 98.3 %, for more parameters and half as much time again.
 
-    Sets ``model.fqt_state``, the random state that all converted layers share (not for ``fp32``), and
+    Each layer gets the method that its name has by the method's overrides. Sets ``model.fqt_state``, the random state
+    that all converted layers share (not for ``fp32``), ``model.fqt_method``, the method as a whole, and
     ``model.fqt_report``, what is returned.
 
     Args:
@@ -50,7 +51,7 @@ def convert_(
 
     Raises:
         ConversionError: the network is converted already, or no layer of it can be binarised; it is left unchanged.
-        ConfigurationError: the seed is out of range.
+        ConfigurationError: the seed is out of range, or an override's pattern matches no layer that can be binarised.
     """
     if not 0 <= seed < 2**63:
         raise ConfigurationError(f"seed must be at least 0 and below 2**63, got {seed}")
@@ -59,6 +60,7 @@ def convert_(
         rows = [_kept(name, module, "full precision") for name, module in weight_layers(model).items()]
         return _finish(model, method, rows, ("nothing was changed: the method trains in full precision",))
     layers = weight_layers(model)
+    _check_overrides(method, keep_reasons(model, None))
     reasons = keep_reasons(model, filter_fn)
     state = PhiloxState(seed=seed)
     swaps = _binarised(layers, reasons, method, state)
@@ -77,7 +79,9 @@ def convert_(
     chained = _chained(model)
     rows += _chain_rows(model)
     rows += [
-        _converted(name, layers[name], swaps[name], chained) if name in swaps else _kept(name, layers[name], reason)
+        _converted(name, layers[name], swaps[name], chained, method.override_of(name))
+        if name in swaps
+        else _kept(name, layers[name], reason)
         for name, reason in reasons.items()
     ]
     model.fqt_state = cast(Any, state)
@@ -104,13 +108,29 @@ def _binarised(
     for name, module in layers.items():
         if reasons[name]:
             continue
+        own, override = method.for_layer(name), method.override_of(name)
+        if own is None:
+            assert override is not None
+            reasons[name] = f"full precision by override {override.pattern!r}"
+            continue
         kind: type[BinaryConv2d | BinaryLinear] = BinaryConv2d if isinstance(module, nn.Conv2d) else BinaryLinear
-        options: dict[str, Any] = {"method": method, "state": state, "layer_index": len(swaps), "name": name}
+        options: dict[str, Any] = {"method": own, "state": state, "layer_index": len(swaps), "name": name}
         try:
             swaps[name] = kind.from_float(cast(Any, module), **options)
         except ConversionError as error:
             reasons[name] = str(error).removeprefix(f"{name}: ")
     return swaps
+
+
+def _check_overrides(method: MethodConfig, reasons: Mapping[str, str]) -> None:
+    """Refuse a pattern that no layer's name matches."""
+    names = [name for name, reason in reasons.items() if not reason]
+    for number, override in enumerate(method.exceptions):
+        if not any(override.matches(name) for name in names):
+            raise ConfigurationError(
+                f"overrides.{number}: pattern {override.pattern!r} matches no layer that can be binarised; these can: "
+                f"{', '.join(names) or 'none'}"
+            )
 
 
 def _size(value: object) -> int:
@@ -122,12 +142,23 @@ def _kept(name: str, module: nn.Module, reason: str) -> ConversionRow:
     return ConversionRow(name, type(module).__name__, "kept", reason, _size(module.weight), "float", "torch")
 
 
-def _converted(name: str, module: nn.Module, layer: BinaryLayer, chained: Collection[nn.Module]) -> ConversionRow:
-    kind, arithmetic = type(module).__name__, layer.method.arithmetic
+def _converted(
+    name: str,
+    module: nn.Module,
+    layer: BinaryLayer,
+    chained: Collection[nn.Module],
+    override: LayerOverride | None,
+) -> ConversionRow:
+    kind, quantizer = type(module).__name__, layer.method.input_gradient
+    gradient = "full precision" if quantizer is None else str(quantizer)
+    if override is not None:
+        gradient += f", by override {override.pattern!r}"
     isa, reason = ops.slowest(Block.operations), ""
     if layer not in chained:
-        isa, reason = isa_of(layer.product), layer.product.portable_because
-    return ConversionRow(name, kind, "converted", reason, _size(module.weight), arithmetic, isa)
+        pixel_rows = quantizer is not None and quantizer.groups == "pixel"
+        isa, reason = isa_of(layer.product, pixel_rows=pixel_rows), layer.product.portable_because
+    sizes = (_size(module.weight), layer.method.arithmetic)
+    return ConversionRow(name, kind, "converted", reason, *sizes, isa, gradient)
 
 
 def _chained(model: nn.Module) -> set[nn.Module]:
@@ -220,5 +251,6 @@ def _finish(
         binary_parameters=sum(binary.values()),
         notes=notes,
     )
+    model.fqt_method = cast(Any, method)
     model.fqt_report = cast(Any, report)
     return report

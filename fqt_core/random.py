@@ -40,6 +40,8 @@ class Purpose(IntEnum):
     INPUT_SELECTION = 1
     WEIGHT_ROUNDING = 2
     WEIGHT_SELECTION = 3
+    INPUT_DITHER_SIGN = 4
+    WEIGHT_DITHER_PHASE = 5
 
 
 PROBE = 1 << 7

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, select
 
-from fqt_core.config import TrainConfig
+from fqt_core.config import PRESETS, Fqt, TrainConfig
+from fqt_core.config.method_base import OneBitForward
 from fqt_core.config.plan import NetworkPlan, network_plan
+from fqt_core.config.preset import PresetName
 from jobs import validation
 from jobs.errors import SpecFault
 from jobs.offers import Offer, shortcomings
@@ -27,12 +29,31 @@ _FLOAT_BYTES = 4
 _VALUES_PER_PARAMETER = {"adam": 5, "sgd": 4, "muon": 5}
 _ORTHOGONALISED = 4  # matrices of the size of the largest weight that a step of Muon has at the same time
 _PASSES_OF_A_STEP = 3  # one forward, and a backward one of twice its work
+_Kind: TypeAlias = tuple[str, str, bool]
+
 _PASSING_OUTPUTS = 4  # float tensors of a layer's output size that exist at the same time, forward or backward
 
 
 @dataclass(frozen=True)
+class PresetPlan:
+    """What the job would cost with a preset of ``fqt`` in place of its method; fields as in :class:`Plan`.
+
+    ``seconds`` are those of jobs with the same options that ran here, ``None`` without any: the share of ``step_macs``
+    is not one of the time, for much of a step is no product.
+    """
+
+    name: str
+    summary: str
+    gradient_bits: float
+    step_macs: int
+    seconds: float | None
+
+
+@dataclass(frozen=True)
 class Plan:
-    """What a job would take. Sizes are in bytes; ``macs`` are multiply-accumulates of one image's forward pass.
+    """What a job would take. Sizes are in bytes; ``macs`` are multiply-accumulates of one image's forward pass,
+    ``step_macs`` those of its training step, over kept groups alone; ``gradient_bits`` are bits per gradient element,
+    averaged over the layers that the method would binarise without overrides.
 
     ``seconds`` is ``None`` where nothing comparable has run here yet, and then ``seconds_reason`` says so. ``warnings``
     name the fields that keep the job from running on the workers of the moment.
@@ -48,11 +69,14 @@ class Plan:
     parameters: int
     binary_parameters: int
     macs: int
+    step_macs: int
+    gradient_bits: float
     model_bytes: int
     fp32_bytes: int
     memory_bytes: int
     seconds: float | None
     seconds_reason: str | None
+    presets: list[PresetPlan]
     warnings: list[SpecFault]
 
 
@@ -68,9 +92,10 @@ def plan(connection: Connection, spec: JobSpec, offers: Sequence[Offer] | None =
     network = network_plan(spec.architecture, len(sources.classes), spec.method)
     train, held = split(sources.dataset, sources.classes, sources.images, spec.training.validation_fraction)
     per_epoch = steps_per_epoch(train, spec.training.batch_size)
-    seconds = _seconds(connection, spec, network.macs, train)
+    measured = _Measured(connection)
     memory = _memory(spec, network, _teacher(connection, spec, len(sources.classes)), train, train + held)
-    reason = "no job with this architecture, image size and method has finished here yet"
+    seconds = measured.seconds(spec, train, network.macs)
+    reason = "no job with this architecture, image size and method, options included, has finished here yet"
     return Plan(
         classes=sources.classes,
         train_images=train,
@@ -82,11 +107,14 @@ def plan(connection: Connection, spec: JobSpec, offers: Sequence[Offer] | None =
         parameters=network.parameters,
         binary_parameters=network.binary_parameters,
         macs=network.macs,
+        step_macs=network.step_macs,
+        gradient_bits=network.gradient_bits,
         model_bytes=network.model_bytes,
         fp32_bytes=network.fp32_bytes,
         memory_bytes=memory,
         seconds=seconds,
         seconds_reason=reason if seconds is None else None,
+        presets=[_preset(spec, name, len(sources.classes), train, measured) for name in PRESETS],
         warnings=shortcomings(spec, memory, offers),
     )
 
@@ -119,12 +147,23 @@ def _passing_bytes(network: NetworkPlan) -> int:
     return _PASSING_OUTPUTS * _FLOAT_BYTES * largest
 
 
+def _preset(spec: JobSpec, name: PresetName, classes: int, images: int, measured: _Measured) -> PresetPlan:
+    """The same job with a preset; what does not belong to a preset stays as the spec has it, as far as it goes."""
+    method = Fqt(preset=name)
+    if isinstance(spec.method, OneBitForward):
+        method = Fqt(preset=name, weight_scale=spec.method.weight_scale)
+    with_preset = spec.model_copy(update={"method": method})
+    network = network_plan(spec.architecture, classes, method)
+    seconds = measured.seconds(with_preset, images, network.macs)
+    return PresetPlan(name, PRESETS[name].summary, network.gradient_bits, network.step_macs, seconds)
+
+
 @dataclass(frozen=True)
 class _Finished:
     """A job that has succeeded, and its result."""
 
     spec: JobSpec
-    result: dict[str, Any]
+    result: Mapping[str, Any]
 
     @classmethod
     def of(cls, spec: Any, result: Any) -> _Finished | None:
@@ -136,8 +175,7 @@ class _Finished:
     @property
     def passes(self) -> float:
         """Images that went through its network, forward and backward."""
-        images, epochs = self.result["train_images"], self.result["epochs"]
-        return _passes(self.spec.training, images, epochs)
+        return _passes(self.spec.training, self.result["train_images"], self.result["epochs"])
 
     @property
     def macs(self) -> int:
@@ -151,43 +189,47 @@ def _passes(training: TrainConfig, images: int, epochs: int) -> float:
     return epochs * (images + again / _PASSES_OF_A_STEP)
 
 
-def _seconds(connection: Connection, spec: JobSpec, macs: int, images: int) -> float | None:
-    """Seconds to train so many images, by the median of the newest comparable jobs."""
-    finished = connection.execute(
-        select(jobs.c.spec, jobs.c.result)
-        .where(jobs.c.state == JobState.SUCCEEDED.value)
-        .order_by(jobs.c.id.desc())
-        .limit(_SEARCHED_JOBS)
-    )
-    rates: list[float] = []
-    for row in finished:
-        theirs = _Finished.of(row.spec, row.result)
-        if theirs is None or theirs.spec.teacher is not None or _kind(theirs.spec) != _kind(spec):
-            continue
-        rates.append(theirs.result["seconds"] / (theirs.passes * theirs.macs))
-        if len(rates) == _MEASURED_JOBS:
-            break
-    if not rates:
-        return None
-    own = median(rates) * _passes(spec.training, images, spec.training.epochs) * macs
-    return round(own + _teaching_seconds(connection, spec, images), 1)
+class _Measured:
+    """What the newest finished jobs tell of time."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        rows = connection.execute(
+            select(jobs.c.spec, jobs.c.result)
+            .where(jobs.c.state == JobState.SUCCEEDED.value)
+            .order_by(jobs.c.id.desc())
+            .limit(_SEARCHED_JOBS)
+        )
+        self._finished: dict[_Kind, list[_Finished]] = {}
+        for row in rows:
+            theirs = _Finished.of(row.spec, row.result)
+            if theirs is not None and theirs.spec.teacher is None:
+                self._finished.setdefault(_kind(theirs.spec), []).append(theirs)
+
+    def seconds(self, spec: JobSpec, images: int, macs: int) -> float | None:
+        """Seconds to train so many images, by the median of the newest comparable jobs."""
+        comparable = self._finished.get(_kind(spec), [])[:_MEASURED_JOBS]
+        if not comparable:
+            return None
+        rate = median(theirs.result["seconds"] / (theirs.passes * theirs.macs) for theirs in comparable)
+        own = rate * _passes(spec.training, images, spec.training.epochs) * macs
+        return round(own + self._teaching_seconds(spec, images), 1)
+
+    def _teaching_seconds(self, spec: JobSpec, images: int) -> float:
+        """Of the teacher's forward passes, by what its own training took here."""
+        if spec.teacher is None:
+            return 0.0
+        row = self._connection.execute(select(jobs.c.spec, jobs.c.result).where(jobs.c.id == spec.teacher)).one()
+        taught = _Finished.of(row.spec, row.result)
+        if taught is None:
+            return 0.0
+        return float(taught.result["seconds"] / taught.passes / _PASSES_OF_A_STEP * images * spec.training.epochs)
 
 
-def _teaching_seconds(connection: Connection, spec: JobSpec, images: int) -> float:
-    """Of the teacher's forward passes, by what its own training took here."""
-    if spec.teacher is None:
-        return 0.0
-    row = connection.execute(select(jobs.c.spec, jobs.c.result).where(jobs.c.id == spec.teacher)).one()
-    taught = _Finished.of(row.spec, row.result)
-    if taught is None:
-        return 0.0
-    return float(taught.result["seconds"] / taught.passes / _PASSES_OF_A_STEP * images * spec.training.epochs)
-
-
-def _kind(spec: JobSpec) -> tuple[dict[str, Any], str, bool]:
-    """What must agree for times to be comparable."""
-    network = spec.architecture.model_dump(exclude={"width", "channels"})
-    return network, spec.method.name, spec.training.optimizer == "muon"
+def _kind(spec: JobSpec) -> _Kind:
+    """What must agree for times to be comparable: a preset's name tells nothing that its options do not."""
+    network = spec.architecture.model_dump_json(exclude={"width", "channels"})
+    return network, spec.method.model_dump_json(exclude={"preset"}), spec.training.optimizer == "muon"
 
 
 def _teacher(connection: Connection, spec: JobSpec, classes: int) -> NetworkPlan | None:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from fqt_core.config.builtin import BUILTIN_DATASETS
+from fqt_core.config.plan import unmatched
 from jobs import datasets
 from jobs.datasets import DatasetSource
 from jobs.errors import InvalidSpecError, SpecFault
@@ -47,6 +48,7 @@ def check(connection: Connection, spec: JobSpec) -> Sources:
     _optimizer(spec, faults)
     if dataset is not None and len(classes) > 1 and not any(fault.field.startswith("classes") for fault in faults):
         _warmup(spec, split(dataset, classes, images, spec.training.validation_fraction)[0], faults)
+    _overrides(spec, faults)
     if faults or dataset is None:
         raise InvalidSpecError(faults)
     return Sources(dataset, classes, images, weights, teacher)
@@ -163,3 +165,11 @@ def _crop(spec: JobSpec, faults: list[SpecFault]) -> None:
     if padding >= size:
         message = f"{padding} pixels of padding are too much for images of {size} pixels"
         faults.append(SpecFault("training.augment.pad_crop", message, f"at most {size - 1}"))
+
+
+def _overrides(spec: JobSpec, faults: list[SpecFault]) -> None:
+    lost, names = unmatched(spec.architecture, spec.method)
+    for number in lost:
+        pattern = spec.method.exceptions[number].pattern
+        message = f"{pattern!r} matches no layer of this network that can be binarised"
+        faults.append(SpecFault(f"method.overrides.{number}.pattern", message, names[:_SHOWN]))

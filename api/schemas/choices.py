@@ -7,7 +7,15 @@ from typing import Any, Literal, Self
 from pydantic import Field
 
 from api.schemas.common import ListOf, Schema
-from fqt_core.config import ArchitectureConfig, MethodConfig
+from fqt_core.config import PRESETS, ArchitectureConfig, MethodConfig
+
+
+class PresetObject(Schema):
+    """A named set of a method's options."""
+
+    name: str
+    summary: str
+    options: dict[str, Any] = Field(description="What the name stands for.")
 
 
 class MethodObject(Schema):
@@ -23,6 +31,7 @@ class MethodObject(Schema):
         "integer or binary. A job's record says what it ran in."
     )
     options: dict[str, Any] = Field(description="JSON schema of the method's options, `name` included.")
+    presets: list[PresetObject] = Field(description="What its option `preset` can name; empty if it has none.")
 
     @classmethod
     def of(cls, name: str, row: type[MethodConfig]) -> Self:
@@ -34,6 +43,10 @@ class MethodObject(Schema):
             source=row.source,
             arithmetic=row(name=name).arithmetic,
             options=row.model_json_schema(),
+            presets=[
+                PresetObject(name=name, summary=preset.summary, options=dict(preset.options))
+                for name, preset in (PRESETS.items() if "preset" in row.model_fields else ())
+            ],
         )
 
 

@@ -14,6 +14,18 @@ from jobs.plan import Plan
 from jobs.spec import JobSpec
 
 
+class PresetPlanObject(Schema):
+    """What the job would cost with a preset of `fqt` in place of its method."""
+
+    name: str
+    summary: str
+    gradient_bits: float = Field(description="As of the plan.")
+    step_macs: int = Field(description="As of the plan.")
+    seconds: float | None = Field(
+        description="Predicted time, from jobs with the same options that ran here; null without any."
+    )
+
+
 class PlanObject(Schema):
     """The answer to a dry run: the spec is valid, and this is what the job would take."""
 
@@ -29,11 +41,20 @@ class PlanObject(Schema):
     parameters: int = Field(description="Trainable parameters.")
     binary_parameters: int = Field(description="Those of them that are one bit in the finished model.")
     macs: int = Field(description="Multiply-accumulates of one image's forward pass.")
+    step_macs: int = Field(
+        description="Multiply-accumulates of one image's training step: forward, and backward over the groups of the "
+        "gradient that are kept. Time is not in proportion to it."
+    )
+    gradient_bits: float = Field(
+        description="Bits per gradient element, averaged over the layers that the method would binarise without "
+        "overrides; 32 in full precision."
+    )
     model_bytes: int = Field(description="Size of the finished model.")
     fp32_bytes: int = Field(description="Size of the same model in full precision.")
     memory_bytes: int = Field(description="Estimated memory of the training process.")
     seconds: float | None = Field(description="Predicted time, from like jobs that ran here; null without any.")
     seconds_reason: str | None = Field(description="Why there is no prediction.")
+    presets: list[PresetPlanObject] = Field(description="What each preset of `fqt` would cost instead.")
     warnings: list[FieldError] = Field(
         description="What keeps the job from running on the workers of the moment, and what to do about it."
     )

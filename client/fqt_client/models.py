@@ -154,11 +154,14 @@ class Plan(Resource):
     parameters: int | None = None
     binary_parameters: int | None = None
     macs: int | None = None
+    step_macs: int | None = None
+    gradient_bits: float | None = None
     model_bytes: int | None = None
     fp32_bytes: int | None = None
     memory_bytes: int | None = None
     seconds: float | None = None
     seconds_reason: str | None = None
+    presets: list[Mapping[str, Any]] = field(default_factory=list)
     warnings: list[FieldFault] = field(default_factory=list)
 
     @classmethod
@@ -208,6 +211,7 @@ class Choice(Resource):
     summary: str = ""
     source: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    presets: list[Mapping[str, Any]] = field(default_factory=list)
 
 
 R = TypeVar("R", bound=Resource)

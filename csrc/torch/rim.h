@@ -208,8 +208,8 @@ std::tuple<Tensor, Tensor> select_groups(Tensor lo_, Tensor hi_, int64_t kept, s
   const int64_t groups = lo.size(0);
   check_vector("hi", hi, groups);
   const Pruning how = pruning_of(pruning);
-  STD_TORCH_CHECK(kept >= 1 && kept <= groups && groups <= 1 << 20, "kept must be 1 to ", groups,
-                  " groups and those at most 2**20, got ", kept);
+  STD_TORCH_CHECK(kept >= 1 && kept <= groups && groups <= 1 << 22, "kept must be 1 to ", groups,
+                  " groups and those at most 2**22, got ", kept);
   const Key key(seed, step, layer, purpose);
   Tensor index = new_tensor(lo, {groups}, ScalarType::Long), factor = new_tensor(lo, {groups}, ScalarType::Float);
   int64_t count = 0;

@@ -13,17 +13,19 @@ from fqt_core.config.method import (
     AnyMethod,
     Fp32,
     Fqt,
-    GradientQuantizer,
     Method,
-    MethodConfig,
     Psq,
-    Qat,
 )
+from fqt_core.config.method_base import MethodConfig, Qat
+from fqt_core.config.override import LayerOverride
+from fqt_core.config.preset import PRESETS, Preset
+from fqt_core.config.quantizer import GradientQuantizer
 from fqt_core.config.training import AugmentConfig, DistillationConfig, EmaConfig, TrainConfig
 
 __all__ = [
     "ARCHITECTURES",
     "METHODS",
+    "PRESETS",
     "AnyArchitecture",
     "AnyMethod",
     "ArchitectureConfig",
@@ -34,8 +36,10 @@ __all__ = [
     "Fp32",
     "Fqt",
     "GradientQuantizer",
+    "LayerOverride",
     "Method",
     "MethodConfig",
+    "Preset",
     "Psq",
     "Qat",
     "Resnet18",

@@ -7,75 +7,13 @@ validation, documentation) reads the rows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import Field, TypeAdapter, ValidationInfo, field_validator, model_validator
 
-Arithmetic: TypeAlias = Literal["float", "simulated", "integer", "binary"]
-Bits: TypeAlias = Literal[1, 2, 4, 8]
-Pruning: TypeAlias = Literal["none", "topk", "bernoulli", "systematic"]
-WeightScale: TypeAlias = Literal["mean", "learned", "none"]
-Groups: TypeAlias = Literal["sample", "channel"]
-
-
-@dataclass(frozen=True)
-class GradientQuantizer:
-    """How one gradient path is quantised (ALGORITHM: affine, per group, stochastic rounding).
-
-    ``groups`` is the axis that shares a scale; ``bits`` the code width; ``keep`` the fraction of groups that is kept
-    (1.0 keeps all); ``pruning`` how the kept ones are chosen; ``clip`` narrows a group's range to mean ± clip·σ.
-    """
-
-    groups: Groups
-    bits: Bits
-    keep: float = 1.0
-    pruning: Pruning = "none"
-    clip: float | None = None
-
-    @property
-    def average_bits(self) -> float:
-        """Bits per gradient element, averaged over kept and dropped groups."""
-        return self.bits * self.keep
-
-
-class MethodConfig(BaseModel):
-    """Base of all method rows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    title: ClassVar[str]
-    summary: ClassVar[str]
-    source: ClassVar[str]
-
-    name: str
-
-    @property
-    def arithmetic(self) -> Arithmetic:
-        """The least exact arithmetic that any product of a converted layer runs in."""
-        raise NotImplementedError
-
-    @property
-    def binarises(self) -> bool:
-        """Whether weights and activations of converted layers are one bit."""
-        return True
-
-    @property
-    def input_gradient(self) -> GradientQuantizer | None:
-        """Quantiser of G in the product that gives dL/dX; ``None`` keeps it in full precision."""
-        return None
-
-    @property
-    def weight_gradient(self) -> GradientQuantizer | None:
-        """Quantiser of G in the product that gives dL/dW; ``None`` keeps it in full precision."""
-        return None
-
-
-class _OneBitForward(MethodConfig):
-    weight_scale: WeightScale = Field(
-        default="mean",
-        description="Scale α of each output channel: the mean |Θ| (XNOR-Net), a learned parameter, or none.",
-    )
+from fqt_core.config.method_base import Arithmetic, MethodConfig, OneBitForward, Qat
+from fqt_core.config.preset import PRESETS, PresetName
+from fqt_core.config.quantizer import Bits, GradientQuantizer, Groups, Pruning, Rounding
 
 
 class Fp32(MethodConfig):
@@ -98,22 +36,7 @@ class Fp32(MethodConfig):
         return False
 
 
-class Qat(_OneBitForward):
-    """1-bit forward pass, 32-bit gradients: quantisation-aware training, the accuracy ceiling of the family."""
-
-    title: ClassVar[str] = "Quantisation-aware training (QAT)"
-    summary: ClassVar[str] = "Weights and activations at one bit, gradients in full precision."
-    source: ClassVar[str] = "arXiv 1602.02830, 1603.05279"
-
-    name: Literal["qat"] = "qat"
-
-    @property
-    def arithmetic(self) -> Arithmetic:
-        """See :class:`MethodConfig`."""
-        return "float"
-
-
-class Psq(_OneBitForward):
+class Psq(OneBitForward):
     """1-bit forward pass, per-sample quantised gradients without pruning: the paper's baseline."""
 
     title: ClassVar[str] = "Per-sample quantised gradients (PSQ)"
@@ -122,7 +45,7 @@ class Psq(_OneBitForward):
 
     name: Literal["psq"] = "psq"
     bits: Bits = Field(default=1, description="Bits per gradient element.")
-    weight_groups: Groups = Field(
+    weight_groups: Literal["sample", "channel"] = Field(
         default="sample",
         description="Scale groups of the weight gradient. `sample` is the paper's baseline (its scale stands inside "
         "the sum, so that product is simulated in floating point); `channel` runs in integers.",
@@ -132,8 +55,7 @@ class Psq(_OneBitForward):
     )
 
     @property
-    def arithmetic(self) -> Arithmetic:
-        """See :class:`MethodConfig`."""
+    def _arithmetic(self) -> Arithmetic:
         return "simulated" if self.weight_groups == "sample" else "integer"
 
     @property
@@ -147,7 +69,7 @@ class Psq(_OneBitForward):
         return GradientQuantizer(self.weight_groups, self.bits, clip=self.clip)
 
 
-class Fqt(_OneBitForward):
+class Fqt(OneBitForward):
     """1-bit fully quantised training: activation gradient pruning (AGP) and sample-channel joint quantisation (SCQ)."""
 
     title: ClassVar[str] = "1-bit fully quantised training (FQT)"
@@ -158,25 +80,66 @@ class Fqt(_OneBitForward):
     source: ClassVar[str] = "arXiv 2408.14267"
 
     name: Literal["fqt"] = "fqt"
-    bits: Bits = Field(default=4, description="Bits per element of a kept gradient group.")
-    keep: float | None = Field(
+    preset: PresetName | None = Field(
         default=None,
-        gt=0,
-        le=1,
-        description="Fraction of gradient groups that is kept; null means 1/bits: one bit per element on average.",
+        description="A named set of the options below; those that are given as well count more. "
+        + " ".join(f"`{name}`: {preset.summary}" for name, preset in PRESETS.items()),
+    )
+    bits: Bits = Field(default=4, description="Bits per element of a kept gradient group.")
+    groups: Literal["sample-channel", "pixel"] = Field(
+        default="sample-channel",
+        description="What is kept or dropped: samples for dL/dX and channels for dL/dW (SCQ), or pixel rows, the "
+        "channels of one sample and pixel, for both.",
     )
     pruning: Pruning = Field(
         default="systematic",
         description="How kept groups are chosen. `systematic` and `bernoulli` are unbiased; `topk` is biased; "
         "`none` keeps all groups.",
     )
+    keep: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="Fraction of gradient groups that is kept; null means 1/bits: one bit per element on average.",
+    )
+    rounding: Rounding = Field(
+        default="stochastic",
+        description="`stochastic`, or `dither`: subtractive dither, with less noise at the same bits; it needs groups "
+        "`pixel`.",
+    )
     clip: float | None = Field(
-        default=None, gt=0, le=10, description="Narrow each group's range to mean ± clip·σ before quantising."
+        default=None,
+        gt=0,
+        le=10,
+        description="Narrow each range to mean ± clip·σ before quantising, of pixel rows to ± clip times the root mean "
+        "square (2.5 is good with 2 bits): a small bias for much less variance. null: the whole range.",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_the_preset(cls, options: Any) -> Any:
+        name = options.get("preset") if isinstance(options, dict) else None
+        filled_in = next((preset.options for known, preset in PRESETS.items() if known == name), None)
+        return options if filled_in is None else {**filled_in, **options}
+
+    @field_validator("keep")
+    @classmethod
+    def _keep_needs_pruning(cls, keep: float | None, info: ValidationInfo) -> float | None:
+        if info.data.get("pruning") == "none" and keep not in {None, 1.0}:
+            raise ValueError(
+                f"pruning 'none' keeps all groups, not {keep:g} of them: leave out keep, or use pruning 'systematic'"
+            )
+        return keep
+
+    @field_validator("rounding")
+    @classmethod
+    def _dither_needs_pixel_rows(cls, rounding: Rounding, info: ValidationInfo) -> Rounding:
+        if rounding == "dither" and info.data.get("groups") == "sample-channel":
+            raise ValueError("rounding 'dither' needs groups 'pixel'; use that, or rounding 'stochastic'")
+        return rounding
+
     @property
-    def arithmetic(self) -> Arithmetic:
-        """See :class:`MethodConfig`."""
+    def _arithmetic(self) -> Arithmetic:
         return "integer"
 
     @property
@@ -189,12 +152,15 @@ class Fqt(_OneBitForward):
     @property
     def input_gradient(self) -> GradientQuantizer:
         """See :class:`MethodConfig`."""
-        return GradientQuantizer("sample", self.bits, self.kept_fraction, self.pruning, self.clip)
+        return self._quantizer("sample" if self.groups == "sample-channel" else "pixel")
 
     @property
     def weight_gradient(self) -> GradientQuantizer:
         """See :class:`MethodConfig`."""
-        return GradientQuantizer("channel", self.bits, self.kept_fraction, self.pruning, self.clip)
+        return self._quantizer("channel" if self.groups == "sample-channel" else "pixel")
+
+    def _quantizer(self, groups: Groups) -> GradientQuantizer:
+        return GradientQuantizer(groups, self.bits, self.kept_fraction, self.pruning, self.clip, self.rounding)
 
 
 AnyMethod = Annotated[Fp32 | Qat | Psq | Fqt, Field(discriminator="name")]

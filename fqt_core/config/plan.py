@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from fqt_core.config.architecture import ArchitectureConfig, Convnet, Resnet18, Vgg16
-from fqt_core.config.method import MethodConfig
+from fqt_core.config.method_base import FULL_BITS, MethodConfig
 from fqt_core.errors import ConfigurationError
 
 Kind: TypeAlias = Literal["conv2d", "linear", "batch_norm", "relu", "max_pool", "avg_pool", "dropout"]
@@ -88,6 +88,11 @@ class LayerShape:
         return self.weights * self.output_size**2 if self.kind in {"conv2d", "linear"} else 0
 
     @property
+    def gradient_elements(self) -> int:
+        """Elements of the gradient of one image's output."""
+        return self.out_channels * self.output_size**2
+
+    @property
     def stored_values(self) -> int:
         """float32 values in a full-precision model file: parameters, mean and variance of batch normalisation."""
         return self.parameters + (2 * self.out_channels if self.kind == "batch_norm" else 0)
@@ -150,7 +155,12 @@ class LayerPlan(tuple[LayerShape, ...]):
 
 @dataclass(frozen=True)
 class NetworkPlan:
-    """A network under one method, next to the same network in full precision. Bytes are per image or per file."""
+    """A network under one method, next to the same network in full precision. Bytes are per image or per file.
+
+    ``gradient_bits`` are the bits per gradient element, averaged over the layers that the method would binarise without
+    overrides (32 where there are none). ``step_macs`` are the multiply-accumulates of one image's training step:
+    forward, and both backward products over the groups that are kept.
+    """
 
     layers: LayerPlan
     parameters: int
@@ -161,6 +171,8 @@ class NetworkPlan:
     fp32_activation_bytes: int
     model_bytes: int
     fp32_bytes: int
+    gradient_bits: float
+    step_macs: int
 
     @property
     def binary_share(self) -> float:
@@ -170,11 +182,15 @@ class NetworkPlan:
 
 @dataclass
 class _Builder:
-    """Walks through a network as an image does. ``saved``: whether the tensor at hand is kept for backward already."""
+    """Walks through a network as an image does. ``saved``: whether the tensor at hand is kept for backward already.
+
+    ``full``: whether a layer is left in full precision, by its name, although its network is binarised.
+    """
 
     channels: int
     size: int
     binarises: bool
+    full: Callable[[str], bool]
     saved: bool = False
     layers: list[LayerShape] = field(default_factory=list)
 
@@ -210,7 +226,7 @@ class _Builder:
 
     def conv(self, name: str, out: int, kernel: int, stride: int, *, binary: bool, bias: bool) -> None:
         """A convolution that keeps the resolution, divided by its stride."""
-        binary = binary and self.binarises
+        binary = binary and self.binarises and not self.full(name)
         kept = self._keep_bits() if binary else self._keep_input()
         self.add(
             name,
@@ -226,7 +242,7 @@ class _Builder:
 
     def linear(self, name: str, out: int, *, binary: bool) -> None:
         """A linear layer on the flattened tensor at hand."""
-        binary = binary and self.binarises
+        binary = binary and self.binarises and not self.full(name)
         self.channels, self.size = self.channels * self.size**2, 1
         kept = self._keep_bits() if binary else self._keep_input()
         self.add(name, "linear", out=out, bias=True, binary=binary, kept=kept)
@@ -365,7 +381,15 @@ _WALKS: dict[str, Callable[[_Builder, ArchitectureConfig, int], None]] = {
 }
 
 
-def layer_plan(config: ArchitectureConfig, num_classes: int, *, binarises: bool = True) -> LayerPlan:
+def _none(name: str) -> bool:
+    """No layer."""
+    del name
+    return False
+
+
+def layer_plan(
+    config: ArchitectureConfig, num_classes: int, *, binarises: bool = True, full: Callable[[str], bool] = _none
+) -> LayerPlan:
     """All layers of the network ``config`` with a head for ``num_classes``.
 
     Args:
@@ -373,6 +397,7 @@ def layer_plan(config: ArchitectureConfig, num_classes: int, *, binarises: bool 
         num_classes: at least 1.
         binarises: the network as :func:`fqt_core.convert.convert_` lays it out for a method that binarises, or as it
             is in full precision.
+        full: says of a layer's name that it stays in full precision.
 
     Raises:
         ConfigurationError: no such architecture, or no class.
@@ -381,7 +406,7 @@ def layer_plan(config: ArchitectureConfig, num_classes: int, *, binarises: bool 
         raise ConfigurationError(f"num_classes must be at least 1, got {num_classes}")
     if config.name not in _WALKS:
         raise ConfigurationError(f"architecture {config.name!r} is unknown; use one of {', '.join(sorted(_WALKS))}")
-    net = _Builder(config.channels, config.image_size, binarises)
+    net = _Builder(config.channels, config.image_size, binarises, full)
     _WALKS[config.name](net, config, num_classes)
     return LayerPlan(net.layers)
 
@@ -393,7 +418,10 @@ def network_plan(config: ArchitectureConfig, num_classes: int, method: MethodCon
         ConfigurationError: see :func:`layer_plan`.
     """
     full = layer_plan(config, num_classes, binarises=False)
-    layers = layer_plan(config, num_classes) if method.binarises else full
+    layers, could = full, full
+    if method.binarises:
+        layers = layer_plan(config, num_classes, full=lambda name: method.for_layer(name) is None)
+        could = layer_plan(config, num_classes)
     scale = getattr(method, "weight_scale", "none")
     learned = sum(layer.out_channels for layer in layers if layer.binary) if scale == "learned" else 0
     return NetworkPlan(
@@ -406,4 +434,43 @@ def network_plan(config: ArchitectureConfig, num_classes: int, method: MethodCon
         fp32_activation_bytes=full.activation_bytes,
         model_bytes=layers.packed_bytes(scales=scale != "none"),
         fp32_bytes=full.fp32_bytes,
+        gradient_bits=_gradient_bits(could, method),
+        step_macs=_step_macs(layers, method),
     )
+
+
+def _gradient_bits(layers: LayerPlan, method: MethodConfig) -> float:
+    """Bits per gradient element, averaged over the layers that are binarised without overrides."""
+    binary = [layer for layer in layers if layer.binary]
+    if not binary:
+        return FULL_BITS
+    bits = 0.0
+    for layer in binary:
+        own = method.for_layer(layer.name)
+        bits += layer.gradient_elements * (FULL_BITS if own is None else own.average_bits)
+    return bits / sum(layer.gradient_elements for layer in binary)
+
+
+def _step_macs(layers: LayerPlan, method: MethodConfig) -> int:
+    """Multiply-accumulates of one image's training step; the first layer has no dL/dX."""
+    total = 0.0
+    for number, layer in enumerate(layers.weight_layers):
+        own = method.for_layer(layer.name) if layer.binary else None
+        for_input = own.input_gradient if own is not None else None
+        for_weight = own.weight_gradient if own is not None else None
+        shares = (
+            1.0,
+            0.0 if number == 0 else 1.0 if for_input is None else for_input.keep,
+            1.0 if for_weight is None else for_weight.keep,
+        )
+        total += layer.macs * sum(shares)
+    return round(total)
+
+
+def unmatched(config: ArchitectureConfig, method: MethodConfig) -> tuple[list[int], list[str]]:
+    """Numbers of the overrides that fit no layer that could be binarised, and the names of those that could."""
+    names = [layer.name for layer in layer_plan(config, 2) if layer.binary]
+    lost = [
+        number for number, override in enumerate(method.exceptions) if not any(override.matches(name) for name in names)
+    ]
+    return lost, names

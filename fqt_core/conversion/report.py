@@ -17,6 +17,7 @@ class ConversionRow:
     ``kind`` is its class before the conversion; ``weights`` the elements of its weight tensor (0 without one);
     ``arithmetic`` what its products run in: float, simulated, integer or binary; ``isa`` whose kernels run them:
     ``torch`` for full precision, else the instruction set (or ``reference``). Both are empty without a product.
+    ``gradient`` says how a binarised layer's gradient is quantised, and by which override if there is one.
     """
 
     name: str
@@ -26,6 +27,7 @@ class ConversionRow:
     weights: int = 0
     arithmetic: str = ""
     isa: str = ""
+    gradient: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,9 @@ class ConversionReport:
         }
 
     def __str__(self) -> str:
-        header = ("layer", "kind", "action", "weights", "arithmetic", "isa", "reason")
+        header = ("layer", "kind", "action", "weights", "arithmetic", "isa", "gradient", "reason")
         rows = [
-            (r.name, r.kind, r.action, f"{r.weights:,}" if r.weights else "", r.arithmetic, r.isa, r.reason)
+            (r.name, r.kind, r.action, f"{r.weights:,}" if r.weights else "", r.arithmetic, r.isa, r.gradient, r.reason)
             for r in self.rows
         ]
         total = (

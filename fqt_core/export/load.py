@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fqt_core.convert import convert_
 from fqt_core.data.batches import Preprocessing
-from fqt_core.errors import CheckpointError, ConversionError
+from fqt_core.errors import CheckpointError, ConfigurationError, ConversionError
 from fqt_core.export.format import (
     BITS_SUFFIX,
     COUNTER_SUFFIX,
@@ -86,6 +86,8 @@ def _empty_network(path: Path, record: ModelRecord, tensors: Mapping[str, Tensor
         raise CheckpointError(
             f"{path}: its method is {record.method.name!r}, but it holds no binarised weights of this network"
         ) from error
+    except ConfigurationError as error:
+        raise CheckpointError(f"{path}: its method does not fit its network: {error}") from error
     return network
 
 

@@ -128,7 +128,8 @@ def _record(
 
 
 def _method(model: nn.Module) -> MethodConfig:
-    return next((module.method for module in model.modules() if isinstance(module, BinaryLayer)), Fp32())
+    whole = getattr(model, "fqt_method", None)
+    return whole if isinstance(whole, MethodConfig) else Fp32()
 
 
 def _check_finite(tensors: Mapping[str, Tensor]) -> None:

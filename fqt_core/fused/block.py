@@ -131,6 +131,8 @@ def _conv_obstacle(conv: nn.Module) -> str:
 def _quantizer_obstacle(quantizer: GradientQuantizer | None, groups: str) -> str:
     if quantizer is None:
         return "gradients stay in full precision"
+    if quantizer.groups == "pixel":
+        return "gradients are quantised by pixel rows"
     if quantizer.groups != groups:
         return f"a product's gradient has a scale per {quantizer.groups}, inside its sum"
     if quantizer.clip is not None:

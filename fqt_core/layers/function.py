@@ -12,12 +12,14 @@ from torch.autograd.function import once_differentiable
 from fqt_core import ops
 from fqt_core.config import GradientQuantizer, MethodConfig
 from fqt_core.errors import NonFiniteGradientError
+from fqt_core.layers.pixel import input_product, weight_product
 from fqt_core.layers.products import Product
-from fqt_core.quantizers.agp import least_probability
+from fqt_core.quantizers import pixel
+from fqt_core.quantizers.agp import Selection, least_probability
 from fqt_core.quantizers.scale import learned_scale_gradient, per_channel
 from fqt_core.quantizers.scq import GroupRanges, QuantizedGradient, quantize
 from fqt_core.quantizers.sign import pack_activations, share_of_bits
-from fqt_core.random import PhiloxState, Purpose
+from fqt_core.random import PhiloxKey, PhiloxState, Purpose
 
 _SAMPLES, _CHANNELS = 0, 1
 
@@ -136,6 +138,8 @@ class LayerBackward:
         quantizer = self.layer.method.input_gradient
         if quantizer is None:
             return product.float_input_gradient(g, self.weight_signs, self.signs)
+        if quantizer.groups == "pixel":
+            return self._pixel_input_gradient(g, quantizer)
         q = self._quantize(g, quantizer, Purpose.INPUT_SELECTION, Purpose.INPUT_ROUNDING)
         if q.dim == _CHANNELS:  # the scale stands inside the sum: simulated
             return product.float_input_gradient(self._spread(q), self.weight_signs, self.signs)
@@ -152,6 +156,8 @@ class LayerBackward:
         quantizer = self.layer.method.weight_gradient
         if quantizer is None:
             return product.float_weight_gradient(self.gradient, self.signs)
+        if quantizer.groups == "pixel":
+            return self._pixel_weight_correlation(quantizer)
         q = self._quantize(self.gradient, quantizer, Purpose.WEIGHT_SELECTION, Purpose.WEIGHT_ROUNDING)
         if q.dim == _SAMPLES:  # the scale stands inside the sum: simulated
             return product.float_weight_gradient(q.dequantize(), self.signs[q.index])
@@ -159,6 +165,35 @@ class LayerBackward:
         partial = product.weight_gradient(q.codes, q.index, self.signs)
         constant = product.weight_constant(q.index, self.signs, self.gradient)
         return _scatter(q.combine(partial, constant), q.index, outputs)
+
+    def _pixel_input_gradient(self, g: Tensor, quantizer: GradientQuantizer) -> Tensor:
+        selection = self._select_rows(g, quantizer, Purpose.INPUT_SELECTION)
+        keys = self._key(Purpose.INPUT_ROUNDING), self._key(Purpose.INPUT_DITHER_SIGN)
+        codes = pixel.quantize_for_input(g, selection, quantizer, *keys)
+        self._record(
+            kept_input_rows=len(selection.index),
+            kept_input_row_probability_min=least_probability(selection.factor),
+        )
+        return input_product(codes, quantizer.bits, selection, self.layer.product, self.weight_signs, self.signs)
+
+    def _pixel_weight_correlation(self, quantizer: GradientQuantizer) -> Tensor:
+        selection = self._select_rows(self.gradient, quantizer, Purpose.WEIGHT_SELECTION)
+        keys = self._key(Purpose.WEIGHT_ROUNDING), self._key(Purpose.WEIGHT_DITHER_PHASE)
+        codes = pixel.quantize_for_weight(self.gradient, selection, quantizer, *keys)
+        self._record(
+            kept_weight_rows=len(selection.index),
+            kept_weight_row_probability_min=least_probability(selection.factor),
+        )
+        return weight_product(codes, quantizer.bits, selection, self.layer.product, self.signs)
+
+    def _select_rows(self, g: Tensor, quantizer: GradientQuantizer, purpose: Purpose) -> Selection:
+        norms = pixel.row_norms(g)
+        if not bool(torch.isfinite(norms).all()):
+            raise NonFiniteGradientError(self.layer.name, self.layer.state.step)
+        return pixel.select(norms, quantizer, self._key(purpose))
+
+    def _key(self, purpose: Purpose) -> PhiloxKey:
+        return self.layer.state.key(self.layer.index, purpose)
 
     def _scan(self, g: Tensor, dim: int) -> GroupRanges:
         ranges = GroupRanges.scan(g, dim)
@@ -170,8 +205,7 @@ class LayerBackward:
         self, g: Tensor, quantizer: GradientQuantizer, selection: Purpose, rounding: Purpose
     ) -> QuantizedGradient:
         ranges = self._scan(g, _SAMPLES if quantizer.groups == "sample" else _CHANNELS)
-        state, index = self.layer.state, self.layer.index
-        return quantize(g, ranges, quantizer, state.key(index, selection), state.key(index, rounding))
+        return quantize(g, ranges, quantizer, self._key(selection), self._key(rounding))
 
     def _spread(self, q: QuantizedGradient) -> Tensor:
         """Kept channels back in their places among all channels, zeros elsewhere."""

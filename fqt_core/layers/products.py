@@ -6,13 +6,16 @@ Shapes below are a convolution's; a linear layer has no spatial axes: x (N, C), 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
 from fqt_core import ops
 from fqt_core.ops import convolution, native
+
+Outside: TypeAlias = "tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]"
+"""Scale, offset, dither and sign of :func:`fqt_core.ops.pixel_input_gradient`."""
 
 
 class Product(Protocol):
@@ -49,6 +52,14 @@ class Product(Protocol):
     def weight_constant(self, index: Tensor, x: Tensor, gradient: Tensor) -> Tensor:
         """corr(1, Xb) for the output channels ``index``: int32 (k or 1, C / groups, kh, kw)."""
 
+    def pixel_input_gradient(
+        self, codes: Tensor, bits: int, index: Tensor, outside: Outside, weight: Tensor, x: Tensor
+    ) -> Tensor:
+        """Codes (k, D) of pixel rows ``index`` to float32 (N, C, H, W); :func:`fqt_core.ops.pixel_input_gradient`."""
+
+    def pixel_weight_gradient(self, codes: Tensor, bits: int, index: Tensor, output: Tensor, x: Tensor) -> Tensor:
+        """Codes (r, k) to int32 (r, C / groups, kh, kw); see :func:`fqt_core.ops.pixel_weight_gradient`."""
+
     def float_input_gradient(self, gradient: Tensor, weight: Tensor, x: Tensor) -> Tensor:
         """The same product with a float32 gradient (n, D, H', W'): float32 (n, C, H, W)."""
 
@@ -56,9 +67,16 @@ class Product(Protocol):
         """The same product with a float32 gradient (n, D, H', W'): float32 (D, C / groups, kh, kw); x has n rows."""
 
 
-def isa_of(product: Product) -> str:
-    """Of the instruction sets that compute the three products on the CPU, the slowest."""
-    return "portable" if product.portable_because else ops.slowest(product.operations)
+PIXEL_OPERATIONS = ("pixel_input_gradient", "pixel_weight_gradient")
+
+
+def isa_of(product: Product, *, pixel_rows: bool = False) -> str:
+    """Of the instruction sets that compute the three products on the CPU, the slowest.
+
+    ``pixel_rows``: gradients are quantised by pixel rows, whose backward products are operations of their own.
+    """
+    operations = (product.operations[0], *PIXEL_OPERATIONS) if pixel_rows else product.operations
+    return "portable" if product.portable_because else ops.slowest(operations)
 
 
 @dataclass(frozen=True)
@@ -130,6 +148,43 @@ class ConvProduct:
         constant = self.weight_gradient(ones, first_of_group, x)
         return constant if self.groups == 1 else constant[index // per_group]
 
+    def pixel_input_gradient(
+        self, codes: Tensor, bits: int, index: Tensor, outside: Outside, weight: Tensor, x: Tensor
+    ) -> Tensor:
+        """See :class:`Product`."""
+        result = ops.pixel_input_gradient(
+            codes,
+            bits,
+            index,
+            *outside,
+            weight,
+            x.shape[0],
+            self.channels,
+            x.shape[1:3],
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
+        )
+        return result.movedim(-1, 1)
+
+    def pixel_weight_gradient(self, codes: Tensor, bits: int, index: Tensor, output: Tensor, x: Tensor) -> Tensor:
+        """See :class:`Product`."""
+        return ops.pixel_weight_gradient(
+            x,
+            codes,
+            bits,
+            index,
+            output,
+            self.channels,
+            self.outputs,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
+        )
+
     def float_input_gradient(self, gradient: Tensor, weight: Tensor, x: Tensor) -> Tensor:
         """See :class:`Product`."""
         size = (gradient.shape[0], self.channels, *x.shape[1:3])
@@ -188,6 +243,17 @@ class LinearProduct:
         """See :class:`Product`."""
         ones = gradient.new_ones((1, gradient.shape[0]), dtype=torch.uint8)
         return self.weight_gradient(ones, index.new_zeros(1), x)
+
+    def pixel_input_gradient(
+        self, codes: Tensor, bits: int, index: Tensor, outside: Outside, weight: Tensor, x: Tensor
+    ) -> Tensor:
+        """See :class:`Product`."""
+        pixels = weight[:, None, None], x[:, None, None]
+        return self._as_convolution.pixel_input_gradient(codes, bits, index, outside, *pixels).flatten(1)
+
+    def pixel_weight_gradient(self, codes: Tensor, bits: int, index: Tensor, output: Tensor, x: Tensor) -> Tensor:
+        """See :class:`Product`."""
+        return self._as_convolution.pixel_weight_gradient(codes, bits, index, output, x[:, None, None]).flatten(1)
 
     def float_input_gradient(self, gradient: Tensor, weight: Tensor, x: Tensor) -> Tensor:  # noqa: ARG002
         """See :class:`Product`."""

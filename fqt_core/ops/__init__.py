@@ -30,10 +30,18 @@ from fqt_core.ops.hwnc import (
 )
 from fqt_core.ops.native import NativeKernelWarning
 from fqt_core.ops.packing import apply_window, pack_sign, pack_sign_window, unpack_sign
+from fqt_core.ops.pixel import (
+    pixel_gather,
+    pixel_input_gradient,
+    pixel_square_sums,
+    pixel_weight_gradient,
+    quantize_dithered,
+)
 from fqt_core.ops.ranges import group_moments, group_range
 from fqt_core.ops.registry import OPERATIONS, Operation, slowest
 from fqt_core.ops.rounding import quantize_groups
 from fqt_core.ops.selection import kept_ranges, select_groups
+from fqt_core.ops.uniform import uniform_numbers
 
 __all__ = [
     "OPERATIONS",
@@ -68,9 +76,15 @@ __all__ = [
     "mean_magnitude",
     "pack_sign",
     "pack_sign_window",
+    "pixel_gather",
+    "pixel_input_gradient",
+    "pixel_square_sums",
+    "pixel_weight_gradient",
+    "quantize_dithered",
     "quantize_groups",
     "select_groups",
     "slowest",
+    "uniform_numbers",
     "unpack_sign",
 ]
 

@@ -15,7 +15,7 @@ from fqt_core.ops.registry import operation
 from fqt_core.random import UNIFORM_BITS, PhiloxKey, uniform_integers
 
 _WEIGHT_LEVELS = 65535
-_MAX_GROUPS = 1 << 20
+_MAX_GROUPS = 1 << 22  # products with 24-bit numbers and 16-bit weights fit int64
 PRUNINGS = ("none", "topk", "bernoulli", "systematic")
 
 
@@ -86,7 +86,7 @@ def select_groups(
       ``kept``, from one draw. Unbiased with the factor 1 / p_i.
 
     Args:
-        lo, hi: float32 (n,), finite, at most 2**20 groups.
+        lo, hi: float32 (n,), finite, at most 2**22 groups.
         kept: 1 to n.
         pruning: as above.
         seed, step, layer, purpose: a :class:`fqt_core.random.PhiloxKey`.
@@ -97,7 +97,7 @@ def select_groups(
     n = lo.shape[0]
     check(lo.shape == hi.shape and lo.dim() == 1, "lo and hi must be vectors of one length")
     check(pruning in PRUNINGS, f"pruning must be one of {', '.join(PRUNINGS)}, got {pruning!r}")
-    check(1 <= kept <= n <= _MAX_GROUPS, f"kept must be 1 to {n} groups and those at most 2**20, got {kept}")
+    check(1 <= kept <= n <= _MAX_GROUPS, f"kept must be 1 to {n} groups and those at most 2**22, got {kept}")
     everything = torch.arange(n, dtype=torch.int64, device=lo.device)
     if pruning == "none" or (kept == n and pruning != "topk"):
         return everything, lo.new_ones(n, dtype=torch.float32)

@@ -211,7 +211,7 @@ def test_the_report_is_a_table_and_plain_data() -> None:
     model = build("resnet18", num_classes=3, width=0.0625, image_size=8, channels=1)
     report = convert_(model, Method("fqt"))
     lines = str(report).splitlines()
-    assert lines[0].split() == ["layer", "kind", "action", "weights", "arithmetic", "isa", "reason"]
+    assert lines[0].split() == ["layer", "kind", "action", "weights", "arithmetic", "isa", "gradient", "reason"]
     column = lines[0].index("action")
     assert all(line[column : column + 4].strip() for line in lines[2 : 2 + len(report.rows)])
     assert "parameters are one bit" in lines[-1]
@@ -260,3 +260,57 @@ def test_bits_are_packed_as_documented(elements: int) -> None:
         assert (int(packed[index // 8]) >> index % 8) & 1 == (value >= 0)
     assert sum(int(byte).bit_count() for byte in packed) == int((weight >= 0).sum())
     assert torch.equal(unpack_bits(packed, weight.shape), torch.where(weight >= 0, 1.0, -1.0))
+
+
+OVERRIDES = [
+    {"pattern": "features.3", "bits": 8, "keep": 0.5},
+    {"pattern": "features.7", "precision": "qat"},
+    {"pattern": "features.1?", "precision": "full"},
+]
+
+
+def test_overrides_give_layers_methods_of_their_own() -> None:
+    model = build("vgg16", num_classes=2, width=0.0625, image_size=16)
+    method = Method("fqt", overrides=OVERRIDES)
+    report = convert_(model, method)
+    rows = {row.name: row for row in report.rows}
+    assert rows["features.3"].gradient == "8 bits, 0.5 kept (systematic), by override 'features.3'"
+    assert rows["features.7"].gradient == "full precision, by override 'features.7'"
+    assert (rows["features.7"].arithmetic, rows["features.3"].arithmetic, report.arithmetic) == (
+        "float",
+        "integer",
+        "float",
+    )
+    assert rows["features.20"].gradient == "4 bits, 0.25 kept (systematic)"
+    full = [row.name for row in report.rows if row.reason == "full precision by override 'features.1?'"]
+    assert full == ["features.10", "features.14", "features.17"]
+    assert all(type(model.get_submodule(name)) is nn.Conv2d for name in full)
+    first = model.get_submodule("features.3")
+    assert isinstance(first, BinaryLayer)
+    assert first.method == Method("fqt", bits=8, keep=0.5)
+    (chain,) = [row for row in report.rows if "one by one" in row.reason]
+    assert chain.reason == "its layers run one by one: gradients stay in full precision"
+    assert model.fqt_method == method
+
+
+def test_layers_with_other_bits_stay_in_one_chain() -> None:
+    model = build("vgg16", num_classes=2, width=0.0625, image_size=16)
+    report = convert_(model, Method("fqt", overrides=[{"pattern": "features.2*", "bits": 8, "pruning": "none"}]))
+    assert [row.reason for row in report.rows if row.action == "fused"] == [
+        "12 binarised convolutions run as one chain on the CPU"
+    ]
+    model(torch.randn(4, 3, 16, 16)).square().sum().backward()
+    dense, pruned = (model.get_submodule(name).weight.grad for name in ("features.20", "features.30"))
+    assert isinstance(dense, torch.Tensor)
+    assert isinstance(pruned, torch.Tensor)
+    assert all(bool(channel.any()) for channel in dense)
+    assert sum(bool(channel.any()) for channel in pruned) == len(pruned) // 4
+
+
+def test_an_override_that_matches_no_layer_is_refused() -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 8), nn.Linear(8, 2))
+    for pattern in ("0", "layer*"):  # the first layer is never binarised
+        method = Method("qat", overrides=[{"pattern": pattern, "precision": "full"}])
+        with pytest.raises(ConfigurationError, match=r"overrides\.0: pattern .* matches no layer .* these can: 1$"):
+            convert_(model, method)
+    assert all(type(layer) is nn.Linear for layer in model)

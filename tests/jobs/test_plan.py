@@ -127,3 +127,31 @@ def test_a_dry_run_names_every_fault(store: Store) -> None:
     with pytest.raises(InvalidSpecError) as caught:
         planned(store, classes=["cat", "dog"])
     assert [fault.field for fault in caught.value.errors] == ["classes.0", "classes.1"]
+
+
+def test_overrides_have_to_fit_the_network(store: Store) -> None:
+    overrides = [{"pattern": "layer1.*", "bits": 8}, {"pattern": "features.*", "bits": 8}]
+    with pytest.raises(InvalidSpecError) as caught:
+        planned(store, method={"name": "fqt", "overrides": overrides})
+    (fault,) = caught.value.errors
+    assert fault.field == "method.overrides.1.pattern"
+    assert "layer1.0.conv1" in fault.allowed
+
+
+def test_what_each_preset_would_cost(store: Store) -> None:
+    finish(store, 40, method={"name": "fqt", "preset": "balanced"})
+    made = planned(store, method={"name": "qat", "weight_scale": "mean"})
+    assert made.gradient_bits == 32
+    found = {preset.name: (preset.gradient_bits, preset.seconds is not None) for preset in made.presets}
+    assert found == {"fast": (1, False), "balanced": (4, True), "accurate": (8, False)}
+    work = [preset.step_macs for preset in made.presets]
+    assert work == sorted(work)
+    assert work[-1] == made.step_macs
+
+
+def test_times_of_other_options_are_not_comparable(store: Store) -> None:
+    finish(store, 40, method={"name": "fqt"})
+    assert planned(store, method={"name": "fqt", "pruning": "none", "bits": 8}).seconds is None
+    explicit = {"name": "fqt", "bits": 4, "keep": 0.25}
+    assert planned(store, method=explicit).seconds is None  # the default leaves keep open
+    assert planned(store, method={"name": "fqt", "bits": 4}).seconds is not None

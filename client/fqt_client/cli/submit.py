@@ -30,6 +30,9 @@ def submit(
     ] = None,
     channels: Annotated[int | None, typer.Option("--channels", help="1 for grey images, 3 for RGB.")] = None,
     method: Annotated[str | None, typer.Option("--method", "-m", help="The method; see `fqt methods`.")] = None,
+    preset: Annotated[
+        str | None, typer.Option("--preset", help="A point of fqt: fast, balanced or accurate; see `fqt methods`.")
+    ] = None,
     bits: Annotated[int | None, typer.Option("--bits", help="Bits per element of a kept gradient group.")] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", "-e", help="Passes over the training images.")] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", help="Images per step.")] = None,
@@ -74,6 +77,7 @@ def submit(
         "architecture.image_size": image_size,
         "architecture.channels": channels,
         "method.name": method,
+        "method.preset": preset,
         "method.bits": bits,
         "training.epochs": epochs,
         "training.batch_size": batch_size,
@@ -115,8 +119,28 @@ def _show_plan(plan: Plan, as_json: bool) -> None:
             "parameters": f"{plan.parameters}, of them {plan.binary_parameters} at one bit",
             "model size": f"{bytes_text(plan.model_bytes)} (in full precision {bytes_text(plan.fp32_bytes)})",
             "memory": f"about {bytes_text(plan.memory_bytes)}",
+            "gradient": f"{plan.gradient_bits:.4g} bits per element on average"
+            if plan.gradient_bits is not None
+            else None,
             "time": predicted,
         }
     )
+    _show_presets(plan)
     for warning in plan.warnings:
         print(printable(f"warning: {warning}"))
+
+
+def _show_presets(plan: Plan) -> None:
+    """What each preset would cost, and its products' share of what the job as it stands multiplies."""
+    if not plan.presets or not plan.step_macs:
+        return
+    print("\nWith a preset of fqt instead (--preset NAME):")
+    for preset in plan.presets:
+        time = duration_text(preset["seconds"]) if preset["seconds"] is not None else "time not measured here yet"
+        share = preset["step_macs"] / plan.step_macs
+        print(
+            printable(
+                f"  {preset['name']:9} {preset['gradient_bits']:.4g} bits per gradient element, {share:.2f} times the "
+                f"products of this job, {time}"
+            )
+        )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fqt_core.config import ArchitectureConfig, Convnet, Method, Resnet18, Vgg16
-from fqt_core.config.plan import LayerShape, layer_plan, network_plan, scaled
+from fqt_core.config.plan import LayerShape, layer_plan, network_plan, scaled, unmatched
 from fqt_core.convert import convert_
 from fqt_core.errors import ConfigurationError
 from fqt_core.models import build
@@ -146,3 +146,38 @@ def test_bad_requests_are_refused() -> None:
 def test_planning_needs_no_torch() -> None:
     code = "import fqt_core.config.plan, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_gradient_bits_and_work_follow_the_method() -> None:
+    config = Resnet18(width=0.125, image_size=16)
+
+    def figures(method: Any) -> tuple[float, int]:
+        plan = network_plan(config, 3, method)
+        return plan.gradient_bits, plan.step_macs
+
+    layers = layer_plan(config, 3)
+    first = layers.weight_layers[0].macs
+    assert figures(Method("fp32")) == (32, 3 * layer_plan(config, 3, binarises=False).macs - first)
+    dense = 3 * layers.macs - first
+    assert figures(Method("qat")) == (32, dense)
+    assert figures(Method("psq", bits=8)) == (8, dense)
+    assert figures(Method("fqt", preset="fast")) == (1, dense - layers.binary_macs * 2 * 3 // 4)
+    everything = Method("fqt", overrides=[{"pattern": "*", "bits": 8, "pruning": "none"}])
+    assert figures(everything) == (8, dense)
+    bits, _ = figures(Method("fqt", overrides=[{"pattern": "layer1.*", "precision": "qat"}]))
+    binary = [layer for layer in layers if layer.binary]
+    share = sum(layer.gradient_elements for layer in binary if layer.name.startswith("layer1."))
+    share /= sum(layer.gradient_elements for layer in binary)
+    assert bits == pytest.approx(1 + 31 * share)
+
+
+def test_a_layer_in_full_precision_is_so_in_the_plan() -> None:
+    method = Method("fqt", overrides=[{"pattern": "layer2.*", "precision": "full"}])
+    config = Resnet18(width=0.125, image_size=16)
+    model = build(config, num_classes=3)
+    report = convert_(model, method)
+    plan = network_plan(config, 3, method)
+    assert plan.binary_parameters == report.binary_parameters
+    assert [layer.name for layer in plan.layers if layer.binary] == report.names("converted")
+    assert unmatched(config, method)[0] == []
+    assert unmatched(config, Method("fqt", overrides=[{"pattern": "features.*", "bits": 2}]))[0] == [0]

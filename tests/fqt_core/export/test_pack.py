@@ -230,3 +230,16 @@ def test_the_size_report_is_a_table_and_plain_data(tmp_path: Path) -> None:
     record = json.loads(json.dumps(report.to_json()))
     assert record["parts"][0] == {**record["parts"][0], "name": "binary weights", "ratio": 32.0}
     assert str(report).splitlines()[-1].split()[0] == "file"
+
+
+def test_overrides_survive_in_the_file(tmp_path: Path) -> None:
+    overrides = [{"pattern": "layer1.0.*", "precision": "full"}, {"pattern": "layer2.*", "bits": 8}]
+    config = Resnet18(width=0.0625, image_size=8)
+    method = Method("fqt", overrides=overrides)
+    model = _trained(config, method)
+    path = tmp_path / "model.safetensors"
+    export.save_packed(model, path, classes=["a", "b", "c"], preprocessing=_inputs(config))
+    loaded = export.load(path)
+    assert loaded.method == method
+    assert type(loaded.network.get_submodule("layer1.0.conv1")) is nn.Conv2d
+    assert type(loaded.network.get_submodule("layer2.0.conv1")) is PackedConv2d

@@ -16,6 +16,7 @@ from tests.fqt_core.all_cases import arguments_of
 from tests.fqt_core.cases import ARGUMENTS
 from tests.fqt_core.hwnc_cases import HWNC_ARGUMENTS, LARGE, PRODUCTS
 from tests.fqt_core.ops.comparison import results, same_bits
+from tests.fqt_core.pixel_cases import PIXEL_ARGUMENTS, large_products
 
 ROWS = sorted(native.KERNELS)
 
@@ -29,7 +30,7 @@ def test_the_extension_was_built() -> None:
 
 
 def test_every_operation_has_cases_here() -> None:
-    assert set(ops.OPERATIONS) == set(ARGUMENTS) | set(HWNC_ARGUMENTS) | set(ADAM_ARGUMENTS)
+    assert set(ops.OPERATIONS) == set(ARGUMENTS) | set(HWNC_ARGUMENTS) | set(ADAM_ARGUMENTS) | set(PIXEL_ARGUMENTS)
     assert {operation for operation, _ in ROWS} <= set(ops.OPERATIONS)
 
 
@@ -58,6 +59,16 @@ def test_equals_the_reference_bit_for_bit(operation: str, isa: str) -> None:
 def test_large_products_equal_the_reference(operation: str, isa: str) -> None:
     kernel, reference = native.kernel(operation, isa), ops.OPERATIONS[operation].reference
     for arguments in (arguments for case in LARGE for arguments in PRODUCTS[operation](case)):
+        for one, other in zip(results(kernel, arguments), results(reference, arguments), strict=True):
+            assert same_bits(one, other)
+
+
+@pytest.mark.parametrize(
+    ("operation", "isa"), [row for row in ROWS if row[0] in {"pixel_input_gradient", "pixel_weight_gradient"}]
+)
+def test_large_products_of_pixel_rows_equal_the_reference(operation: str, isa: str) -> None:
+    kernel, reference = native.kernel(operation, isa), ops.OPERATIONS[operation].reference
+    for arguments in large_products(operation):
         for one, other in zip(results(kernel, arguments), results(reference, arguments), strict=True):
             assert same_bits(one, other)
 

@@ -92,6 +92,23 @@ SAMPLES |= {
     "hwnc_add_rows": [(torch.randn(3, 4, 2, 6), GH, ONE)],
 }
 
+ROWS = torch.tensor([1, 3, 30])
+CODES = torch.tensor([[0, 1, 2, 3, 1, 2]] * 3, dtype=torch.uint8)
+THREE, SIGN = torch.ones(3), torch.tensor([1.0, -1, 1, 1, -1, -1])
+SAMPLES |= {
+    "uniform_numbers": [(ROWS, 5, *KEY)],
+    "pixel_square_sums": [(G,)],
+    "pixel_gather": [(G, ROWS, THREE, True), (G, ROWS, THREE, False)],
+    "quantize_dithered": [
+        (torch.randn(3, 6), -THREE, THREE, SIGN, torch.zeros(6, dtype=torch.uint8), THREE[:, None] / 4, 2)
+    ],
+    "pixel_input_gradient": [
+        (CODES, 2, ROWS, THREE, THREE, THREE, SIGN, W, 4, 70, [5, 5], *WINDOW),
+        (CODES, 2, ROWS, None, None, None, None, W, 4, 70, [5, 5], *WINDOW),
+    ],
+    "pixel_weight_gradient": [(X, CODES[:, :3], 2, ROWS, torch.tensor([0, 4, 5]), 70, 6, [3, 3], *WINDOW)],
+}
+
 LATENTS = torch.randn(4, 9, 70, generator=torch.Generator().manual_seed(6))
 MOMENTS = (torch.zeros_like(LATENTS), torch.zeros_like(LATENTS))
 ADAM = (0.01, 0.9, 0.999, 1e-8, 1e-4, 3)
