@@ -2,7 +2,8 @@
 
 One epoch of :class:`fqt_core.training.Trainer` on images in memory, with everything that a job has on: images are
 gathered, augmented and normalised, events are made and turned into JSON, figures of the quantisers are taken at their
-usual pace, and a checkpoint is written and synced at the end. Between its steps bare steps are taken on a network of
+usual pace, and a checkpoint is written and synced at the end; but for gradient telemetry, which comes too seldom for
+one epoch to tell its share (:mod:`benchmarks.telemetry` does). Between its steps bare steps are taken on a network of
 its own (:class:`benchmarks.networks.Ours`), so that whatever else the machine does meets both.
 
 Writes a list with one object: ``model, method, image_size, batch, threads, isa, steps, step_ms`` (median of the bare
@@ -50,7 +51,8 @@ def measure(setting: Setting, method: str, steps: int) -> dict[str, Any]:
     pixels = random.integers(0, 256, (count, setting.architecture.channels, size, size), dtype=np.uint8)
     data = ImageDataset(pixels, np.arange(count) % CLASSES, [f"class {i}" for i in range(CLASSES)])
     augment = AugmentConfig(pad_crop=4, horizontal_flip=True)
-    config = setting.training.model_copy(update={"epochs": 1, "validation_fraction": 0.0, "augment": augment})
+    options = {"epochs": 1, "validation_fraction": 0.0, "augment": augment, "telemetry_every_steps": 0}
+    config = setting.training.model_copy(update=options)
     model = build(setting.architecture, num_classes=CLASSES)
     convert_(model, parse_method(method))
     bare = Ours(setting, parse_method(method))

@@ -1,12 +1,13 @@
 """``python -m benchmarks.noise``: how noisy gradients may be before a network stops learning.
 
 A small network (full-precision stem of 32 channels, five binarised 3x3 convolutions, linear head) learns one of the
-built-in data sets from scratch with gradients from exact to hopeless. Beside it stands a run whose binarised weights
+built-in data sets from scratch with gradients from exact to hopeless; or a built-in network at a quarter of its width
+does (``--model``). Beside it stands a run whose binarised weights
 never move, ``frozen``: a method that does no better has gradients that nothing can be learned from.
 
-Prints, and writes, a row for each: ``data, epochs, steps, seed, frozen`` (layers), ``method, options, accuracy`` (the
-best on validation images), and means over the run's telemetry, from the first binarised layer to the last: ``cosine``
-and ``variance`` of the accumulated dL/dΘ, and ``own``, the local cosine of dL/dX.
+Prints, and writes, a row for each: ``data, model, epochs, steps, seed, frozen`` (layers), ``method, options, accuracy``
+(the best on validation images), and means over the run's telemetry, from the first binarised layer to the last:
+``cosine`` and ``variance`` of the accumulated dL/dΘ, and ``own``, the local cosine of dL/dX.
 """
 
 from __future__ import annotations
@@ -25,14 +26,15 @@ from torch import nn
 from benchmarks import results
 from benchmarks.cli import Parser, number, run
 from fqt_core.allocator import keep_pages
-from fqt_core.config import Method, TrainConfig
+from fqt_core.config import ARCHITECTURES, Method, TrainConfig
 from fqt_core.convert import convert_
 from fqt_core.data import ImageDataset, load_dataset
 from fqt_core.events import Done, GradientTelemetry
 from fqt_core.layers import BinaryLayer
+from fqt_core.models import build
 from fqt_core.training import Trainer, seeded_init
 
-FROZEN = "frozen"
+FROZEN, SMALL = "frozen", "small"
 
 METHODS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("qat", {}),
@@ -59,8 +61,11 @@ SIZES = {"digits": 16, "fashion-mnist": 28}
 _TRAIN, _VALIDATION, _BATCH, _RATE, _EVERY = 6400, 2000, 64, 3e-3, 40
 
 
-def network(size: int, classes: int) -> nn.Module:
-    """For grey images of ``size`` pixels."""
+def network(name: str, size: int, classes: int) -> nn.Module:
+    """For grey images of ``size`` pixels; ``small``, or an architecture by name."""
+    if name != SMALL:
+        options = {"name": name, "stem": "small", "image_size": size, "channels": 1, "width": 0.25}
+        return build(ARCHITECTURES[name].model_validate(options), num_classes=classes)
     modules: list[nn.Module] = [nn.Conv2d(1, 32, 5, padding=2, bias=False), nn.BatchNorm2d(32)]
     for inputs, outputs, stride in ((32, 32, 1), (32, 64, 2), (64, 64, 1), (64, 64, 2), (64, 64, 1)):
         modules += [nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs)]
@@ -80,11 +85,13 @@ def images(name: str, seed: int) -> ImageDataset:
     return ImageDataset(*parts[0], validation=ImageDataset(*parts[1]))
 
 
-def measure(name: str, epochs: int, seed: int, freeze: int, method: str, options: dict[str, Any]) -> results.Row:
+def measure(
+    name: str, model_name: str, epochs: int, seed: int, freeze: int, method: str, options: dict[str, Any]
+) -> results.Row:
     """Train once, with the weights of the first ``freeze`` binarised layers as they are."""
     data = images(name, seed)
     with seeded_init(seed):
-        model = network(SIZES[name], len(data.classes))
+        model = network(model_name, SIZES[name], len(data.classes))
     convert_(model, Method("qat" if method == FROZEN else method, **options), seed=seed)
     binarised = [module for module in model.modules() if isinstance(module, BinaryLayer)]
     for layer in binarised if method == FROZEN else binarised[:freeze]:
@@ -107,6 +114,7 @@ def measure(name: str, epochs: int, seed: int, freeze: int, method: str, options
 
     return {
         "data": name,
+        "model": model_name,
         "epochs": epochs,
         "steps": trainer.total_steps,
         "seed": seed,
@@ -134,6 +142,7 @@ def line(row: results.Row) -> str:
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(prog="benchmarks.noise", description="How noisy gradients may be before a network stops learning.")
     parser.add_argument("--data", choices=sorted(SIZES), default="digits")
+    parser.add_argument("--model", choices=(SMALL, *sorted(ARCHITECTURES)), default=SMALL)
     parser.add_argument("--epochs", type=number, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--freeze", type=int, default=0, help="binarised layers, from the first, that never move")
@@ -150,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = []
     for place, (method, options) in enumerate(METHODS, start=1):
         if given.only is None or place in given.only:
-            rows.append(measure(given.data, given.epochs, given.seed, given.freeze, method, options))
+            rows.append(measure(given.data, given.model, given.epochs, given.seed, given.freeze, method, options))
             sys.stdout.write(line(rows[-1]))
             sys.stdout.flush()
     if given.json is not None:

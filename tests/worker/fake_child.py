@@ -20,6 +20,7 @@ from fqt_core.events import (
     Done,
     EpochDone,
     Failed,
+    GradientTelemetry,
     LogLine,
     Started,
     StepDone,
@@ -85,6 +86,7 @@ def main(folder: Path, events: int) -> int:
         if step == script.get("garbage"):
             line._events.write(b"this is no event\n")
         time.sleep(script["pause"])
+    line.send(GradientTelemetry(step=step, images=8, layers={"conv": {"dw_cosine": 0.5}}))
     line.send(LogLine(message="nearly done"))
     line.send(
         EpochDone(

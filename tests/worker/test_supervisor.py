@@ -60,6 +60,8 @@ def test_a_job_runs_and_leaves_its_record_metrics_and_files(store: Store) -> Non
     assert model(store, job_id) == chain(10)
     with store.read() as connection:
         loss = metrics.series(connection, job_id, kind="step", names=["loss"])[0]
+        (cosine,) = metrics.series(connection, job_id, kind="telemetry")
+        assert (cosine.name, cosine.steps, cosine.values) == ("conv/dw_cosine", [10], [0.5])
         assert (loss.steps, loss.values[3], loss.values[9]) == (list(range(1, 11)), None, 0.1)
         assert [row.step for row in checkpoints.list_checkpoints(connection, job_id)] == [10, 5]
     assert [event.seq for event in log(store, job_id)] == list(range(1, job.next_seq))
