@@ -95,6 +95,8 @@ class Case:
     arguments: tuple[Any, ...]
     macs: int = 0
     bytes: int = 0
+    bits: int = 1
+    """Of what a product takes beside signs: more than signs if these are codes of a gradient."""
 
 
 VGG = tuple(
@@ -223,7 +225,7 @@ def _conv2d_input_gradient(layer: Layer) -> Iterator[Case]:
     for share, kept, bits in (("a quarter", layer.few_samples, 4), ("all", layer.samples, 8)):
         codes = _codes(kept, *layer.output, layer.outputs, bits=bits)
         arguments = (codes, weight, layer.channels, [layer.height, layer.width], *layer.window, 1)
-        yield Case(f"{share}, {bits} bits", arguments, macs=layer.macs(kept, layer.outputs))
+        yield Case(f"{share}, {bits} bits", arguments, macs=layer.macs(kept, layer.outputs), bits=bits)
 
 
 def _conv2d_weight_gradient(layer: Layer) -> Iterator[Case]:
@@ -232,7 +234,7 @@ def _conv2d_weight_gradient(layer: Layer) -> Iterator[Case]:
         codes = _codes(kept, layer.samples, *layer.output, bits=bits)
         sizes = (layer.channels, layer.outputs, layer.kernel_size)
         arguments = (x, codes, _some(layer.outputs, kept), *sizes, *layer.window, 1)
-        yield Case(f"{share}, {bits} bits", arguments, macs=layer.macs(layer.samples, kept))
+        yield Case(f"{share}, {bits} bits", arguments, macs=layer.macs(layer.samples, kept), bits=bits)
 
 
 def _latents(layer: Layer) -> Tensor:
@@ -446,7 +448,7 @@ def _hwnc_input_gradient(layer: Layer) -> Iterator[Case]:
         affine = torch.randn(kept), torch.randn(kept)
         sizes = (layer.channels, [layer.height, layer.width])
         arguments = (codes, weight, *sizes, *layer.window, *affine, window, _some(layer.samples, kept))
-        yield Case(f"{share}, {bits} bits", arguments, macs=layer.macs(kept, layer.outputs))
+        yield Case(f"{share}, {bits} bits", arguments, macs=layer.macs(kept, layer.outputs), bits=bits)
 
 
 def _hwnc_weight_gradient(layer: Layer) -> Iterator[Case]:
@@ -456,7 +458,7 @@ def _hwnc_weight_gradient(layer: Layer) -> Iterator[Case]:
         codes[..., layer.samples :] = 0
         affine = torch.randn(kept), torch.randn(kept)
         arguments = (x, codes, layer.channels, layer.kernel_size, *layer.window, *affine)
-        yield Case(f"{share}, {bits} bits", arguments, macs=layer.macs(layer.samples, kept))
+        yield Case(f"{share}, {bits} bits", arguments, macs=layer.macs(layer.samples, kept), bits=bits)
 
 
 def _hwnc_add_rows(layer: Layer) -> Iterator[Case]:

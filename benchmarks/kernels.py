@@ -1,8 +1,12 @@
 """The native kernels by themselves, each row of the kernel table: ``python -m benchmarks.kernels --help``.
 
 A kernel runs on each case of its operation (:mod:`benchmarks.cases`), and its fastest call counts: GMAC/s for products,
-GB/s for all others. ``share_of_best`` is that figure divided by the best one of the same kernel over all cases, among
-them one that the second-level cache holds: what is lost to the shape and to memory, not to the kernel's own design.
+GB/s for all others.
+
+``share_of_peak``, of products, is that figure divided by ``peak_gmacs``: what the instructions that the kernel is made
+of compute on registers alone, measured in the same run (:mod:`benchmarks.peaks`), times the threads. ``share_of_best``
+is the figure divided by the best one of the same kernel over all cases, among them one that the second-level cache
+holds: what is lost to the shape and to memory, not to the kernel's own design.
 """
 
 from __future__ import annotations
@@ -10,14 +14,14 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks import results
+from benchmarks import peaks, results
 from benchmarks.cases import CASES, LAYERS, Case, Layer
 from benchmarks.cli import Parser, number, run, say
 from benchmarks.errors import BenchmarkError
@@ -55,12 +59,18 @@ def rows_of(isa: str | None) -> list[tuple[str, str]]:
 
 
 def measure(
-    table: Iterable[tuple[str, str]],
+    table: Sequence[tuple[str, str]],
     repeats: int,
     layers: Sequence[Layer] = LAYERS,
     progress: Callable[[str], None] = say,
 ) -> list[results.Row]:
-    """Measure rows of the kernel table, ordered by operation."""
+    """Measure rows of the kernel table, ordered by operation, and the peaks of the units that they use.
+
+    Raises:
+        BenchmarkError: the peaks cannot be measured.
+    """
+    of_units = peaks.measure(isa for isa in native.INSTRUCTION_SETS if isa in {isa for _, isa in table})
+    progress("  peaks of one thread: " + ", ".join(f"{unit} {gmacs:.0f} GMAC/s" for unit, gmacs in of_units.items()))
     common = {"threads": torch.get_num_threads(), "cpu": cpu_name(), "torch": torch.__version__, "repeats": repeats}
     rows: list[results.Row] = []
     for operation, group in groupby(table, key=lambda row: row[0]):
@@ -70,8 +80,8 @@ def measure(
             torch.manual_seed(_SEED)
             for case in CASES[operation](layer):
                 for isa in sets:
-                    ms = _fastest(native.kernel(operation, isa), case, repeats)
-                    rows.append({**_row(operation, isa, layer, case, ms), **common})
+                    row = _row(operation, isa, layer, case, _fastest(native.kernel(operation, isa), case, repeats))
+                    rows.append({**row, **_peak(isa, case, row["figure"], of_units), **common})
     return _with_shares(rows)
 
 
@@ -101,6 +111,14 @@ def _row(operation: str, isa: str, layer: Layer, case: Case, ms: float) -> resul
         "ms": round(ms, 5),
         "figure": round((case.macs or case.bytes) / ms / 1e6, 3),
     }
+
+
+def _peak(isa: str, case: Case, figure: float, of_units: dict[str, float]) -> results.Row:
+    """The peak of a product's unit and the share that was reached; nothing is known of other operations."""
+    if not case.macs:
+        return {"peak_gmacs": None, "share_of_peak": None}
+    peak = peaks.peak_of(isa, case.bits, of_units) * torch.get_num_threads()
+    return {"peak_gmacs": round(peak, 3), "share_of_peak": round(figure / peak, 3)}
 
 
 def _with_shares(rows: Sequence[results.Row]) -> list[results.Row]:
@@ -133,9 +151,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = measure(table, given.repeats)
     for row in rows:
         variant = f" ({row['variant']})" if row["variant"] else ""
+        of_peak = "" if row["share_of_peak"] is None else f"{row['share_of_peak']:.0%}"
         sys.stdout.write(
             f"{row['operation']:24} {row['isa']:9} {row['ms']:9.3f} ms {row['figure']:9.2f} {row['unit']:6} "
-            f"{row['share_of_best']:4.0%}  {row['layer']}{variant}\n"
+            f"{of_peak:>4} of peak {row['share_of_best']:4.0%} of best  {row['layer']}{variant}\n"
         )
     if given.json is not None:
         results.write(given.json, rows)

@@ -128,7 +128,10 @@ def _inference(rows: Sequence[results.Row]) -> str:
 
 
 def _kernels(rows: Sequence[results.Row]) -> str:
-    columns = ("operation", "kernels", "unit", "slowest", "fastest", "least share")
+    columns: tuple[str, ...] = ("operation", "kernels", "unit", "slowest", "fastest", "least share")
+    peaks_known = any(row.get("share_of_peak") is not None for row in rows)
+    if peaks_known:
+        columns = (*columns, "most of peak")
     cells = []
     for (operation, isa, unit), group in groupby(
         sorted(rows, key=lambda row: (row["operation"], row["isa"])),
@@ -137,7 +140,10 @@ def _kernels(rows: Sequence[results.Row]) -> str:
         found = list(group)
         figures = [row["figure"] for row in found]
         least = min(row["share_of_best"] for row in found)
-        cells.append((operation, isa, unit, f"{min(figures):.1f}", f"{max(figures):.1f}", f"{least:.0%}"))
+        line = (operation, isa, unit, f"{min(figures):.1f}", f"{max(figures):.1f}", f"{least:.0%}")
+        shares = [row["share_of_peak"] for row in found if row.get("share_of_peak") is not None]
+        of_peak = (f"{max(shares):.0%}" if shares else "–",) if peaks_known else ()
+        cells.append((*line, *of_peak))
     return _markdown(columns, cells, 3)
 
 

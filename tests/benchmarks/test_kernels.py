@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import kernels
+from benchmarks import kernels, peaks
 from benchmarks.cases import CASES, Layer
 from benchmarks.errors import BenchmarkError
 from benchmarks.phases import PHASES, phase_of
 from fqt_core import ops
 from fqt_core.ops import native
+from tests.programs import program
 
 TINY = (Layer(3, 5, 4, 3, 5), Layer(2, 4, 4, 65, 6, stride=2))
 
@@ -28,6 +31,54 @@ def test_every_operation_has_a_case_and_a_phase() -> None:
 
 def test_every_kernel_is_measured(rows: list[dict[str, Any]]) -> None:
     assert {(row["operation"], row["isa"]) for row in rows} == set(native.KERNELS)
+
+
+def test_products_have_a_share_of_their_unit(rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        if row["unit"] == "GB/s":
+            assert row["peak_gmacs"] is None
+            assert row["share_of_peak"] is None
+        else:
+            assert row["peak_gmacs"] > 0
+            assert row["share_of_peak"] == pytest.approx(row["figure"] / row["peak_gmacs"], abs=0.001)
+
+
+def test_codes_of_more_than_four_bits_are_looked_up_twice() -> None:
+    found = {"avx512_count": 3.0, "avx512_count_pairs": 4.0, "avx512_lookup": 2.0, "amx_tiles": 9.0}
+    assert [peaks.peak_of("avx512", bits, found) for bits in (1, 2, 4, 8)] == [4.0, 2.0, 2.0, 1.0]
+    assert [peaks.peak_of("amx", bits, found) for bits in (1, 4, 8)] == [9.0] * 3
+
+
+def test_every_instruction_set_has_units() -> None:
+    assert len(set(peaks.units_of(native.INSTRUCTION_SETS))) == len(peaks.units_of(native.INSTRUCTION_SETS))
+    for isa in native.INSTRUCTION_SETS:
+        found = dict.fromkeys(peaks.units_of([isa]), 1.0)
+        assert peaks.peak_of(isa, 1, found) == peaks.peak_of(isa, 4, found) == 1.0
+
+
+def test_units_are_measured() -> None:
+    usable = {isa for _, isa in native.KERNELS}
+    found = peaks.measure(sorted(usable))
+    assert set(found) == set(peaks.units_of(usable))
+    assert all(gmacs > 0 for gmacs in found.values())
+
+
+def test_without_a_compiler_the_peaks_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(BenchmarkError, match="need a C"):
+        peaks.measure(["portable"])
+    monkeypatch.setenv("CXX", "false")
+    with pytest.raises(BenchmarkError, match="false failed"):
+        peaks.measure(["portable"])
+
+
+def test_units_of_64_bit_arm_run(tmp_path: Path) -> None:
+    compiler = program("aarch64-linux-gnu-g++", "g++-aarch64-linux-gnu")
+    flags = ("-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror", "-static")
+    subprocess.run([compiler, *flags, peaks.SOURCE, "-o", tmp_path / "peaks"], check=True)
+    command = [program("qemu-aarch64", "qemu-user"), tmp_path / "peaks", *peaks.units_of(["neon"])]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert [line.split()[0] for line in lines] == peaks.units_of(["neon"])
 
 
 def test_figures_fit_each_other(rows: list[dict[str, Any]]) -> None:

@@ -72,6 +72,15 @@ def test_tables_hold_the_figures() -> None:
     assert len(widths) == 1
 
 
+def test_shares_of_the_peak_are_shown_where_there_are_any() -> None:
+    assert "most of peak" not in table.render([KERNEL])
+    product = {**KERNEL, "operation": "binary_conv2d", "unit": "GMAC/s", "share_of_peak": 0.83}
+    text = table.render([KERNEL, product, {**product, "share_of_peak": 0.7}])
+    assert "most of peak" in text
+    assert "83%" in text
+    assert "70%" not in text
+
+
 def test_the_page_is_what_the_results_give() -> None:
     text = PAGE.read_text()
     between = text.partition(table.BEGIN)[2].partition(table.END)[0]
