@@ -60,7 +60,16 @@ inline void check_size(const char* name, const Tensor& tensor, int64_t axis, int
                   tensor.size(axis));
 }
 
-inline int64_t words_for(int64_t channels) { return (channels + 63) / 64; }
+// Two numbers, neither of which is so great that arithmetic with it could leave 64 bits: torch takes lists of any length.
+inline void check_pair(const char* name, const std::vector<int64_t>& values) {
+  constexpr int64_t most = int64_t{1} << 30;
+  STD_TORCH_CHECK(values.size() == 2, name, " must be two numbers, got ", values.size());
+  for (const int64_t value : values) {
+    STD_TORCH_CHECK(value >= 0 && value <= most, name, " must be at least 0 and at most 2**30, got ", value);
+  }
+}
+
+inline int64_t words_for(int64_t channels) { return channels / 64 + (channels % 64 != 0 ? 1 : 0); }
 
 inline void check_words(const char* name, const Tensor& words, int64_t dim, int64_t channels) {
   check_dim(name, words, dim);

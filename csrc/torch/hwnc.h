@@ -182,6 +182,7 @@ struct QuantizeInput {
     check_rising_index("kept", kept, groups);
     STD_TORCH_CHECK(bits >= 1 && bits <= 8, "bits must be 1 to 8, got ", bits);
     const int64_t factor = choice_.has_value() ? 2 : 1;
+    check_pair("size", size);
     STD_TORCH_CHECK(y.size(0) == size[0] / factor && y.size(1) == size[1] / factor, "y has ", y.size(0), "x", y.size(1),
                     " pixels, which does not fit a product of ", size[0], "x", size[1]);
     if (choice_.has_value()) {
@@ -252,6 +253,7 @@ Tensor hwnc_input_gradient(Tensor codes_, Tensor weight_, int64_t channels, Size
   check_dim("codes", codes, 4);
   check_words("weight", weight, 4, channels);
   check_words("window", window, 4, channels);
+  check_pair("size", size);
   check_size("window", window, 0, size[0]);
   check_size("window", window, 1, size[1]);
   check_rising_index("index", index, window.size(2));

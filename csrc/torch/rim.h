@@ -96,11 +96,15 @@ Tensor apply_window(Tensor gradient_, Tensor window_) {
 // The geometry of a convolution of (samples, channels, height, width) with (outputs, kernel); refuses what none has.
 inline ConvShape conv_shape(const Sizes& in, int64_t outputs, const Sizes& kernel, const Sizes& stride,
                             const Sizes& padding, const Sizes& dilation, int64_t groups) {
+  check_pair("the input's size", {in[2], in[3]});
+  check_pair("kernel", kernel);
+  check_pair("stride", stride);
+  check_pair("padding", padding);
+  check_pair("dilation", dilation);
   ConvShape s{in[0], in[1], in[2], in[3], outputs, kernel[0], kernel[1], {}, {}, {}, groups, 0, 0};
   int64_t out[2];
   for (size_t i = 0; i < 2; ++i) {
-    STD_TORCH_CHECK(stride[i] >= 1 && padding[i] >= 0 && dilation[i] >= 1 && kernel[i] >= 1,
-                    "stride, dilation and kernel must be at least 1, padding at least 0");
+    STD_TORCH_CHECK(stride[i] >= 1 && dilation[i] >= 1 && kernel[i] >= 1, "stride, dilation and kernel must be at least 1");
     s.stride[i] = stride[i];
     s.padding[i] = padding[i];
     s.dilation[i] = dilation[i];
@@ -282,6 +286,7 @@ Tensor conv2d_input_gradient(Tensor codes_, Tensor weight_, int64_t channels, Si
   const Tensor codes = input<uint8_t>("codes", codes_), weight = input<int64_t>("weight", weight_);
   check_dim("codes", codes, 4);
   check_dim("weight", weight, 4);
+  check_pair("input_size", input_size);
   const ConvShape s = conv_shape({codes.size(0), channels, input_size[0], input_size[1]}, weight.size(0),
                                  {weight.size(1), weight.size(2)}, stride, padding, dilation, groups);
   check_words("weight", weight, 4, channels / groups);

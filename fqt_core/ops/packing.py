@@ -30,7 +30,8 @@ def pack_bits(bits: Tensor) -> Tensor:
 def unpack_bits(words: Tensor, channels: int) -> Tensor:
     """Inverse of :func:`pack_bits`: uint8 (..., C) of 0 and 1."""
     shifts = torch.arange(8, dtype=torch.uint8, device=words.device)
-    bits = (words.contiguous().view(torch.uint8).unsqueeze(-1) >> shifts) & 1
+    octets = words.clone(memory_format=torch.contiguous_format).view(torch.uint8)  # with strides of 1 at any size
+    bits = (octets.unsqueeze(-1) >> shifts) & 1
     return bits.flatten(-2)[..., :channels]
 
 
