@@ -21,10 +21,11 @@ def pack_bits(bits: Tensor) -> Tensor:
     words = words_for(channels)
     octets = functional.pad(bits.to(torch.uint8), (0, words * WORD_BITS - channels)).contiguous()
     octets = octets.view(*bits.shape[:-1], words * 8, 8)
-    packed = octets[..., 0].clone(memory_format=torch.contiguous_format)
-    for bit in range(1, 8):
-        packed |= octets[..., bit] << bit
-    return packed.view(torch.int64)
+    packed = torch.zeros((*bits.shape[:-1], words), dtype=torch.int64, device=bits.device)
+    of_words = packed.view(torch.uint8)
+    for bit in range(8):
+        of_words |= octets[..., bit] << bit
+    return packed
 
 
 def unpack_bits(words: Tensor, channels: int) -> Tensor:
