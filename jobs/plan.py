@@ -212,7 +212,7 @@ class _Measured:
         if not comparable:
             return None
         rate = median(theirs.result["seconds"] / (theirs.passes * theirs.macs) for theirs in comparable)
-        own = rate * _passes(spec.training, images, spec.training.epochs) * macs
+        own = float(rate * _passes(spec.training, images, spec.training.epochs) * macs)
         return round(own + self._teaching_seconds(spec, images), 1)
 
     def _teaching_seconds(self, spec: JobSpec, images: int) -> float:
