@@ -5,9 +5,8 @@ and gradients of samples that were pruned are never there. A network offers its 
 cannot be fused, its layers run one by one, as those of any converted network do, and the conversion report says why.
 """
 
-from fqt_core.fused.block import Block, Chain, Shortcut, obstacle
+from fqt_core.fused.block import Block, Chain, Halving, Shortcut, obstacle
 from fqt_core.fused.chain import run_chain
-from fqt_core.fused.chained import Chained, run_fused
-from fqt_core.fused.halving import halve
+from fqt_core.fused.chained import Chained, run_fused, with_stem
 
-__all__ = ["Block", "Chain", "Chained", "Shortcut", "halve", "obstacle", "run_chain", "run_fused"]
+__all__ = ["Block", "Chain", "Chained", "Halving", "Shortcut", "obstacle", "run_chain", "run_fused", "with_stem"]

@@ -15,6 +15,7 @@ from fqt_core.errors import NonFiniteGradientError
 from fqt_core.fused.forward import Record
 from fqt_core.fused.normalization import NormalizationGradient
 from fqt_core.fused.rows import RowGradient
+from fqt_core.fused.store import GradientStore
 from fqt_core.layers import BinaryConv2d
 from fqt_core.layers.latents import CompactGradient
 from fqt_core.quantizers import agp
@@ -51,12 +52,13 @@ class BlockGradient:
         self.record = record
         self.layer = conv
         self._g = g
-        sums = ops.hwnc_gradient_sums(g.rows, record.y, g.index, record.norm.center)
-        height, width, samples, channels = record.y.shape
+        y = record.integers()
+        height, width, samples, channels = y.shape
+        sums = ops.hwnc_gradient_sums(g.rows, y, g.index, record.norm.center)
         self.norm: NormalizationGradient = record.norm.gradient(*sums, height * width * samples)
         self._check(self.norm.finite)
-        self._alpha = record.y.new_ones(channels, dtype=torch.float32) if record.alpha is None else record.alpha
-        self._source = (g.rows, record.y, g.index, self.norm.c, self.norm.a0, self.norm.a1)
+        self._alpha = torch.ones(channels) if record.alpha is None else record.alpha
+        self._source = (g.rows, y, g.index, self.norm.c, self.norm.a0, self.norm.a1)
         ranges = ops.hwnc_gradient_range(*self._source, self._alpha, record.choice is not None)
         self._sample_range, self._channel_range, reach = ranges[:2], ranges[2:4], float(ranges[4])
         self._check(math.isfinite(reach))
@@ -93,10 +95,11 @@ class BlockGradient:
         )
         return RowGradient(rows, index)
 
-    def parameter_gradients(self) -> dict[Tensor, Tensor]:
+    def parameter_gradients(self, store: GradientStore) -> dict[Tensor, Tensor]:
         """Gradients of the convolution's and the normalisation's parameters.
 
-        That of the weight goes to the layer instead, with its kept channels alone, if the optimiser takes it there.
+        That of the weight goes to the layer instead, with its kept channels alone and in the store, if the optimiser
+        takes it there.
         """
         norm, layer = self.record.block.norm, self.layer
         assert isinstance(norm, nn.BatchNorm2d)
@@ -106,11 +109,12 @@ class BlockGradient:
         correlation, index = self._correlation()
         if layer.alpha is not None:
             gradients[layer.alpha] = self._scale_gradient(correlation, index)
-        correlation *= self._alpha[index].view(-1, 1, 1, 1)
+        alpha = self._alpha[index].view(-1, 1, 1, 1)
         if layer.wants_compact_gradient:
-            layer.add_compact_gradient(correlation, index)
+            rows = torch.mul(correlation, alpha, out=store.take(correlation.shape))
+            layer.add_compact_gradient(rows, index)
         else:
-            gradients[layer.weight] = CompactGradient(correlation, index).dense(layer.weight)
+            gradients[layer.weight] = CompactGradient(correlation.mul_(alpha), index).dense(layer.weight)
         return gradients
 
     def _correlation(self) -> tuple[Tensor, Tensor]:

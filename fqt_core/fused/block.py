@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -16,19 +16,28 @@ from fqt_core.ops.hwnc.forward import INT16_MAX
 
 
 @dataclass(frozen=True)
-class Shortcut:
-    """A way around a block: the input itself, or what ``run`` makes of it with the parameters of ``module``.
+class Halving:
+    """A shortcut of its own: a 2x2 average pool that rounds up, a full-precision 1x1 convolution, batch normalisation.
 
-    ``run`` takes and gives float32 (H, W, N, C).
+    ``module``: what all of it is part of.
     """
 
-    run: Callable[[Tensor], Tensor] | None = None
-    module: nn.Module | None = None
+    conv: nn.Conv2d
+    norm: nn.BatchNorm2d
+    module: nn.Module
+
+
+@dataclass(frozen=True)
+class Shortcut:
+    """A way around a block: the input itself, or what ``halving`` makes of it."""
+
+    halving: Halving | None = None
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """Parameters that ``run`` uses."""
-        if self.module is not None:
-            yield from self.module.parameters()
+        """Parameters on the way."""
+        if self.halving is not None:
+            yield from self.halving.conv.parameters(recurse=False)
+            yield from self.halving.norm.parameters(recurse=False)
 
 
 @dataclass(frozen=True)
@@ -48,8 +57,8 @@ class Block:
     @property
     def modules(self) -> tuple[nn.Module, ...]:
         """Modules whose ``forward`` the chain takes the place of."""
-        around = self.shortcut.module if self.shortcut is not None else None
-        return (self.conv, self.norm, *(around.modules() if around is not None else ()))
+        halving = self.shortcut.halving if self.shortcut is not None else None
+        return (self.conv, self.norm, *(halving.module.modules() if halving is not None else ()))
 
     @property
     def product(self) -> ConvProduct:
@@ -81,15 +90,34 @@ class Block:
 
 
 @dataclass(frozen=True)
+class Stem:
+    """A full-precision convolution of the images and, if there is one, the max-pool after it."""
+
+    conv: nn.Conv2d
+    pool: nn.MaxPool2d | None = None
+
+    @property
+    def modules(self) -> tuple[nn.Module, ...]:
+        """Modules whose ``forward`` the chain takes the place of."""
+        return (self.conv,) if self.pool is None else (self.conv, self.pool)
+
+
+@dataclass(frozen=True)
 class Chain:
-    """Blocks in order, and the float normalisation that stands before the first one's sign, if there is one."""
+    """Blocks in order, and the float normalisation that stands before the first one's sign, if there is one.
+
+    ``stem``: what stands before ``entry`` and takes the images, if the chain runs that as well.
+    """
 
     blocks: tuple[Block, ...] = ()
     entry: nn.BatchNorm2d | None = None
+    stem: Stem | None = None
 
     @property
     def modules(self) -> Iterator[nn.Module]:
         """Modules whose ``forward`` the chain takes the place of."""
+        if self.stem is not None:
+            yield from self.stem.modules
         if self.entry is not None:
             yield self.entry
         for block in self.blocks:
@@ -97,14 +125,17 @@ class Chain:
 
     def parameters(self) -> list[nn.Parameter]:
         """All parameters, in a fixed order."""
-        own = [] if self.entry is None else list(self.entry.parameters(recurse=False))
+        before = [
+            module for module in (None if self.stem is None else self.stem.conv, self.entry) if module is not None
+        ]
+        own = [parameter for module in before for parameter in module.parameters(recurse=False)]
         return own + [parameter for block in self.blocks for parameter in block.parameters()]
 
 
 def obstacle(chain: Chain) -> str:
     """Why blocks cannot run as a chain, whatever the input; empty if they can."""
     for block in chain.blocks:
-        reason = _conv_obstacle(block.conv) or _norm_obstacle(block.norm)
+        reason = _conv_obstacle(block.conv) or _norm_obstacle(block.norm) or _shortcut_obstacle(block.shortcut)
         if reason:
             return reason
     if not chain.blocks:
@@ -146,6 +177,27 @@ def _norm_obstacle(norm: nn.Module) -> str:
     if not (norm.affine and norm.track_running_stats):
         return "a batch normalisation has no weights or no running statistics"
     return ""
+
+
+def _shortcut_obstacle(shortcut: Shortcut | None) -> str:
+    if shortcut is None or shortcut.halving is None:
+        return ""
+    conv = shortcut.halving.conv
+    if type(conv) is not nn.Conv2d or conv.groups != 1 or conv.kernel_size != (1, 1) or conv.stride != (1, 1):
+        return "a shortcut's convolution is not 1x1 in full precision"
+    return _norm_obstacle(shortcut.halving.norm)
+
+
+def stem_obstacle(stem: Stem, images: Tensor) -> str:
+    """Why a chain cannot run its stem; empty if it can."""
+    conv, pool = stem.conv, stem.pool
+    if type(conv) is not nn.Conv2d or not (pool is None or (type(pool) is nn.MaxPool2d and not pool.return_indices)):
+        return "something else than a convolution and a max-pool stands before the chain"
+    if conv.groups != 1 or conv.padding_mode != "zeros" or isinstance(conv.padding, str):
+        return "the first convolution has groups, or padding other than zeros on both sides"
+    if pool is None and conv.in_channels * conv.kernel_size[0] * conv.kernel_size[1] > 2 * conv.out_channels:
+        return "the first convolution's outputs have more inputs than second moments are worth"
+    return "the images need a gradient" if images.requires_grad else ""
 
 
 def runtime_obstacle(chain: Chain, x: Tensor) -> str:

@@ -14,6 +14,9 @@ from fqt_core.fused.block import Chain
 from fqt_core.fused.entry import EntryRecord, enter, leave
 from fqt_core.fused.forward import Record, forward
 from fqt_core.fused.rows import RowGradient
+from fqt_core.fused.shortcut import come_back
+from fqt_core.fused.stem import StemRecord, enter_stem, leave_stem, run_stem
+from fqt_core.fused.store import GradientStore
 from fqt_core.layers import BinaryLayer
 
 
@@ -22,7 +25,7 @@ def run_chain(chain: Chain, x: Tensor) -> Tensor:
 
     Args:
         chain: at least one block.
-        x: float32 (N, C, H, W) on the CPU, best with channels last in memory.
+        x: float32 (N, C, H, W) on the CPU: the images if the chain has a stem, else best with channels last in memory.
 
     Returns:
         float32 (N, D, H', W'), the last block's output.
@@ -30,7 +33,7 @@ def run_chain(chain: Chain, x: Tensor) -> Tensor:
     Raises:
         ValueError: in training, a batch of one value per channel, which has no variance.
     """
-    pixels = x.permute(0, 2, 3, 1).contiguous()
+    pixels = x if chain.stem is not None else x.permute(0, 2, 3, 1).contiguous()
     parameters = chain.parameters()
     if torch.is_grad_enabled() and any(t.requires_grad for t in (x, *parameters)):
         arguments: tuple[Any, ...] = (pixels, chain, *parameters)
@@ -40,13 +43,20 @@ def run_chain(chain: Chain, x: Tensor) -> Tensor:
     return result.permute(2, 3, 0, 1)
 
 
-def _forward(chain: Chain, x: Tensor, *, graph: bool) -> tuple[Tensor, EntryRecord, list[Record]]:
-    """float32 (N, H, W, C) to float32 (H', W', N, D); records of the blocks only if ``graph``."""
+def _forward(chain: Chain, x: Tensor, *, graph: bool) -> tuple[Tensor, EntryRecord | StemRecord, list[Record]]:
+    """float32 (N, H, W, C), or images, to float32 (H', W', N, D); records of the blocks only if ``graph``."""
     blocks, records = chain.blocks, []
-    activation, entry = enter(x, chain.entry, keep=blocks[0].shortcut is not None)
+    keep = blocks[0].shortcut is not None
+    entry: EntryRecord | StemRecord
+    if chain.stem is None or chain.entry is None:
+        activation, entry = enter(x, chain.entry, keep=keep)
+    elif graph or chain.entry.training:
+        activation, entry = enter_stem(chain.stem, chain.entry, x, keep=keep)
+    else:  # nothing has to be kept, and nothing be known of the batch
+        activation, entry = enter(run_stem(chain.stem, x), chain.entry, keep=keep)
     for number, block in enumerate(blocks):
         keep = number + 1 == len(blocks) or blocks[number + 1].shortcut is not None
-        activation, record = forward(block, activation, keep=keep, graph=graph)
+        activation, record = forward(block, activation, keep=keep)
         if graph:
             records.append(record)
     assert activation.floats is not None
@@ -58,7 +68,7 @@ class _ChainFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, chain: Chain, *parameters: nn.Parameter) -> Tensor:
-        """float32 (N, H, W, C) to float32 (H', W', N, D)."""
+        """float32 (N, H, W, C), or images, to float32 (H', W', N, D)."""
         for block in chain.blocks:
             if isinstance(block.conv, BinaryLayer) and block.conv.collect_statistics:
                 block.conv.statistics.clear()
@@ -80,15 +90,28 @@ class _ChainFunction(torch.autograd.Function):
         found: dict[Tensor, Tensor] = {}
         # A copy of its own, since shortcuts add to it in place.
         g = RowGradient(gradient.clone(memory_format=torch.contiguous_format), everyone)
+        store = GradientStore(chain)
         entering = ctx.needs_input_grad[0] or chain.entry is not None
         while records:
-            g = _backward(records.pop(), g, everyone, found, wanted=bool(records) or entering, kept=kept)
+            g = _backward(records.pop(), g, everyone, found, store, wanted=bool(records) or entering)
         first = chain.blocks[0].conv
         step = first.state.step if isinstance(first, BinaryLayer) else 0
-        x = leave(ctx.entry, chain.entry, g, found, step=step) if entering else None
+        x = _leave(chain, ctx.entry, g, found, step) if entering else None
         if not kept:
             ctx.entry = None
         return (x, None, *(found.get(parameter) for parameter in ctx.parameters))
+
+
+def _leave(
+    chain: Chain, entry: EntryRecord | StemRecord, g: RowGradient, found: dict[Tensor, Tensor], step: int
+) -> Tensor | None:
+    """dL/dx at the entry; ``None`` for images."""
+    if isinstance(entry, EntryRecord):
+        return leave(entry, chain.entry, g, found, step=step)
+    assert chain.stem is not None
+    assert chain.entry is not None
+    leave_stem(chain.stem, chain.entry, entry, g, found, step=step)
+    return None
 
 
 def _graph_is_kept() -> bool:
@@ -98,24 +121,26 @@ def _graph_is_kept() -> bool:
 
 
 def _backward(
-    record: Record, g: RowGradient, everyone: Tensor, found: dict[Tensor, Tensor], *, wanted: bool, kept: bool
+    record: Record,
+    g: RowGradient,
+    everyone: Tensor,
+    found: dict[Tensor, Tensor],
+    store: GradientStore,
+    *,
+    wanted: bool,
 ) -> RowGradient:
-    """One block; its parameters' gradients go into ``found``. ``kept``: the graph may be gone through again."""
+    """One block; its parameters' gradients go into ``found``."""
     block = BlockGradient(record, g)
-    found |= block.parameter_gradients()
+    found |= block.parameter_gradients(store)
     through = block.input_gradient() if wanted else None
-    shortcut = record.block.shortcut
+    shortcut, beside = record.block.shortcut, record.around
     if shortcut is None:
         return through if through is not None else g
+    del block, record  # what is on the way around is large
     around = g.spread(len(everyone))
-    if shortcut.run is not None:
-        assert record.around is not None
-        parameters = [p for p in shortcut.parameters() if p.requires_grad]
-        around, *rest = torch.autograd.grad(
-            record.around.output, [record.around.input, *parameters], around, retain_graph=kept
-        )
-        around = around.contiguous()
-        found |= dict(zip(parameters, rest, strict=True))
+    if shortcut.halving is not None:
+        assert beside is not None
+        around = come_back(shortcut.halving.conv, shortcut.halving.norm, beside, around, found)
     if through is not None:
         ops.hwnc_add_rows(around, through.rows, through.index)
     return RowGradient(around, everyone)

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from fqt_core import ops
 from fqt_core.fused.block import Block
 from fqt_core.fused.normalization import Normalization, Sums, normalize
+from fqt_core.fused.shortcut import ShortcutRecord, go_around
+
+REPEATED_PRODUCTS = 64 * 64 * 3 * 3
+"""Backward makes a block's y again, rather than keep it, if a pixel of it takes no more ±1 products than this.
+
+To keep y takes 2 bytes a value, to make it again as many products as it has terms. Few channels stand where images are
+still large: the 3x3 convolutions of 64 channels hold half of all y of a ResNet-18, and their products take about a
+twentieth of a step. What a pool left is a quarter, made of four times the products.
+"""
 
 
 @dataclass(frozen=True)
@@ -27,8 +34,9 @@ class Activation:
 class Record:
     """What backward needs: bits, and the integers that normalisation needs; no floats but those of a shortcut's own.
 
-    ``y``: int16 (H, W, N, D) at the resolution after pooling; ``choice``: uint8, which of each window it is; ``size``:
-    H', W' of the product. ``around``: the graph of a shortcut that has one.
+    ``y``: int16 (H, W, N, D) at the resolution after pooling, or ``None`` if backward multiplies again (see
+    :data:`REPEATED_PRODUCTS`); ``choice``: uint8, which of each window it is; ``size``: H', W' of the product.
+    ``around``: of a shortcut that is more than the input.
     """
 
     block: Block
@@ -36,55 +44,35 @@ class Record:
     window: Tensor
     weight_words: Tensor
     alpha: Tensor | None
-    y: Tensor
+    y: Tensor | None
     choice: Tensor | None
     size: tuple[int, int]
     norm: Normalization
-    around: ShortcutGraph | None
+    around: ShortcutRecord | None
+
+    def integers(self) -> Tensor:
+        """``y``, kept or made again: they are integers, so both are the same."""
+        return _multiply(self.block, self.signs, self.weight_words)[0] if self.y is None else self.y
 
 
-@dataclass(frozen=True)
-class ShortcutGraph:
-    """Where gradients leave and enter a shortcut's graph; the values at these places are not kept.
-
-    ``input`` has the input's shape and no memory of its own; ``output`` is the edge that the output hangs from.
-    """
-
-    input: Tensor
-    output: GradientEdge
-
-
-class _Values(torch.autograd.Function):
-    """Gives values to a tensor that stands for them in the graph."""
-
-    @staticmethod
-    def forward(ctx: Any, stand_in: Tensor, values: Tensor) -> Tensor:  # noqa: ARG004 - the interface of autograd
-        """``values``, as if made from ``stand_in``."""
-        return values.view_as(values)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ARG004
-        """The gradient is that of ``stand_in``."""
-        return gradient, None
-
-
-def forward(block: Block, x: Activation, *, keep: bool, graph: bool) -> tuple[Activation, Record]:
+def forward(block: Block, x: Activation, *, keep: bool) -> tuple[Activation, Record]:
     """Run one block.
 
     Args:
         block: the block.
         x: its input; with floats if the block has a shortcut.
         keep: whether the output's floats are wanted.
-        graph: whether a backward pass will follow.
     """
     words, alpha, bias = block.weight_words(), block.scale(), block.conv.bias
     y, choice, size, total, square = multiply(block, x.signs, words, alpha)
     assert isinstance(block.norm, nn.BatchNorm2d)
     sums = Sums(total, square, y.shape[0] * y.shape[1] * y.shape[2]) if block.norm.training else None
     norm = normalize(block.norm, alpha, bias, sums)  # type: ignore[arg-type]
-    residual, around = _shortcut(block, x.floats, graph)
+    residual, beside = around(block, x.floats)
     signs, window, h = ops.hwnc_affine_sign(y, norm.a, norm.b, residual, keep)
-    record = Record(block, x.signs, x.window, words, alpha, y, choice, size, norm, around)
+    products = block.product.outputs * block.product.channels * words.shape[1] * words.shape[2]
+    kept = None if products <= REPEATED_PRODUCTS and not block.pool else y
+    record = Record(block, x.signs, x.window, words, alpha, kept, choice, size, norm, beside)
     return Activation(signs, window, h if keep else None), record
 
 
@@ -96,10 +84,7 @@ def multiply(
     Returns:
         ``y``, ``choice`` and ``size`` as in :class:`Record`, and the sums Σ y and Σ y² per channel.
     """
-    product = block.product
-    y, total, square = ops.hwnc_binary_conv2d(
-        signs, words, product.channels, product.stride, product.padding, product.dilation
-    )
+    y, total, square = _multiply(block, signs, words)
     size, choice = (y.shape[0], y.shape[1]), None
     if block.pool:
         flip = torch.zeros(y.shape[3], dtype=torch.uint8) if alpha is None else (alpha.detach() < 0).to(torch.uint8)
@@ -107,17 +92,14 @@ def multiply(
     return y, choice, size, total, square
 
 
-def _shortcut(block: Block, x: Tensor | None, graph: bool) -> tuple[Tensor | None, ShortcutGraph | None]:
-    """The shortcut's output, and its graph if it has one that backward will go through."""
-    if block.shortcut is None:
-        return None, None
+def _multiply(block: Block, signs: Tensor, words: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    product = block.product
+    return ops.hwnc_binary_conv2d(signs, words, product.channels, product.stride, product.padding, product.dilation)
+
+
+def around(block: Block, x: Tensor | None) -> tuple[Tensor | None, ShortcutRecord | None]:
+    """The shortcut's output, float32 (H', W', N, D), if there is one; and what its backward pass needs, if anything."""
+    if block.shortcut is None or block.shortcut.halving is None:
+        return (None if block.shortcut is None else x), None
     assert x is not None
-    if block.shortcut.run is None:
-        return x, None
-    if not graph:
-        return block.shortcut.run(x), None
-    with torch.enable_grad():
-        stand_in = x.new_empty(1).expand(x.shape).requires_grad_()
-        values = cast("Tensor", _Values.apply(stand_in, x))  # type: ignore[no-untyped-call]
-        output = block.shortcut.run(values)
-    return output.detach(), ShortcutGraph(stand_in, get_gradient_edge(output))
+    return go_around(block.shortcut.halving.conv, block.shortcut.halving.norm, x)

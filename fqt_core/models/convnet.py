@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from fqt_core.config import Convnet
 from fqt_core.config.plan import CONVNET_BLOCKS, CONVNET_STEM, scaled
-from fqt_core.fused import Block, Chain, Chained, Shortcut, run_fused
+from fqt_core.fused import Block, Chain, Chained, Shortcut, run_fused, with_stem
 from fqt_core.models.resnet import Downsample
 
 
@@ -30,7 +30,7 @@ class ConvnetBlock(nn.Module):
             return Block(self.conv, self.bn, shortcut=Shortcut())
         if self.downsample.pool is None:
             return None
-        return Block(self.conv, self.bn, shortcut=Shortcut(self.downsample.run_rows, self.downsample))
+        return Block(self.conv, self.bn, shortcut=Shortcut(self.downsample.halving()))
 
     def forward(self, x: Tensor) -> Tensor:
         """float (N, C, H, W) to float (N, D, H', W')."""
@@ -70,10 +70,11 @@ class ConvnetNetwork(nn.Module, Chained):
 
     def forward(self, images: Tensor) -> Tensor:
         """float (N, channels, H, W) to logits, float (N, num_classes)."""
-        chain = self.chain()
-        if chain.blocks:
-            images = images.contiguous(memory_format=torch.channels_last)  # the chain's channels are side by side too
-        x = self.conv(images)
+        chain, x = with_stem(self.chain(), [self.conv], images), images
+        if chain.stem is None:
+            if chain.blocks:
+                x = x.contiguous(memory_format=torch.channels_last)  # the chain's channels are side by side too
+            x = self.conv(x)
         fused = run_fused(chain, x)
         if fused is None:
             x = self.blocks(self.relu(self.bn(x)))

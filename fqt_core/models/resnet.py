@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from fqt_core.config import Resnet18
 from fqt_core.config.plan import RESNET18_STAGES, scaled
-from fqt_core.fused import Block, Chain, Chained, Shortcut, halve, run_fused
+from fqt_core.fused import Block, Chain, Chained, Halving, Shortcut, run_fused, with_stem
 from fqt_core.models.layout import BinaryLayout
 
 
@@ -46,13 +46,12 @@ class Downsample(nn.Module, BinaryLayout):
         result: Tensor = self.get_submodule("1")(self.get_submodule("0")(x))
         return result
 
-    def run_rows(self, x: Tensor) -> Tensor:
-        """The same for float (H, W, N, C): pixels are rows of a matrix, so that the 1x1 convolution is a product."""
+    def halving(self) -> Halving:
+        """The same as a chain runs it, once :meth:`binarize_layout_` was called."""
         convolution, norm = self.get_submodule("0"), self.get_submodule("1")
         assert isinstance(convolution, nn.Conv2d)
-        rows = halve(x) @ convolution.weight.flatten(1).t()
-        result: Tensor = norm(rows.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)  # channels-last, lines as images
-        return result
+        assert isinstance(norm, nn.BatchNorm2d)
+        return Halving(convolution, norm, self)
 
 
 class BasicBlock(nn.Module, BinaryLayout):
@@ -87,7 +86,7 @@ class BasicBlock(nn.Module, BinaryLayout):
         if self.downsample is not None:
             if self.downsample.pool is None:
                 return []
-            first = Shortcut(self.downsample.run_rows, self.downsample)
+            first = Shortcut(self.downsample.halving())
         return [
             Block(self.conv1, self.bn1, shortcut=first),
             Block(self.conv2, self.bn2, shortcut=Shortcut()),
@@ -159,13 +158,15 @@ class Resnet18Network(nn.Module, BinaryLayout, Chained):
     def forward(self, images: Tensor) -> Tensor:
         """float (N, channels, H, W) to logits, float (N, num_classes)."""
         blocks, pool_first = self._basic_blocks(), self.pool_first or isinstance(self.maxpool, nn.Identity)
-        chain = self.chain()
-        if chain.blocks:
-            images = images.contiguous(memory_format=torch.channels_last)  # the chain's channels are side by side too
-        x = self.conv1(images)
-        if pool_first:
-            x = self.maxpool(x)
-        fused = run_fused(chain, x) if pool_first else None
+        chain = self.chain() if pool_first else Chain()
+        before = [self.conv1, *([self.maxpool] if pool_first and not isinstance(self.maxpool, nn.Identity) else [])]
+        chain, x = with_stem(chain, before, images), images
+        if chain.stem is None:
+            if chain.blocks:
+                x = x.contiguous(memory_format=torch.channels_last)  # the chain's channels are side by side too
+            for module in before:
+                x = module(x)
+        fused = run_fused(chain, x)
         if fused is not None:
             x = blocks[-1].relu2(fused)
         else:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fqt_core.config import Vgg16
 from fqt_core.config.plan import VGG16_HIDDEN, VGG16_POOLED, VGG16_STAGES, scaled
-from fqt_core.fused import Block, Chain, Chained, run_fused
+from fqt_core.fused import Block, Chain, Chained, run_fused, with_stem
 from fqt_core.layers import BinaryConv2d, PackedConv2d
 from fqt_core.models.layout import BinaryLayout
 
@@ -58,10 +58,13 @@ class Features(nn.Sequential, BinaryLayout, Chained):
     def forward(self, x: Tensor) -> Tensor:
         """float (N, C, H, W) to float (N, D, H', W')."""
         modules, span, chain = self._parts()
-        if chain.blocks:
-            x = x.contiguous(memory_format=torch.channels_last)  # the chain's channels are side by side as well
-        for module in modules[: span.start]:
-            x = module(x)
+        before = modules[: span.start]
+        chain = with_stem(chain, before, x)
+        if chain.stem is None:
+            if chain.blocks:
+                x = x.contiguous(memory_format=torch.channels_last)  # the chain's channels are side by side as well
+            for module in before:
+                x = module(x)
         fused = run_fused(chain, x)
         rest = modules[span.start :] if fused is None else modules[span.stop :]
         x = x if fused is None else fused

@@ -1,0 +1,75 @@
+"""The shortcut where the resolution halves: average pool, 1x1 convolution, batch normalisation, on float rows.
+
+Of it backward needs the pooled rows alone (:mod:`fqt_core.fused.linear`), a quarter of the input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fqt_core.fused.halving import halve, halve_backward
+from fqt_core.fused.linear import LinearMap
+from fqt_core.fused.normalization import Normalization
+
+
+@dataclass(frozen=True)
+class ShortcutRecord:
+    """What backward needs. ``halved``: float32 (H', W', N, C); ``size``: H, W of the input."""
+
+    halved: Tensor
+    size: tuple[int, int]
+    map: LinearMap
+    norm: Normalization
+
+
+def go_around(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor) -> tuple[Tensor, ShortcutRecord]:
+    """float32 (H, W, N, C) to float32 (ceil(H / 2), ceil(W / 2), N, D), and what backward needs."""
+    halved = halve(x)
+    linear = LinearMap(_weight(conv), _second_moments(halved.flatten(0, 2), whole=norm.training))
+    constants = linear.normalize(norm)
+    folded = constants.a.double().unsqueeze(1) * linear.weight
+    folded[:, -1] += constants.b
+    weight = folded.to(torch.float32)
+    rows = torch.addmm(weight[:, -1], halved.flatten(0, 2), weight[:, :-1].t())
+    return rows.view(*halved.shape[:3], -1), ShortcutRecord(halved, (x.shape[0], x.shape[1]), linear, constants)
+
+
+def come_back(
+    conv: nn.Conv2d, norm: nn.BatchNorm2d, record: ShortcutRecord, g: Tensor, found: dict[Tensor, Tensor]
+) -> Tensor:
+    """dL/dx, float32 (H, W, N, C), from float32 (H', W', N, D); the parameters' gradients go into ``found``."""
+    halved, rows = record.halved.flatten(0, 2), g.flatten(0, 2)
+    products = torch.cat([rows.t() @ halved, rows.sum(0).unsqueeze(1)], 1).double()
+    gradient, whole = record.map.gradient(record.norm, products)
+    found |= {norm.weight: gradient.weight, norm.bias: gradient.shift}
+    found[conv.weight] = whole[:, :-1].to(torch.float32).view_as(conv.weight)
+    if conv.bias is not None:
+        found[conv.bias] = whole[:, -1].to(torch.float32)
+    # dL/du = ((c · g - a1 · W u) - a0) Wᵀ, put together without dL/dx.
+    affine = record.map.weight.to(torch.float32)
+    weight = affine[:, :-1]
+    c, a0, a1 = (constant.unsqueeze(1) for constant in (gradient.c, gradient.a0, gradient.a1))
+    through = weight.t() @ (a1 * affine)
+    result = torch.addmm(-through[:, -1] - (weight.t() @ a0).flatten(), rows, c * weight)
+    result.addmm_(halved, through[:, :-1].t(), alpha=-1)
+    return halve_backward(result.view(*record.halved.shape), record.size)
+
+
+def _weight(conv: nn.Conv2d) -> Tensor:
+    """W with a last column for the bias, float64 (D, C + 1)."""
+    bias = conv.weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias
+    return torch.cat([conv.weight.flatten(1), bias.unsqueeze(1)], 1).detach().double()
+
+
+def _second_moments(rows: Tensor, *, whole: bool) -> Tensor:
+    """M of float32 (rows, C); unless ``whole`` only their number, for a normalisation that needs nothing else."""
+    channels = rows.shape[1]
+    result = torch.zeros((channels + 1, channels + 1), dtype=torch.float64)
+    if whole:
+        result[:-1, :-1] = rows.t() @ rows
+        result[-1, :-1] = result[:-1, -1] = rows.sum(0)
+    result[-1, -1] = len(rows)
+    return result
