@@ -414,6 +414,13 @@ def _hwnc_gradient_range(layer: Layer) -> Iterator[Case]:
         yield Case(block.name, arguments, bytes=_bytes(block.g, block.y))
 
 
+def _hwnc_gradient_moments(layer: Layer) -> Iterator[Case]:
+    for block in _blocks(layer):
+        ranges = ops.hwnc_gradient_range(*block.arguments, block.alpha, block.choice is not None)
+        zeros = 0 if block.choice is None else 3 * block.y.shape[0] * block.y.shape[1]
+        yield Case(block.name, (*block.arguments, block.alpha, zeros, *ranges), bytes=_bytes(block.g, block.y))
+
+
 def _hwnc_quantize_samples(layer: Layer) -> Iterator[Case]:
     for block in _blocks(layer):
         lo, hi, *_ = ops.hwnc_gradient_range(*block.arguments, block.alpha, block.choice is not None)
@@ -533,6 +540,7 @@ CASES: dict[str, Callable[[Layer], Iterator[Case]]] = {
     "hwnc_normalization_gradient": _hwnc_normalization_gradient,
     "hwnc_gradient_sums": _hwnc_gradient_sums,
     "hwnc_gradient_range": _hwnc_gradient_range,
+    "hwnc_gradient_moments": _hwnc_gradient_moments,
     "hwnc_quantize_samples": _hwnc_quantize_samples,
     "hwnc_quantize_channels": _hwnc_quantize_channels,
     "hwnc_input_gradient": _hwnc_input_gradient,

@@ -107,6 +107,20 @@ struct NormalizationGradientArguments {
   bool* finite;
 };
 
+struct GradientMomentsArguments {
+  NormGradient gradient;
+  const float* alpha;
+  int64_t zeros;  // pixels that pooling leaves empty
+  const float* sample_lo;
+  const float* sample_hi;
+  const float* channel_lo;
+  const float* channel_hi;
+  int64_t* sample_first;
+  int64_t* sample_second;
+  int64_t* channel_first;
+  int64_t* channel_second;
+};
+
 // alpha is null for channels, choice without pooling. codes: (out height, out width, kept, channels) for samples,
 // (out height, out width, kept, samples rounded up to 4) for channels.
 struct HwncQuantizeArguments {

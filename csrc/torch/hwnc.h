@@ -164,6 +164,31 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> hwnc_gradient_range(Tensor g_
   return {sample_lo, sample_hi, channel_lo, channel_hi, reach};
 }
 
+constexpr const char* schema_hwnc_gradient_moments =
+    "(Tensor g, Tensor y, Tensor index, Tensor c, Tensor a0, Tensor a1, Tensor alpha, int zeros, Tensor sample_lo,"
+    " Tensor sample_hi, Tensor lo, Tensor hi) -> (Tensor, Tensor, Tensor, Tensor)";
+template <auto kernel>
+std::tuple<Tensor, Tensor, Tensor, Tensor> hwnc_gradient_moments(Tensor g_, Tensor y_, Tensor index_, Tensor c_,
+                                                                 Tensor a0_, Tensor a1_, Tensor alpha_, int64_t zeros,
+                                                                 Tensor sample_lo_, Tensor sample_hi_, Tensor lo_,
+                                                                 Tensor hi_) {
+  const NormInput in(g_, y_, index_, c_, a0_, a1_);
+  const int64_t samples = in.of.y.size(2), channels = in.of.channels();
+  STD_TORCH_CHECK(zeros >= 0, "zeros must be at least 0, got ", zeros);
+  const Tensor alpha = channel_vector("alpha", alpha_, channels);
+  const Tensor sample_lo = channel_vector("sample_lo", sample_lo_, samples);
+  const Tensor sample_hi = channel_vector("sample_hi", sample_hi_, samples);
+  const Tensor lo = channel_vector("lo", lo_, channels), hi = channel_vector("hi", hi_, channels);
+  const auto vector = [&](int64_t size) { return new_tensor(in.of.g, {size}, ScalarType::Long); };
+  Tensor sample_first = vector(samples), sample_second = vector(samples);
+  Tensor channel_first = vector(channels), channel_second = vector(channels);
+  kernel({in.get(), data_of<float>(alpha), zeros, data_of<float>(sample_lo), data_of<float>(sample_hi),
+          data_of<float>(lo), data_of<float>(hi), result_of<int64_t>(sample_first), result_of<int64_t>(sample_second),
+          result_of<int64_t>(channel_first), result_of<int64_t>(channel_second)},
+         threads);
+  return {sample_first, sample_second, channel_first, channel_second};
+}
+
 // What both quantisers check and hand over, but for their codes.
 struct QuantizeInput {
   NormInput in;

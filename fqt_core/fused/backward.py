@@ -22,6 +22,7 @@ from fqt_core.quantizers import agp
 from fqt_core.quantizers.agp import Selection
 from fqt_core.quantizers.scale import learned_scale_gradient
 from fqt_core.quantizers.sign import share_of_bits
+from fqt_core.quantizers.stochastic import narrowed
 from fqt_core.random import PhiloxKey, Purpose
 
 
@@ -64,6 +65,7 @@ class BlockGradient:
         self._check(math.isfinite(reach))
         self._zero = reach == 0
         lo, hi = self._channel_range
+        self._moments: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
         self._record_figures(gradient_range=lambda: hi.max() - lo.min())
 
     def input_gradient(self) -> RowGradient:
@@ -155,6 +157,8 @@ class BlockGradient:
         """Prune and quantise: samples for dL/dX, channels for dL/dW."""
         state, index = self.layer.state, self.layer.layer_index
         chosen = agp.select(*ranges, quantizer, state.key(index, selection))
+        if quantizer.clip is not None:
+            ranges = self._clipped(quantizer.groups == "sample", quantizer.clip)
         lo, hi, scale, offset = ops.kept_ranges(*ranges, chosen.index, chosen.factor, quantizer.bits)
         key: PhiloxKey = state.key(index, rounding)
         tail: tuple[Any, ...] = (self.record.choice, self.record.size, chosen.index, lo, hi, quantizer.bits, *key)
@@ -163,6 +167,19 @@ class BlockGradient:
         else:
             codes = ops.hwnc_quantize_channels(*self._source, *tail)
         return _Scaled(codes, chosen, scale, offset)
+
+    def _clipped(self, of_samples: bool, clip: float) -> tuple[Tensor, Tensor]:
+        """Ranges of samples or of channels, narrowed to mean ± clip·σ; the zeros that pooling leaves count."""
+        height, width, samples, channels = self._source[1].shape
+        pixels = self.record.size[0] * self.record.size[1]
+        if self._moments is None:
+            zeros = pixels - height * width
+            self._moments = ops.hwnc_gradient_moments(
+                *self._source, self._alpha, zeros, *self._sample_range, *self._channel_range
+            )
+        if of_samples:
+            return narrowed(*self._sample_range, *self._moments[:2], pixels * channels, clip)
+        return narrowed(*self._channel_range, *self._moments[2:], pixels * samples, clip)
 
     def _check(self, finite: Tensor | bool) -> None:
         if not finite:

@@ -166,8 +166,6 @@ def _quantizer_obstacle(quantizer: GradientQuantizer | None, groups: str) -> str
         return "gradients are quantised by pixel rows"
     if quantizer.groups != groups:
         return f"a product's gradient has a scale per {quantizer.groups}, inside its sum"
-    if quantizer.clip is not None:
-        return "gradients are clipped"
     return ""
 
 

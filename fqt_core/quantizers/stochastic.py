@@ -38,7 +38,11 @@ def clipped_range(g: Tensor, dim: int, lo: Tensor, hi: Tensor, clip: float) -> t
         float32 (groups,) lo and hi.
     """
     first, second = ops.group_moments(g, dim, lo, hi)
-    count = g.numel() // g.shape[dim]
+    return narrowed(lo, hi, first, second, g.numel() // g.shape[dim], clip)
+
+
+def narrowed(lo: Tensor, hi: Tensor, first: Tensor, second: Tensor, count: int, clip: float) -> tuple[Tensor, Tensor]:
+    """The same from the sums of :func:`fqt_core.ops.group_moments`, int64 (groups,), of ``count`` elements each."""
     mean = first.double() / count
     sigma = (second.double() / count - mean * mean).clamp(min=0).sqrt()
     unit = (hi.double() - lo.double()) / MOMENT_LEVELS

@@ -155,6 +155,13 @@ def _range(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
     return *b.norm, b.alpha, b.choice is not None
 
 
+def _moments(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
+    b = block(case, draw)
+    ranges = ops.OPERATIONS["hwnc_gradient_range"].reference(*b.norm, b.alpha, b.choice is not None)
+    zeros = b.size[0] * b.size[1] - b.y.shape[0] * b.y.shape[1]
+    return *b.norm, b.alpha, zeros, *ranges
+
+
 def _quantize(case: Conv, draw: st.DrawFn, *, samples: bool) -> tuple[Any, ...]:
     b = block(case, draw)
     found = ops.OPERATIONS["hwnc_gradient_range"].reference(*b.norm, b.alpha, b.choice is not None)
@@ -237,6 +244,7 @@ HWNC_ARGUMENTS = {
     "hwnc_normalization_gradient": _normalization_gradient,
     "hwnc_gradient_sums": _sums,
     "hwnc_gradient_range": _range,
+    "hwnc_gradient_moments": _moments,
     "hwnc_quantize_samples": lambda case, draw: _quantize(case, draw, samples=True),
     "hwnc_quantize_channels": lambda case, draw: _quantize(case, draw, samples=False),
     "hwnc_input_gradient": _some_samples,

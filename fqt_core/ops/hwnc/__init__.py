@@ -15,6 +15,7 @@ from fqt_core.ops.hwnc.gradient import (
     hwnc_quantize_channels,
     hwnc_quantize_samples,
 )
+from fqt_core.ops.hwnc.moments import hwnc_gradient_moments
 from fqt_core.ops.hwnc.normalization import hwnc_normalization, hwnc_normalization_gradient
 from fqt_core.ops.hwnc.products import hwnc_add_rows, hwnc_input_gradient, hwnc_weight_gradient
 
@@ -25,6 +26,7 @@ __all__ = [
     "hwnc_enter",
     "hwnc_entry_moments",
     "hwnc_entry_sums",
+    "hwnc_gradient_moments",
     "hwnc_gradient_range",
     "hwnc_gradient_sums",
     "hwnc_input_gradient",

@@ -60,7 +60,7 @@ def _spread(g: Tensor, index: Tensor, samples: int) -> Tensor:
     return result
 
 
-def _gradient(g: Tensor, y: Tensor, index: Tensor, c: Tensor, a0: Tensor, a1: Tensor) -> Tensor:
+def block_gradient(g: Tensor, y: Tensor, index: Tensor, c: Tensor, a0: Tensor, a1: Tensor) -> Tensor:
     """v at the resolution of y, float32 (H, W, N, D)."""
     check_integers("y", y)
     check_rows(g, index, y.shape)
@@ -156,7 +156,7 @@ def hwnc_gradient_range(
         greatest of all |least| and |greatest - least|: 0 for a gradient of zeros, infinite if a range does not fit
         float32.
     """
-    v = _gradient(g, y, index, c, a0, a1).permute(2, 3, 0, 1).contiguous()
+    v = block_gradient(g, y, index, c, a0, a1).permute(2, 3, 0, 1).contiguous()
     check_channel_vectors(y.shape[-1], alpha=alpha)
     sample_lo, sample_hi = group_range(alpha.view(-1, 1, 1) * v, 0)
     channel_lo, channel_hi = group_range(v, 1)
@@ -230,7 +230,7 @@ def hwnc_quantize_samples(
     Returns:
         uint8 codes (H', W', m, D).
     """
-    w = _unpool(alpha * _gradient(g, y, index, c, a0, a1), choice, size)
+    w = _unpool(alpha * block_gradient(g, y, index, c, a0, a1), choice, size)
     check_index("kept", kept, y.shape[2])
     groups = w.permute(2, 3, 0, 1).contiguous()
     codes = quantize_groups(groups, 0, kept, lo, hi, bits, seed, step, layer, purpose)
@@ -296,7 +296,7 @@ def hwnc_quantize_channels(
     Returns:
         uint8 codes (H', W', m, N'), where N' is N rounded up to a multiple of 4; codes past N are 0.
     """
-    v = _unpool(_gradient(g, y, index, c, a0, a1), choice, size)
+    v = _unpool(block_gradient(g, y, index, c, a0, a1), choice, size)
     check_index("kept", kept, y.shape[3])
     samples = y.shape[2]
     codes = quantize_groups(v.flatten(0, 2), 1, kept, lo, hi, bits, seed, step, layer, purpose)

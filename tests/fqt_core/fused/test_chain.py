@@ -57,9 +57,9 @@ def test_the_networks_run_as_one_chain(name: str, length: int, method: MethodCon
     [
         (fqt.Method("qat"), "gradients stay in full precision"),
         (fqt.Method("psq"), "a product's gradient has a scale per sample, inside its sum"),
-        (fqt.Method("fqt", clip=2.0), "gradients are clipped"),
+        (fqt.Method("fqt", groups="pixel"), "gradients are quantised by pixel rows"),
     ],
-    ids=["qat", "psq", "clip"],
+    ids=["qat", "psq", "pixel"],
 )
 def test_what_cannot_be_fused_says_why_and_runs_layer_by_layer(
     method: MethodConfig, reason: str, runs: list[int]
@@ -230,6 +230,7 @@ for name in ("vgg16", "resnet18"):
         Method("fqt"),
         Method("fqt", bits=2, pruning="bernoulli"),
         Method("psq", bits=8, weight_groups="channel"),
+        Method("fqt", bits=2, clip=1.5),
     ):
         model = network(name, method, size=9)
         optimizer = build_optimizer(model, TrainConfig(epochs=1))

@@ -16,13 +16,14 @@ from fqt_core.fused.rows import RowGradient
 from fqt_core.layers import BinaryConv2d
 from fqt_core.ops import convolution
 from fqt_core.ops.hwnc import gradient as reference
+from fqt_core.quantizers.stochastic import clipped_range
 from tests.fqt_core.fused.nets import images, layer_by_layer, network, step
 
 
 def _floats(block: BlockGradient) -> Tensor:
     """dL/dY as floats (N, D, H', W')."""
     record = block.record
-    v = reference._unpool(reference._gradient(*block._source), record.choice, record.size)
+    v = reference._unpool(reference.block_gradient(*block._source), record.choice, record.size)
     return v.permute(2, 3, 0, 1).contiguous()
 
 
@@ -147,3 +148,24 @@ def test_quantised_gradients_are_right_on_average(name: str, pruning: str) -> No
     (a, b), (c, d) = means
     noise = ((a - b).norm() ** 2 + (c - d).norm() ** 2) ** 0.5
     assert ((a + b) - (c + d)).norm() < 1.5 * noise
+
+
+@pytest.mark.parametrize("name", ["vgg16", "resnet18"])
+def test_clipped_ranges_are_those_of_the_gradient_in_full(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of every block, pooled or not: what a scan of the stored gradient finds."""
+    seen: list[int] = []
+    clipped = BlockGradient._clipped
+
+    def compared(self: BlockGradient, of_samples: bool, clip: float) -> tuple[Tensor, Tensor]:
+        found = clipped(self, of_samples, clip)
+        g = _floats(self) * (self._alpha.view(-1, 1, 1) if of_samples else 1)
+        dim, ranges = (0, self._sample_range) if of_samples else (1, self._channel_range)
+        expected = clipped_range(g, dim, *ranges, clip)
+        assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+        seen.append(dim)
+        return found
+
+    monkeypatch.setattr(BlockGradient, "_clipped", compared)
+    model = network(name, fqt.Method("fqt", bits=2, clip=1.5))
+    step(model, images())
+    assert sum(dim == 0 for dim in seen) >= sum(dim == 1 for dim in seen) - 1 > 10

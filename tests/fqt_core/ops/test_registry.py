@@ -48,6 +48,7 @@ Y = torch.randint(-9, 9, (3, 4, 2, 6), generator=torch.Generator().manual_seed(4
 GH = torch.randn(3, 4, 1, 6, generator=torch.Generator().manual_seed(5))
 ONE, SIX = torch.tensor([1]), torch.linspace(-1, 1, 6)
 NORM = (GH, Y, ONE, SIX, SIX, SIX)
+BOUND = torch.full((6,), 30.0)
 CHOICE = torch.ones_like(Y, dtype=torch.uint8)
 SHAPE = ([1, 1], [1, 1], [1, 1])
 SAMPLES |= {
@@ -74,6 +75,7 @@ SAMPLES |= {
     "hwnc_normalization_gradient": [(SIX.double(), SIX.double(), torch.ones(4, 6).double(), 9, True)],
     "hwnc_gradient_sums": [(GH, Y, ONE, SIX)],
     "hwnc_gradient_range": [(*NORM, SIX, False), (*NORM, SIX, True)],
+    "hwnc_gradient_moments": [(*NORM, SIX.abs(), 5, -BOUND[:2], BOUND[:2], -BOUND, BOUND)],
     "hwnc_quantize_samples": [
         (*NORM, SIX, None, [3, 4], ONE, torch.zeros(1), torch.ones(1), 4, *KEY),
         (*NORM, SIX, CHOICE, [7, 8], ONE, torch.zeros(1), torch.ones(1), 4, *KEY),
