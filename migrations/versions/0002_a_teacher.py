@@ -23,9 +23,4 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_index(op.f("ix_jobs_teacher_sha256"), table_name="jobs")
-    if op.get_bind().dialect.name == "sqlite":
-        with op.batch_alter_table("jobs") as table:
-            table.drop_column("teacher_sha256")
-    else:
-        op.drop_constraint(op.f("fk_jobs_teacher_sha256"), "jobs", type_="foreignkey")
-        op.drop_column("jobs", "teacher_sha256")
+    op.drop_column("jobs", "teacher_sha256")  # with its reference, on SQLite and PostgreSQL

@@ -4,6 +4,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import alembic.command
+import alembic.config
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -14,6 +16,7 @@ from jobs.settings import Settings
 from jobs.sqltypes import now
 from jobs.store import Store
 from jobs.tables import metadata
+from tests.jobs.helpers import get, submit
 
 
 def test_the_migrations_make_exactly_the_tables(store: Store) -> None:
@@ -26,6 +29,18 @@ def test_the_migrations_make_exactly_the_tables(store: Store) -> None:
             for check in inspect(connection).get_check_constraints(name)
         }
     assert checks == {("jobs", "ck_jobs_state"), ("datasets", "ck_datasets_state")}
+
+
+def test_a_migration_can_be_undone_and_done_again_with_jobs_in_the_table(store: Store) -> None:
+    job = submit(store)
+    config = alembic.config.Config()
+    config.set_main_option("script_location", "migrations:")
+    with store.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        alembic.command.downgrade(config, "0001")
+        assert "teacher_sha256" not in {column["name"] for column in inspect(connection).get_columns("jobs")}
+        alembic.command.upgrade(config, "head")
+    assert get(store, job.id) == job
 
 
 def test_two_processes_may_migrate_at_once(tmp_path: Path, postgres_server: str) -> None:

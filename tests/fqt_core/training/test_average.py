@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from fqt_core.config import EmaConfig, TrainConfig
+from fqt_core.config import EmaConfig, Method, Resnet18, TrainConfig
+from fqt_core.convert import convert_
 from fqt_core.data.batches import TrainingData
 from fqt_core.events import Done
 from fqt_core.layers import BinaryLayer
+from fqt_core.models import build
 from fqt_core.training import Trainer, evaluate
 from fqt_core.training.average import WeightAverage, averaged, reestimate
 
@@ -74,6 +77,23 @@ def test_statistics_are_the_plain_mean_over_batches(method: str) -> None:
     assert torch.allclose(model[1].running_mean, means, atol=1e-5)  # type: ignore[index]
     assert torch.allclose(model[1].running_var, variances, atol=1e-5)  # type: ignore[index]
     assert int(model[1].num_batches_tracked) == 3  # type: ignore[index]
+
+
+def test_a_chain_of_blocks_gives_the_statistics_of_training() -> None:
+    """The library's networks run as one function, with and without a graph."""
+    model = build(Resnet18(width=0.125, image_size=8, channels=1), num_classes=3)
+    convert_(model, Method("fqt"))
+    again = copy.deepcopy(model)
+    batches = [torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(i)) for i in range(2)]
+    assert reestimate(model, batches)
+    for norm in (module for module in again.modules() if isinstance(module, nn.BatchNorm2d)):
+        norm.reset_running_stats()
+        norm.momentum = None
+    for images in batches:
+        again.train()(images)
+    for (name, one), other in zip(model.named_buffers(), again.buffers(), strict=True):
+        assert torch.equal(one, other), name
+        assert not name.endswith("running_var") or not torch.equal(one, torch.ones_like(one)), name
 
 
 def test_estimation_stops_when_asked() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from fqt_core.config import Method, Resnet18, Vgg16
+from fqt_core.config import EmaConfig, Method, Resnet18, Vgg16
 from fqt_core.errors import CheckpointError, ConfigurationError, DataError
 from fqt_core.events import CheckpointWritten, Done
 from fqt_core.tensorfile import write_tensors
@@ -55,6 +55,21 @@ def test_library_networks_resume_to_the_same_bits(
     torch.manual_seed(2)
     resumed = session(**what, resume_from=written.path)
     assert [event.type for event in resumed.trainer][-1] == "done"
+    assert sha256(resumed.model) == sha256(whole.model)
+
+
+def test_library_networks_resume_with_an_average_muon_and_micro_batches(tmp_path: Path) -> None:
+    """The chain of blocks runs without a graph and in training mode when statistics are estimated for the average."""
+    what = {"training": config(epochs=2, optimizer="muon", ema=EmaConfig(decay=0.8, batches=2), accumulate=2)}
+    whole = session(**what)
+    list(whole.trainer)
+    polls = iter([False] * 9)
+    stopped = list(session(**what, checkpoint_dir=tmp_path, should_stop=lambda: next(polls, True)).trainer)
+    written = stopped[-2]
+    assert isinstance(written, CheckpointWritten)
+    assert written.step > 0
+    resumed = session(**what, resume_from=written.path)
+    list(resumed.trainer)
     assert sha256(resumed.model) == sha256(whole.model)
 
 
