@@ -22,6 +22,7 @@ from api.problems import FieldError, Problem
 from api.specs import as_field_error, spec_errors
 from api.validation import explain
 from jobs import errors
+from jobs.validation import Bounds
 
 log = structlog.get_logger("fqt.api")
 
@@ -35,7 +36,7 @@ _KINDS: dict[type[errors.JobsError], type[Problem]] = {
 
 # Routes that read their body themselves, since that takes the database: where the framework refuses a header or a
 # parameter, what is wrong with the body is told in the same answer.
-_BODIES: dict[str, Callable[[Connection, Any], list[FieldError]]] = {"create_job": spec_errors}
+_BODIES: dict[str, Callable[[Connection, Any, Bounds], list[FieldError]]] = {"create_job": spec_errors}
 
 
 def install(app: FastAPI) -> None:
@@ -84,7 +85,9 @@ async def _validation(request: Request, error: Exception) -> Response:
     model = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
     errors = explain(found, model)
     if (check := _BODIES.get(getattr(request.scope.get("route"), "name", ""))) is not None:
-        errors += await request.app.state.context.read(lambda connection: check(connection, error.body))
+        context = request.app.state.context
+        bounds = Bounds.of(context.settings)
+        errors += await context.read(lambda connection: check(connection, error.body, bounds))
     return problems.respond(request, problems.Invalid(errors=errors))
 
 

@@ -12,11 +12,12 @@ from api.validation import explain
 from jobs import validation
 from jobs.errors import InvalidSpecError, SpecFault
 from jobs.spec import JobSpec
+from jobs.validation import Bounds
 
 _REFERENCES = ("dataset", "classes", "initial_weights", "teacher")
 
 
-def read_spec(connection: Connection, body: Any) -> JobSpec:
+def read_spec(connection: Connection, body: Any, bounds: Bounds) -> JobSpec:
     """Validate a body as a job spec.
 
     Raises:
@@ -30,16 +31,16 @@ def read_spec(connection: Connection, body: Any) -> JobSpec:
         wrong = {found.field.split(".")[0] for found in errors}
         raise Invalid(errors=[*errors, *_dangling(connection, body, wrong)]) from None
     try:
-        validation.check(connection, spec)
+        validation.check(connection, spec, bounds)
     except InvalidSpecError as error:
         raise Invalid(errors=[as_field_error(fault) for fault in error.errors]) from None
     return spec
 
 
-def spec_errors(connection: Connection, body: Any) -> list[FieldError]:
+def spec_errors(connection: Connection, body: Any, bounds: Bounds) -> list[FieldError]:
     """What :func:`read_spec` would refuse: for a request that is refused already, for another part of it."""
     try:
-        read_spec(connection, body)
+        read_spec(connection, body, bounds)
     except Invalid as problem:
         return problem.errors
     return []

@@ -26,6 +26,8 @@ MIGRATION_LOCK = 0x6671745F6D696772  # "fqt_migr": the advisory lock that migrat
 _BUSY_SECONDS = 30
 _WAL_RETRY_SECONDS = 0.01
 _READ_ONLY = "fqt_read_only"
+# A link that was cut without a word is noticed after ten seconds; by itself TCP waits for a quarter of an hour.
+_KEEPALIVES = {"keepalives_idle": 4, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
 
 Insert = sqlite.Insert | postgresql.Insert
 
@@ -53,7 +55,7 @@ def connect(settings: Settings) -> Engine:
             url,
             pool_size=settings.database_pool,
             pool_pre_ping=True,
-            connect_args={"application_name": "fqt", "connect_timeout": 10},
+            connect_args={"application_name": "fqt", "connect_timeout": 10, **_KEEPALIVES},
         )
     raise UnsupportedDatabaseError(f"database_url: {backend!r} is not supported; use sqlite:///… or postgresql://…")
 
@@ -128,7 +130,7 @@ def insert(connection: Connection, table: Table) -> Insert:
     return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
 
 
-def upgrade(engine: Engine) -> None:
+def upgrade(engine: Engine, revision: str = "head") -> None:
     """Create the tables or bring them up to date. Safe when several processes do it at once: one works, others wait."""
     config = alembic.config.Config()
     config.set_main_option("script_location", "migrations:")
@@ -136,4 +138,4 @@ def upgrade(engine: Engine) -> None:
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
         config.attributes["connection"] = connection
-        alembic.command.upgrade(config, "head")
+        alembic.command.upgrade(config, revision)

@@ -14,6 +14,9 @@ from jobs.sqltypes import now
 from jobs.states import ACTIVE
 from jobs.tables import events, jobs
 
+_LINES = 20
+_SEARCHED = 2000
+
 NewEvent = tuple[EventType, Mapping[str, Any]]
 
 
@@ -67,6 +70,18 @@ def read(connection: Connection, job_id: str, *, after: int = 0, limit: int = 10
     """The events with a seq above ``after``, in order, at most ``limit``."""
     query = select(events).where(events.c.job_id == job_id, events.c.seq > after).order_by(events.c.seq).limit(limit)
     return [JobEvent.of(row) for row in connection.execute(query)]
+
+
+def last_lines(connection: Connection, job_id: str) -> list[str]:
+    """What a job logged last, the newest line at the end. Looks at its newest events only."""
+    first = select(jobs.c.next_seq - _SEARCHED).where(jobs.c.id == job_id).scalar_subquery()
+    query = (
+        select(events.c.data)
+        .where(events.c.job_id == job_id, events.c.seq >= first, events.c.type.in_(["log", "warning"]))
+        .order_by(events.c.seq.desc())
+        .limit(_LINES)
+    )
+    return [str(data.get("message", "")) for data in connection.scalars(query)][::-1]
 
 
 def last_seq(connection: Connection, job_id: str) -> int:

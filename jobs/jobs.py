@@ -18,6 +18,7 @@ from jobs.sqltypes import now
 from jobs.states import JobState
 from jobs.tables import artifacts, checkpoints
 from jobs.tables import jobs as table
+from jobs.validation import UNBOUNDED, Bounds
 
 
 def create(
@@ -27,15 +28,16 @@ def create(
     created_by: str | None = None,
     request_id: str | None = None,
     warnings: Sequence[SpecFault] = (),
+    bounds: Bounds = UNBOUNDED,
 ) -> Job:
     """Accept a job: it is queued when the transaction commits. Ring ``job.queue`` after the commit, not before.
 
-    ``warnings`` say what keeps it from running for now; they stand in its log.
+    ``warnings`` say what keeps it from running for now; they stand in its log. ``bounds`` are what the service allows.
 
     Raises:
         InvalidSpecError: the spec does not fit what the store holds; it has every fault.
     """
-    sources = validation.check(connection, spec)
+    sources = validation.check(connection, spec, bounds)
     job_id = new_id("job")
     connection.execute(
         sql_insert(table).values(

@@ -6,6 +6,7 @@ given up on writes nothing any more, however late it wakes.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,8 +40,12 @@ class RetryPolicy:
         return cls(settings.max_attempts, settings.retry_backoff_seconds)
 
     def delay(self, failures: int) -> float:
-        """Seconds to wait after so many failures in a row: none after the first, then doubling."""
+        """Longest wait in seconds after so many failures in a row: none after the first, then doubling."""
         return min(self.backoff_seconds * (2.0 ** (failures - 1) - 1), _LONGEST_BACKOFF_SECONDS)
+
+    def jittered(self, failures: int) -> float:
+        """A wait between half of :meth:`delay` and all of it: jobs that failed together do not come back together."""
+        return self.delay(failures) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
 
 
 def claim(
@@ -149,8 +154,9 @@ def attempt_failed(
     """An attempt broke down in a way that may not happen again: queue the job once more, or fail it for good.
 
     ``error`` is ``{code, message, param, …}``; it becomes the job's error when the attempts are used up, and is in the
-    event otherwise. A job that was asked to stop goes where it was asked to go. ``where`` is a further condition; if it
-    does not hold, nothing happens and ``None`` is returned.
+    event otherwise. Where it has no ``log``, the last lines of the job's own log are added. A job that was asked to
+    stop goes where it was asked to go. ``where`` is a further condition; if it does not hold, nothing happens and
+    ``None`` is returned.
 
     Raises:
         LeaseLostError: the attempt does not hold the job any more.
@@ -158,14 +164,15 @@ def attempt_failed(
     state = _lock(connection, job_id, epoch)
     failures = connection.execute(select(jobs.c.failures).where(jobs.c.id == job_id)).scalar_one() + 1
     target, reason = _REST[state], str(error.get("code", "attempt_failed"))
+    error = {"log": events.last_lines(connection, job_id), **error}
     values: dict[str, Any] = {"failures": failures}
     if target is JobState.QUEUED and failures >= policy.max_attempts:
         target = JobState.FAILED
         values["error"] = {**error, "attempts": epoch}
     elif target is JobState.QUEUED:
-        values["not_before"] = now(policy.delay(failures))
+        values["not_before"] = now(policy.jittered(failures))
     return move(
-        connection, job_id, target, epoch=epoch, reason=reason, data={"error": dict(error)}, values=values, where=where
+        connection, job_id, target, epoch=epoch, reason=reason, data={"error": error}, values=values, where=where
     )
 
 

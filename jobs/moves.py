@@ -43,7 +43,9 @@ def move(
     # The row is locked (PostgreSQL) or the whole database is (SQLite), so what is read here still holds below; the
     # UPDATE repeats every condition all the same.
     row = connection.execute(
-        select(jobs.c.state, jobs.c.lease_epoch).where(jobs.c.id == job_id).with_for_update()
+        select(jobs.c.state, jobs.c.lease_epoch, jobs.c.claimed_at, jobs.c.ran_seconds, now().label("instant"))
+        .where(jobs.c.id == job_id)
+        .with_for_update()
     ).one_or_none()
     if row is None:
         raise NotFoundError("job", job_id)
@@ -56,10 +58,12 @@ def move(
     changes: dict[str, Any] = {"state": to.value, "next_seq": jobs.c.next_seq + 1}
     if to not in ACTIVE:
         changes |= {"lease_owner": None, "lease_expires_at": None}
+        if source in ACTIVE and row.claimed_at is not None:
+            changes["ran_seconds"] = row.ran_seconds + max(0.0, (row.instant - row.claimed_at).total_seconds())
     if not LEGAL[to]:
         changes["finished_at"] = now()
     if to is JobState.RUNNING:
-        changes["started_at"] = func.coalesce(jobs.c.started_at, now())
+        changes |= {"started_at": func.coalesce(jobs.c.started_at, now()), "claimed_at": now()}
     changes |= {key: events.clean(value) for key, value in (values or {}).items()}
 
     statement = update(jobs).where(

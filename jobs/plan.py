@@ -20,6 +20,7 @@ from jobs.spec import JobSpec
 from jobs.states import JobState
 from jobs.steps import split, steps_per_epoch
 from jobs.tables import jobs
+from jobs.validation import UNBOUNDED, Bounds
 
 _MEASURED_JOBS = 5
 _SEARCHED_JOBS = 500
@@ -80,7 +81,9 @@ class Plan:
     warnings: list[SpecFault]
 
 
-def plan(connection: Connection, spec: JobSpec, offers: Sequence[Offer] | None = None) -> Plan:
+def plan(
+    connection: Connection, spec: JobSpec, offers: Sequence[Offer] | None = None, bounds: Bounds = UNBOUNDED
+) -> Plan:
     """Validate the spec as ``jobs.create`` does, and tell what the job would take.
 
     ``offers`` are those of the workers that run now, if they could be asked: what they lack becomes a warning.
@@ -88,7 +91,7 @@ def plan(connection: Connection, spec: JobSpec, offers: Sequence[Offer] | None =
     Raises:
         InvalidSpecError: the spec does not fit what the store holds; it has every fault.
     """
-    sources = validation.check(connection, spec)
+    sources = validation.check(connection, spec, bounds)
     network = network_plan(spec.architecture, len(sources.classes), spec.method)
     train, held = split(sources.dataset, sources.classes, sources.images, spec.training.validation_fraction)
     per_epoch = steps_per_epoch(train, spec.training.batch_size)

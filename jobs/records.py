@@ -54,6 +54,7 @@ class Job(_Row):
     lease_expires_at: datetime | None
     failures: int
     not_before: datetime | None
+    ran_seconds: float
     next_seq: int
     record: dict[str, Any] | None
     progress: dict[str, Any] | None

@@ -78,7 +78,9 @@ class Settings(BaseSettings):
         default=20, gt=0, le=3600, description="Time for a child to stop by itself before it gets SIGTERM."
     )
     kill_grace_seconds: float = Field(default=3, gt=0, le=600, description="Time between SIGTERM and SIGKILL.")
-    max_job_seconds: float | None = Field(default=None, gt=0, description="Longest run of one attempt; null: no limit.")
+    max_job_seconds: float | None = Field(
+        default=None, gt=0, description="Longest time that a job may run, all attempts together; null: no limit."
+    )
     inspect_seconds: float = Field(default=600, gt=0, description="Longest time to look through a data set.")
 
     queues: str = Field(default="cpu", description="Queues that a worker serves, separated by commas: `cpu`, `cuda`.")
@@ -90,6 +92,9 @@ class Settings(BaseSettings):
         default=None,
         ge=256 * 2**20,
         description="Memory bound of one child; null: the machine's, divided by the slots.",
+    )
+    child_disk_bytes: int = Field(
+        default=16 * 2**30, ge=2**20, description="Bound of what one child may keep in its folder on the worker's disk."
     )
     child_nice: int = Field(
         default=5, ge=0, le=19, description="Niceness of children, so that the service stays alert."

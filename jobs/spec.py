@@ -90,6 +90,13 @@ class JobSpec(BaseModel):
         description="Learn from the model of this succeeded job as well (distillation): of "
         "any network and method, but for the same classes, channels and image size. null: learn from the labels only.",
     )
+    timeout_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        le=10 * 365 * 86400,
+        description="Longest time that the job may run, all attempts together; waiting and pauses do not count. "
+        "null: as long as the service allows.",
+    )
     checkpoints: CheckpointPolicy = Field(
         default_factory=CheckpointPolicy, description="Which checkpoints are kept. Has no influence on the result."
     )

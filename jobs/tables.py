@@ -7,6 +7,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -93,6 +94,9 @@ jobs = Table(
     Column("lease_expires_at", UtcDateTime),
     Column("failures", Integer, nullable=False, default=0),
     Column("not_before", UtcDateTime),
+    # When it was claimed for the last time, and the seconds that all attempts that have ended took together.
+    Column("claimed_at", UtcDateTime),
+    Column("ran_seconds", Float, nullable=False, server_default="0"),
     Column("next_seq", BigInteger, nullable=False, default=1),
     # What is shown: updated with the events that it sums up, in the same transaction.
     Column("record", _Json),

@@ -12,6 +12,7 @@ from fqt_core.config.plan import unmatched
 from jobs import datasets
 from jobs.datasets import DatasetSource
 from jobs.errors import InvalidSpecError, SpecFault
+from jobs.settings import Settings
 from jobs.spec import JobSpec
 from jobs.states import JobState
 from jobs.steps import split, steps_per_epoch
@@ -33,8 +34,23 @@ class Sources:
     teacher_sha256: str | None
 
 
-def check(connection: Connection, spec: JobSpec) -> Sources:
-    """Look up everything that the spec refers to.
+@dataclass(frozen=True)
+class Bounds:
+    """What this service allows a job. ``max_seconds``: how long it may run; ``None``: no limit."""
+
+    max_seconds: float | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Bounds:
+        """The bounds of the settings."""
+        return cls(max_seconds=settings.max_job_seconds)
+
+
+UNBOUNDED = Bounds()
+
+
+def check(connection: Connection, spec: JobSpec, bounds: Bounds = UNBOUNDED) -> Sources:
+    """Look up everything that the spec refers to, and compare it with what the service allows.
 
     Raises:
         InvalidSpecError: with every fault.
@@ -49,6 +65,7 @@ def check(connection: Connection, spec: JobSpec) -> Sources:
     if dataset is not None and len(classes) > 1 and not any(fault.field.startswith("classes") for fault in faults):
         _warmup(spec, split(dataset, classes, images, spec.training.validation_fraction)[0], faults)
     _overrides(spec, faults)
+    _time(spec, bounds, faults)
     if faults or dataset is None:
         raise InvalidSpecError(faults)
     return Sources(dataset, classes, images, weights, teacher)
@@ -173,3 +190,10 @@ def _overrides(spec: JobSpec, faults: list[SpecFault]) -> None:
         pattern = spec.method.exceptions[number].pattern
         message = f"{pattern!r} matches no layer of this network that can be binarised"
         faults.append(SpecFault(f"method.overrides.{number}.pattern", message, names[:_SHOWN]))
+
+
+def _time(spec: JobSpec, bounds: Bounds, faults: list[SpecFault]) -> None:
+    asked, allowed = spec.timeout_seconds, bounds.max_seconds
+    if asked is not None and allowed is not None and asked > allowed:
+        message = f"{asked:g} seconds are more than a job may run here"
+        faults.append(SpecFault("timeout_seconds", message, {"maximum": allowed}))

@@ -58,15 +58,22 @@ def test_containers_of_ours_are_confined(compose: dict[str, Any]) -> None:
     assert re.search(r"^USER 10001:10001$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
 
 
-def test_a_worker_has_time_to_drain(compose: dict[str, Any]) -> None:
+def test_workers_and_the_api_have_time_to_stop(compose: dict[str, Any]) -> None:
+    from api.server import GRACE_SECONDS
     from jobs.settings import Settings
 
+    def seconds(name: str) -> int:
+        match = re.fullmatch(r"(?:(\d+)m)?(?:(\d+)s)?", compose["services"][name]["stop_grace_period"])
+        assert match is not None
+        return int(match[1] or 0) * 60 + int(match[2] or 0)
+
     settings = Settings()
-    grace = compose["services"]["worker"]["stop_grace_period"]
-    seconds = int(re.fullmatch(r"(?:(\d+)m)?(?:(\d+)s)?", grace)[1] or 0) * 60 + int(
-        re.fullmatch(r"(?:\d+m)?(?:(\d+)s)?", grace)[1] or 0
-    )
-    assert seconds > settings.stop_grace_seconds + settings.kill_grace_seconds
+    # The child is asked, then ended; then its job is given back, and a database that is away is waited for: until the
+    # lease lapses, and once more to tell that it was not the job's fault.
+    drain = settings.stop_grace_seconds + settings.kill_grace_seconds + 2 * settings.lease_seconds
+    assert seconds("worker") > drain
+    assert seconds("worker-gpu") > drain
+    assert GRACE_SECONDS < 5 < seconds("api")
 
 
 def test_secrets_are_random_private_and_made_once(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def usable_memory(cgroup: Path = _CGROUP) -> int:
 def child_limits(settings: Settings) -> Limits:
     """The limits of each child."""
     memory = settings.child_memory_bytes or int(usable_memory() * _SHARE_OF_MEMORY) // settings.slots
-    return Limits(memory_bytes=memory, nice=settings.child_nice)
+    return Limits(memory_bytes=memory, nice=settings.child_nice, file_bytes=settings.child_disk_bytes)
 
 
 def _read(path: Path) -> str:

@@ -48,6 +48,12 @@ def explain(error: Exception) -> Failed | None:
         return Failed(code=error.code, message=str(error), param=error.param)
     if _out_of_memory(error):
         return out_of_memory(str(error))
+    if isinstance(error, OSError) and error.errno == errno.EFBIG:
+        message = (
+            f"training writes a larger file than a job may ({error}); use a smaller width, or give the jobs of the "
+            "worker more (FQT_CHILD_DISK_BYTES)"
+        )
+        return Failed(code="out_of_disk", message=message)
     for kind, code, param in _MEANINGS:
         if isinstance(error, kind):
             return Failed(code=code, message=str(error), param=param)

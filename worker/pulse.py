@@ -19,11 +19,12 @@ _log = structlog.stdlib.get_logger(__name__)
 
 
 class Pulse:
-    """A thread that beats for one claimed job. ``lost`` is set, for good, when the attempt must not go on.
+    """Beats for one claimed job. ``lost`` is set, for good, when the attempt must not go on.
 
-    That is when the database says that the lease is another's, or when it could not be asked for as long as a lease
-    lasts (``database_away``): by then another worker may have the job. What :meth:`on_lost` was given is called at
-    once, from this thread. ``ending`` is set by the supervisor when it is about to give the lease back itself.
+    That is when the database says that the lease is another's, or when it has not said for as long as a lease lasts
+    that it is ours (``database_away``): by then another worker may have the job. A thread of its own sees to that,
+    since the one that beats may hang in a connection that is dead. What :meth:`on_lost` was given is called at once.
+    ``ending`` is set by the supervisor when it is about to give the lease back itself.
     """
 
     def __init__(self, store: Store, job: Job) -> None:
@@ -37,15 +38,20 @@ class Pulse:
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self.lost = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name=f"pulse-{job.id}", daemon=True)
+        self._threads = [
+            threading.Thread(target=target, name=f"{name}-{job.id}", daemon=True)
+            for name, target in (("pulse", self._beat), ("guard", self._guard))
+        ]
 
     def __enter__(self) -> Pulse:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stopped.set()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
     @property
     def state(self) -> JobState:
@@ -77,10 +83,15 @@ class Pulse:
                 return
             except SQLAlchemyError as error:
                 _log.warning("the database did not answer a heartbeat", error=str(error))
-                if _clock() - self._renewed >= settings.lease_seconds:
-                    self.database_away = True
-                    self._lose("the database did not answer for as long as a lease lasts")
-                    return
+
+    def _guard(self) -> None:
+        left = lease_seconds = self._store.settings.lease_seconds
+        while not self._stopped.wait(left) and not self.lost.is_set():
+            left = self._renewed + lease_seconds - _clock()
+            if left <= 0:
+                self.database_away = True
+                self._lose("the database did not answer for as long as a lease lasts")
+                return
 
     def _lose(self, message: str) -> None:
         if not self.ending:  # otherwise it is the supervisor itself that has just given the lease back

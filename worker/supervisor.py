@@ -6,11 +6,12 @@ before the set-up; the child's reports are read by another (:class:`worker.proce
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -23,11 +24,11 @@ from jobs import lease
 from jobs.errors import BlobError, LeaseLostError
 from jobs.lease import RetryPolicy
 from jobs.records import Job
-from jobs.states import JobState
 from jobs.store import Store
 from worker.child_errors import out_of_memory, tells_out_of_memory
 from worker.inputs import InputError, training_input, write_input
 from worker.journal import Journal
+from worker.overseer import Overseer, Request
 from worker.process import Child, child_command, child_environment
 from worker.protocol import Exit, Word
 from worker.pulse import Pulse
@@ -40,20 +41,6 @@ TRAINING_COMMAND: Sequence[str] = child_command("worker.child")
 _BATCH = 500
 
 Ending: TypeAlias = Callable[[Connection], object]
-
-
-@dataclass(frozen=True)
-class Request:
-    """Why a child is asked to end, and in which word."""
-
-    word: Word
-    reason: str
-
-
-_CANCEL = Request(Word.CANCEL, "cancelled")
-_PAUSE = Request(Word.STOP, "paused")
-_DRAIN = Request(Word.STOP, "worker_drained")
-_TIME_LIMIT = Request(Word.CANCEL, "time_limit")
 
 
 class Supervisor:
@@ -95,18 +82,23 @@ class Supervisor:
         except (OSError, BlobError) as error:
             # A full disk, no more processes: not the job's fault, and perhaps gone at the next attempt.
             _log.exception("an attempt broke down outside of its child")
-            ending = self._retry(job, _error("worker_failed", f"the worker could not run the job: {error}"))
+            full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+            broken = _error("worker_failed", f"the worker could not run the job: {error}")
+            ending = self._retry(job, disk_full() if full else broken)
         pulse.ending = True
         journal.write(ending)
         _log.info("job given back")
 
     def _train(self, job: Job, pulse: Pulse, journal: Journal, folder: Path) -> Ending:
+        overseer = Overseer(job, self._store.settings, self._draining, folder)
+        if (late := overseer.out_of_time()) is not None:  # used up by attempts that broke down
+            return _failure(job, _error(str(late.code), late.message, late.param))
         write_input(training_input(self._store, job, journal, self._threads), folder)
         child = Child(self._command, folder, child_environment(folder, self._threads))
         pulse.on_lost(child.kill)
         recorder = Recorder(self._store, job, journal, folder)
         try:
-            request = self._watch(child, pulse, recorder)
+            request = self._watch(child, pulse, recorder, overseer)
             code = child.finish(self._store.settings.kill_grace_seconds)
         except (ForeignFileError, ReplacedFileError) as error:
             return _failure(job, _error("internal_error", str(error)))
@@ -118,10 +110,9 @@ class Supervisor:
         _log.info("child ended", code=code, asked=request and request.reason)
         return self._ending(job, recorder, code, request, child.log_tail())
 
-    def _watch(self, child: Child, pulse: Pulse, recorder: Recorder) -> Request | None:
+    def _watch(self, child: Child, pulse: Pulse, recorder: Recorder, overseer: Overseer) -> Request | None:
         """Keep what the child says until it has ended; ask it to end where that is wanted. Returns the request."""
         settings = self._store.settings
-        started = time.monotonic()
         request: Request | None = None
         deadlines: list[tuple[float, signal.Signals]] = []
         while not child.buffer.exhausted:
@@ -131,7 +122,7 @@ class Supervisor:
                 raise LeaseLostError(pulse.job.id, pulse.job.lease_epoch)
             if child.ended():
                 child.signal(signal.SIGKILL)  # what it left behind may hold the pipe open
-            wanted = self._wanted(pulse.state, time.monotonic() - started)
+            wanted = overseer.wanted(pulse.state)
             if wanted is not None and (request is None or (wanted.word, request.word) == (Word.CANCEL, Word.STOP)):
                 _log.info("asking the child to end", reason=wanted.reason)
                 request = wanted
@@ -144,16 +135,6 @@ class Supervisor:
                 child.signal(number)
         return request
 
-    def _wanted(self, state: JobState, seconds: float) -> Request | None:
-        limit = self._store.settings.max_job_seconds
-        if state is JobState.CANCELLING:
-            return _CANCEL
-        if limit is not None and seconds > limit:
-            return _TIME_LIMIT
-        if state is JobState.PAUSING:
-            return _PAUSE
-        return _DRAIN if self._draining.is_set() else None
-
     def _ending(self, job: Job, recorder: Recorder, code: int, request: Request | None, log: list[str]) -> Ending:
         """What the end of a child means for its job."""
         epoch = job.lease_epoch
@@ -163,9 +144,8 @@ class Supervisor:
         failed = recorder.failed if code == Exit.FAILED else _aborted_without_memory(code, log)
         if failed is not None:
             return _failure(job, _error(failed.code, failed.message, failed.param, log))
-        if request is _TIME_LIMIT:
-            limit = self._store.settings.max_job_seconds
-            return _failure(job, _error("time_limit", f"the attempt ran for longer than {limit:g} seconds", None, log))
+        if request is not None and request.code is not None:
+            return _failure(job, _error(request.code, request.message, request.param, log))
         if request is not None:
             return lambda connection: lease.release(connection, job.id, epoch, reason=request.reason)
         return self._retry(job, _crash(code, log))
@@ -200,11 +180,19 @@ def _aborted_without_memory(code: int, log: list[str]) -> Failed | None:
 
 
 def _crash(code: int, log: list[str]) -> dict[str, Any]:
+    if any(os.strerror(errno.ENOSPC) in line for line in log):
+        return disk_full(log)
     if code >= 0:
         return _error("child_crashed", f"the training process ended with exit code {code} and no result", None, log)
     name = signal.Signals(-code).name
     hint = "; this is how the kernel ends a process when memory runs out" if name == "SIGKILL" else ""
     return _error("child_killed", f"the training process was ended by {name}{hint}", None, log)
+
+
+def disk_full(log: Sequence[str] = ()) -> dict[str, Any]:
+    """The error of an attempt that found no room on the worker's disk. It is tried again: room may be made."""
+    message = "the worker's disk is full; make room where FQT_DATA_DIR and FQT_BLOB_DIR are, and submit the job again"
+    return _error("disk_full", message, None, log)
 
 
 def _error(code: str, message: str, param: str | None = None, log: Sequence[str] = ()) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from jobs import idempotency, jobs, plan
 from jobs.offers import Offer, shortcomings
 from jobs.records import Job
 from jobs.states import JobState
+from jobs.validation import Bounds
 
 routes = router("jobs")
 
@@ -82,17 +83,24 @@ async def create_job(
     """
     # A job that any worker may take is not delayed by the question who is there.
     picky = isinstance(body, dict) and body.get("device", "auto") != "auto"
+    bounds = Bounds.of(context.settings)
     offers = await to_thread.run_sync(context.doorbell.offers) if dry_run or picky else None
     if dry_run:
-        planned = await context.read(lambda connection: _plan(connection, body, offers))
+        planned = await context.read(lambda connection: _plan(connection, body, offers, bounds))
         return JSONResponse(planned.model_dump(mode="json"))
 
     made: list[Job] = []
 
     def create(connection: Connection) -> tuple[int, Any]:
-        spec = read_spec(connection, body)
-        warnings = shortcomings(spec, 0, offers)
-        job = jobs.create(connection, spec, created_by=key.id, request_id=request_id(request), warnings=warnings)
+        spec = read_spec(connection, body, bounds)
+        job = jobs.create(
+            connection,
+            spec,
+            created_by=key.id,
+            request_id=request_id(request),
+            warnings=shortcomings(spec, 0, offers),
+            bounds=bounds,
+        )
         made[:] = [job]
         return 201, JobObject.of(job).model_dump(mode="json")
 
@@ -114,9 +122,9 @@ async def create_job(
     return JSONResponse(answer.body, answer.status, headers=headers)
 
 
-def _plan(connection: Connection, body: Any, offers: list[Offer] | None) -> PlanObject:
-    spec = read_spec(connection, body)
-    return PlanObject.of(spec, plan.plan(connection, spec, offers))
+def _plan(connection: Connection, body: Any, offers: list[Offer] | None, bounds: Bounds) -> PlanObject:
+    spec = read_spec(connection, body, bounds)
+    return PlanObject.of(spec, plan.plan(connection, spec, offers, bounds))
 
 
 @routes.get("/jobs", responses=problems())

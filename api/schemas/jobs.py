@@ -43,6 +43,8 @@ class JobError(OpenSchema):
     code: str = Field(description="Stable code of the failure.")
     message: str = Field(description="What happened, and what to do about it.")
     param: str | None = Field(default=None, description="Path of the spec's field that is to blame, if one is.")
+    attempts: int | None = Field(default=None, description="How often it was tried.")
+    log: list[str] = Field(default_factory=list, description="The last lines of the last attempt.")
 
 
 class JobObject(Schema):
@@ -57,6 +59,7 @@ class JobObject(Schema):
     progress: JobProgress | None
     result: dict[str, Any] | None = Field(description="Final figures of a job that succeeded.")
     error: JobError | None
+    ran_seconds: float = Field(description="Time that all attempts that have ended took together.")
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None

@@ -9,7 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from fastapi.testclient import TestClient
 
+from api.app import create_app
 from jobs import lease
+from jobs.settings import Settings
 from jobs.store import Store
 from tests.api.conftest import SPEC, Attempt, RecordingDoorbell, submit
 
@@ -113,6 +115,19 @@ def test_what_no_worker_can_run_is_told_before_it_waits(client: TestClient, door
     doorbell.offered = None  # a broker that is away: nothing is known, so nothing is said
     events = client.get(f"/v1/jobs/{submit(client, device='cuda')}/events").json()["data"]
     assert [event["type"] for event in events] == ["state"]
+
+
+def test_a_job_may_not_ask_for_more_time_than_there_is(settings: Settings, doorbell: RecordingDoorbell) -> None:
+    app = create_app(settings.model_copy(update={"max_job_seconds": 60.0}), doorbell=doorbell)
+    with TestClient(app, base_url="http://localhost") as client:
+        client.headers["Authorization"] = f"Bearer {settings.key_path.read_text().strip()}"
+        for query in ("", "?dry_run=true"):
+            refused = client.post(f"/v1/jobs{query}", json={**SPEC, "timeout_seconds": 61})
+            [error] = refused.json()["errors"]
+            assert (refused.status_code, error["field"]) == (422, "timeout_seconds")
+            assert error["allowed"] == {"maximum": 60}
+        job = client.post("/v1/jobs", json={**SPEC, "timeout_seconds": 60}).json()
+    assert (job["spec"]["timeout_seconds"], job["ran_seconds"]) == (60, 0)
 
 
 def test_a_job_that_did_not_change_is_not_sent_again(client: TestClient, store: Store) -> None:

@@ -117,7 +117,30 @@ def test_attempts_are_bounded_and_waits_grow(store: Store) -> None:
         ended = lease.attempt_failed(connection, job.id, 4, ERROR, policy)
     assert ended is not None
     assert ended.state is JobState.FAILED
-    assert ended.error == {**ERROR, "attempts": 4}
+    assert ended.error == {**ERROR, "attempts": 4, "log": []}
+
+
+def test_jobs_that_failed_together_do_not_come_back_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = RetryPolicy(max_attempts=9, backoff_seconds=8)
+    for share, waits in ((0.0, [0, 4, 12, 30]), (1.0, [0, 8, 24, 60])):
+        monkeypatch.setattr("jobs.lease.random.uniform", lambda low, high, share=share: low + (high - low) * share)
+        assert [policy.jittered(n) for n in (1, 2, 3, 9)] == waits
+
+
+def test_the_time_that_a_job_was_held_adds_up_and_waiting_does_not(store: Store) -> None:
+    job = running(store)
+    for attempt, seconds in ((1, 10), (2, 20)):
+        with store.write() as connection:
+            connection.execute(update(table).values(claimed_at=now(-seconds)))
+            lease.release(connection, job.id, attempt, reason="drained")
+        waited = get(store, job.id)
+        assert waited.ran_seconds == pytest.approx({1: 10, 2: 30}[attempt], abs=5)
+        with store.write() as connection:
+            connection.execute(update(table).values(claimed_at=now(-1000)))  # long ago: it waits
+        assert claim(store) is not None
+    with store.write() as connection:
+        done = lease.succeed(connection, job.id, 3, {})
+    assert done.ran_seconds == pytest.approx(30, abs=5)
 
 
 def test_a_new_checkpoint_counts_as_progress(store: Store) -> None:

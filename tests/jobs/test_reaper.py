@@ -63,7 +63,10 @@ def test_a_lapsed_job_is_queued_again_and_rung_for_at_once(store: Store) -> None
 
 
 def test_when_attempts_are_used_up_the_job_fails_with_a_clear_record(store: Store) -> None:
-    running(store)
+    job = running(store)
+    with store.write() as connection:
+        lines: list[events.NewEvent] = [("log", {"message": f"line {n}"}) for n in range(30)]
+        events.append(connection, job.id, 1, [*lines, ("metric", {"kind": "step", "step": 1})])
     reaper = Reaper(store, Bell())
     for _ in range(store.settings.max_attempts):
         lapse(store)
@@ -75,6 +78,7 @@ def test_when_attempts_are_used_up_the_job_fails_with_a_clear_record(store: Stor
     assert job.state is JobState.FAILED
     assert job.error is not None
     assert (job.error["code"], job.error["attempts"]) == ("worker_lost", 3)
+    assert job.error["log"] == [f"line {n}" for n in range(10, 30)]
 
 
 def test_a_lapsed_job_that_was_being_cancelled_is_cancelled(store: Store) -> None:

@@ -66,14 +66,19 @@ def main(folder: Path, events: int) -> int:
             return Exit.STOPPED
         step += 1
         chain = hashlib.sha256(f"{chain} {step}".encode()).hexdigest()
+        if "stamp" in script:
+            with Path(script["stamp"]).open("a") as stamps:
+                stamps.write(f"{step}\n")
         loss = float("nan") if step == script.get("nan") else 1 / step
         line.send(StepDone(step=step, epoch=step / 5, loss=loss, learning_rate=0.1, images_per_second=100))
         if step % script["every"] == 0:
             checkpoint()
+        if "fill" in script:
+            (folder / f"filler-{step}").write_bytes(b"x" * script["fill"])
         if step == script.get("die") and (first or script.get("again")):
             os.kill(os.getpid(), signal.SIGKILL)
         if step == script.get("exit"):
-            print("a traceback, say", flush=True)
+            print(script.get("say", "a traceback, say"), flush=True)
             return 1
         if step == script.get("abort"):
             print("terminate called after throwing an instance of 'std::bad_alloc'", flush=True)

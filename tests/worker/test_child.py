@@ -210,6 +210,7 @@ NO_ROOM = "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: not enough memor
         (RuntimeError(NO_ROOM), "out_of_memory", "training.batch_size"),
         (RuntimeError("std::bad_alloc"), "out_of_memory", "training.batch_size"),
         (OSError(12, "Cannot allocate memory"), "out_of_memory", "training.batch_size"),
+        (OSError(27, "File too large"), "out_of_disk", None),
         (UnusableInputError("no", "no_cuda", "device"), "no_cuda", "device"),
     ],
 )

@@ -156,6 +156,24 @@ class TestPulse:
             assert pulse.database_away
         assert time.monotonic() - began >= quick_store.settings.lease_seconds
 
+    def test_a_database_that_neither_answers_nor_refuses_ends_the_attempt_as_well(
+        self, quick_store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A link that was cut without a word: whoever asks is left hanging, and must not be who watches the time."""
+        job, link, killed = running(quick_store), threading.Event(), threading.Event()
+
+        def hang(*_args):
+            link.wait(60)
+            raise away()
+
+        monkeypatch.setattr("worker.pulse.lease.look", hang)
+        monkeypatch.setattr("worker.pulse.lease.heartbeat", hang)
+        with Pulse(quick_store, job) as pulse:
+            pulse.on_lost(killed.set)
+            assert killed.wait(10)
+            assert pulse.database_away
+            link.set()
+
 
 class TestCapacity:
     def test_cores_and_memory_are_divided_among_slots(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,6 +184,7 @@ class TestCapacity:
         assert capacity.threads_per_slot(Settings(data_dir=tmp_path, slots=16)) == 1
         assert capacity.threads_per_slot(Settings(data_dir=tmp_path, slots=2, threads=6)) == 3
         assert capacity.child_limits(settings).memory_bytes == int((10 << 30) * 0.9) // 4
+        assert capacity.child_limits(settings).file_bytes == settings.child_disk_bytes
         assert capacity.child_limits(Settings(data_dir=tmp_path, child_memory_bytes=2**30)).memory_bytes == 2**30
 
     def test_a_containers_quota_counts(self, tmp_path: Path) -> None:

@@ -6,17 +6,20 @@ import json
 import os
 import signal
 import time
+from functools import partial
+from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import text, update
 
 from jobs import artifacts, checkpoints, events, jobs, lease, metrics
 from jobs.blobs import BlobStore
 from jobs.errors import LeaseLostError
+from jobs.records import Checkpoint
 from jobs.sqltypes import now
 from jobs.store import Store
 from jobs.tables import jobs as table
-from tests.jobs.helpers import claim, get
+from tests.jobs.helpers import claim, get, submit
 from tests.worker.conftest import Bench
 from tests.worker.helpers import (
     cancel,
@@ -31,6 +34,7 @@ from tests.worker.helpers import (
     step,
     until,
 )
+from worker.buffer import EventBuffer
 
 
 def the_child() -> int:
@@ -203,6 +207,83 @@ def test_the_time_limit_ends_a_job_with_a_clear_record(bench: Bench) -> None:
     assert job.error is not None
     assert job.error["code"] == "time_limit"
     assert "1 seconds" in job.error["message"]
+    assert (job.error["param"], "at most 1 here" in job.error["message"]) == ("timeout_seconds", True)
+
+
+def test_the_time_of_earlier_attempts_counts(bench: Bench) -> None:
+    job_id = submit(bench.store, name='{"steps": 1000, "pause": 0.02}', timeout_seconds=30).id
+    with bench.store.write() as connection:
+        connection.execute(update(table).values(ran_seconds=29.5))
+    bench.slots.work()
+    job = get(bench.store, job_id)
+    assert job.error is not None
+    assert (job.error["code"], "raise timeout_seconds and submit" in job.error["message"]) == ("time_limit", True)
+    assert 0 < step(bench.store, job_id) < 1000
+    assert job.ran_seconds > 29.5
+
+    job_id = submit(bench.store, timeout_seconds=30).id  # used up altogether: nothing is started any more
+    with bench.store.write() as connection:
+        connection.execute(update(table).where(table.c.id == job_id).values(ran_seconds=31))
+    bench.slots.work()
+    assert [event.type for event in log(bench.store, job_id)] == ["state"] * 3
+    assert moves(bench.store, job_id) == ["queued", "running", "failed"]
+
+
+def test_steps_do_not_wait_for_the_database_and_what_is_left_out_is_counted(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.process.EventBuffer", partial(EventBuffer, capacity=20, reserve=20))
+    stamps = tmp_path / "stamps"
+    stamps.touch()
+    bench = Bench(store)
+    job_id = scripted(store, steps=300, pause=0.005, every=1000, stamp=str(stamps)).id
+    thread = bench.ring()
+    until(lambda: step(store, job_id) > 2)
+    with store.write() as connection:
+        if store.engine.dialect.name == "postgresql":
+            connection.execute(text("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE"))
+        # Nobody can write now: the child goes on, far beyond what the buffer holds.
+        before = len(stamps.read_text().splitlines())
+        until(lambda: len(stamps.read_text().splitlines()) >= before + 100)
+    thread.join(30)
+    bench.rest()
+    assert get(store, job_id).state == "succeeded"
+    kept = {event.data["step"] for event in log(store, job_id) if event.data.get("kind") == "step"}
+    told = [event.data["count"] for event in log(store, job_id) if event.data.get("code") == "reports_dropped"]
+    assert 0 < len(kept) < 300
+    assert len(kept) + sum(told) == 300
+    assert model(store, job_id) == chain(300)
+
+
+def test_a_child_that_does_not_listen_is_drained_in_time_and_without_blame(bench: Bench) -> None:
+    object.__setattr__(bench.store, "settings", bench.store.settings.model_copy(update={"stop_grace_seconds": 0.3}))
+    job_id = scripted(bench.store, steps=100_000, pause=0.02, deaf=True).id
+    thread = bench.ring()
+    until(lambda: step(bench.store, job_id) > 7)
+    bench.draining.set()
+    thread.join(20)
+    job = get(bench.store, job_id)
+    assert (job.state, job.failures, job.lease_owner) == ("queued", 0, None)
+    assert _rows(bench.store, job_id)[0].step >= 5
+
+
+def test_a_child_that_fills_the_disk_is_ended(bench: Bench) -> None:
+    object.__setattr__(bench.store, "settings", bench.store.settings.model_copy(update={"child_disk_bytes": 1 << 20}))
+    job_id = scripted(bench.store, steps=1000, pause=0.02, fill=1 << 16).id
+    bench.slots.work()
+    job = get(bench.store, job_id)
+    assert moves(bench.store, job_id) == ["queued", "running", "failed"]
+    assert job.error is not None
+    assert (job.error["code"], "FQT_CHILD_DISK_BYTES" in job.error["message"]) == ("out_of_disk", True)
+
+
+def test_a_full_disk_is_named_when_the_attempts_are_used_up(bench: Bench) -> None:
+    job_id = scripted(bench.store, exit=2, say="OSError: [Errno 28] No space left on device: 'x'").id
+    bench.slots.work()
+    job = get(bench.store, job_id)
+    assert moves(bench.store, job_id).count("running") == 3
+    assert job.error is not None
+    assert (job.error["code"], "make room" in job.error["message"]) == ("disk_full", True)
 
 
 def test_a_file_that_is_not_the_childs_is_not_taken(bench: Bench) -> None:
@@ -239,8 +320,6 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(bench: Bench) -> None
 
 
 def test_a_spec_says_how_many_checkpoints_are_kept(bench: Bench) -> None:
-    from tests.jobs.helpers import submit
-
     job = submit(bench.store, name='{"steps": 25}', checkpoints={"keep_last": 4})
     bench.slots.work()
     with bench.store.read() as connection:
@@ -249,13 +328,17 @@ def test_a_spec_says_how_many_checkpoints_are_kept(bench: Bench) -> None:
     assert all(bench.store.blobs.exists(row.sha256) for row in kept)
 
 
-def _kept(store: Store, job_id: str) -> list[str]:
+def _rows(store: Store, job_id: str) -> list[Checkpoint]:
     with store.read() as connection:
-        return [row.sha256 for row in checkpoints.list_checkpoints(connection, job_id)]
+        return checkpoints.list_checkpoints(connection, job_id)
+
+
+def _kept(store: Store, job_id: str) -> list[str]:
+    return [row.sha256 for row in _rows(store, job_id)]
 
 
 def test_a_job_whose_files_are_gone_fails_with_the_field_to_blame(bench: Bench) -> None:
-    from tests.jobs.helpers import ready_dataset, submit
+    from tests.jobs.helpers import ready_dataset
 
     dataset = ready_dataset(bench.store, {"a": 5, "b": 5})
     job = submit(bench.store, dataset=dataset)
@@ -280,7 +363,7 @@ def test_trouble_of_the_worker_itself_is_not_the_jobs_fault(bench: Bench, monkey
     bench.slots.work()
     assert moves(bench.store, job_id) == ["queued", "running", "queued", "running", "succeeded"]
     reasons = [event.data.get("reason") for event in log(bench.store, job_id)]
-    assert "worker_failed" in reasons
+    assert "disk_full" in reasons
 
 
 def test_busy_slots_remember_that_it_rang(bench: Bench) -> None:

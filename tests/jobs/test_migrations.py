@@ -1,0 +1,75 @@
+"""From the tables of before to those of now, with data in them, and while programs of before are still at work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, MetaData, Table, create_engine, insert, make_url, select, text
+
+from jobs import database, jobs, lease
+from jobs.settings import Settings
+from jobs.states import JobState
+from jobs.store import Store
+from tests.fixtures import render
+from tests.jobs.helpers import spec
+
+OLD = "job_01JD0000000000000000000001"
+LATER = "job_01JD0000000000000000000002"
+WHEN = "2026-01-02 03:04:05.000000+00:00"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    """A database with the first tables."""
+    url = f"sqlite:///{tmp_path / 'old.db'}"
+    if request.param == "postgresql":
+        server = request.getfixturevalue("postgres_server")
+        admin = create_engine(server, isolation_level="AUTOCOMMIT")
+        with admin.connect() as connection:
+            connection.execute(text("DROP DATABASE IF EXISTS of_before"))
+            connection.execute(text("CREATE DATABASE of_before"))
+        admin.dispose()
+        url = render(make_url(server).set(database="of_before"))
+    made = database.connect(Settings(data_dir=tmp_path, database_url=url))
+    database.upgrade(made, "0001")
+    yield made
+    made.dispose()
+
+
+def _insert_as_before(engine: Engine, table: Table, job_id: str) -> None:
+    """What a program that knows the first tables only writes."""
+    from jobs.sqltypes import now
+
+    with engine.begin() as connection:
+        connection.execute(
+            insert(table).values(
+                id=job_id, state="queued", queue="auto", spec=spec(name="old").model_dump(mode="json"), lease_epoch=0,
+                failures=0, next_seq=1, created_at=now(),
+            )
+        )  # fmt: skip
+
+
+def test_jobs_of_before_are_there_and_run_after_the_upgrade(engine: Engine, tmp_path: Path) -> None:
+    before = Table("jobs", MetaData(), autoload_with=engine)
+    assert "ran_seconds" not in before.columns
+    _insert_as_before(engine, before, OLD)
+    database.upgrade(engine)
+    _insert_as_before(engine, before, LATER)  # an API of before, that is replaced a little later
+    database.upgrade(engine)  # once more is no harm
+
+    url = render(engine.url)
+    store = Store.open(Settings(data_dir=tmp_path, database_url=url))
+    for job_id in (OLD, LATER):
+        with store.write() as connection:
+            job = lease.claim(connection, ["cpu"], "me", 60)
+            assert job is not None
+            assert (job.id, job.name, job.ran_seconds) == (job_id, job.spec.name and job.name, 0)
+            lease.release(connection, job_id, 1, reason="drained")
+        with store.write() as connection:
+            jobs.request_cancel(connection, job_id)
+    with store.read() as connection:
+        assert jobs.counts(connection)[JobState.CANCELLED] == 2
+        assert list(connection.scalars(select(text("version_num")).select_from(text("alembic_version")))) != ["0001"]
+    store.close()
