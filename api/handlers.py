@@ -106,8 +106,17 @@ def translate(error: Exception) -> Problem:
         return problems.Invalid(errors=[as_field_error(fault) for fault in error.errors])
     if isinstance(error, errors.IdempotencyConflictError):
         return problems.IdempotencyMismatch()
+    if isinstance(error, errors.QuotaExceededError):
+        message = _sentence(error)
+        return problems.QuotaExceeded(
+            message, errors=[FieldError(field="", message=message, allowed={"maximum": error.limit})]
+        )
     for kind, problem in _KINDS.items():
         if isinstance(error, kind):
-            return problem(str(error)[:1].upper() + str(error)[1:] + ".")
+            return problem(_sentence(error))
     log.error("unexpected domain error", exc_info=error)
     return problems.Internal()
+
+
+def _sentence(error: Exception) -> str:
+    return str(error)[:1].upper() + str(error)[1:] + "."

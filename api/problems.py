@@ -124,6 +124,12 @@ class DatasetInUse(Conflict):
     code, title = "dataset_in_use", "Data set in use"
 
 
+class QuotaExceeded(Conflict):
+    """As many jobs of this API key wait as may: wait until one has started, or cancel one."""
+
+    code, title = "quota_exceeded", "Quota exceeded"
+
+
 class TooLarge(Problem):
     """The request body is larger than this service accepts."""
 

@@ -81,6 +81,17 @@ class JobNotFinishedError(JobsError):
         self.state = state
 
 
+class QuotaExceededError(JobsError):
+    """As many jobs of one key wait as may. ``limit`` is how many that are."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"{limit} job{'' if limit == 1 else 's'} of this key may wait at the same time, queued or paused, and that "
+            "many do; wait until one has started, or cancel one"
+        )
+        self.limit = limit
+
+
 class IdempotencyConflictError(JobsError):
     """The same Idempotency-Key came with another request before."""
 

@@ -8,15 +8,15 @@ from sqlalchemy import Connection, delete, func, select
 from sqlalchemy import insert as sql_insert
 
 from jobs import events, validation
-from jobs.errors import JobNotFinishedError, NotFoundError, SpecFault
+from jobs.errors import JobNotFinishedError, NotFoundError, QuotaExceededError, SpecFault
 from jobs.ids import new_id
-from jobs.lease import ANY_QUEUE
 from jobs.moves import move
+from jobs.queues import queue_of
 from jobs.records import Job, Page
 from jobs.spec import JobSpec
 from jobs.sqltypes import now
 from jobs.states import JobState
-from jobs.tables import artifacts, checkpoints
+from jobs.tables import artifacts, checkpoints, keys
 from jobs.tables import jobs as table
 from jobs.validation import UNBOUNDED, Bounds
 
@@ -36,8 +36,11 @@ def create(
 
     Raises:
         InvalidSpecError: the spec does not fit what the store holds; it has every fault.
+        QuotaExceededError: as many jobs of the key wait already as may.
     """
     sources = validation.check(connection, spec, bounds)
+    if created_by is not None:
+        _check_quota(connection, created_by, bounds.max_queued)
     job_id = new_id("job")
     connection.execute(
         sql_insert(table).values(
@@ -45,6 +48,7 @@ def create(
             name=spec.name,
             state=JobState.QUEUED.value,
             queue=queue_of(spec),
+            rank=-spec.priority,
             spec=spec.model_dump(mode="json"),
             dataset_id=sources.dataset.id,
             dataset_sha256=sources.dataset.sha256,
@@ -62,11 +66,6 @@ def create(
     told = [{"code": "cannot_run_now", "message": row.message, "param": row.field} for row in warnings]
     events.insert_rows(connection, job_id, 0, 1, [("state", state), *(("warning", row) for row in told)])
     return get(connection, job_id)
-
-
-def queue_of(spec: JobSpec) -> str:
-    """The queue of a job: that of its device; ``auto`` where any worker may take it."""
-    return ANY_QUEUE if spec.device == "auto" else spec.device
 
 
 def get(connection: Connection, job_id: str) -> Job:
@@ -169,6 +168,18 @@ def remove(connection: Connection, job_id: str) -> list[str]:
     digests += [sha256 for sha256 in (job.initial_weights_sha256, job.teacher_sha256) if sha256 is not None]
     connection.execute(delete(table).where(table.c.id == job_id))
     return digests
+
+
+def _check_quota(connection: Connection, key_id: str, most: int | None) -> None:
+    """Refuse one job too many. Requests of the very same moment do not see each other: this guards, no more."""
+    own = connection.execute(select(keys.c.max_queued).where(keys.c.id == key_id)).scalar_one_or_none()
+    limit = most if own is None else own
+    if limit is None:
+        return
+    waiting = (JobState.QUEUED.value, JobState.PAUSED.value)
+    query = select(func.count()).select_from(table).where(table.c.created_by == key_id, table.c.state.in_(waiting))
+    if connection.execute(query).scalar_one() >= limit:
+        raise QuotaExceededError(limit)
 
 
 def _locked(connection: Connection, job_id: str) -> Job:

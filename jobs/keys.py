@@ -33,7 +33,11 @@ _SHAPE = re.compile(r"fqt_([0-9A-Za-z]{8})([0-9A-Za-z]{32})([0-9A-Za-z]{6})")
 
 @dataclass(frozen=True)
 class Key:
-    """A key without its secret. ``prefix`` is the part that may be shown (``fqt_`` and 8 characters)."""
+    """A key without its secret. ``prefix`` is the part that may be shown (``fqt_`` and 8 characters).
+
+    ``max_queued`` and ``max_running``: how many of its jobs may wait, and run, at the same time; ``None``: as many as
+    the settings say.
+    """
 
     id: str
     name: str
@@ -41,6 +45,8 @@ class Key:
     scopes: list[Scope]
     created_at: datetime
     revoked_at: datetime | None
+    max_queued: int | None = None
+    max_running: int | None = None
 
     def allows(self, scope: Scope) -> bool:
         """Whether the key may do what needs ``scope``: ``admin`` may do all, ``write`` may also read."""
@@ -49,7 +55,15 @@ class Key:
         return scope == "read" and "write" in self.scopes
 
 
-def create(connection: Connection, secret: bytes, *, name: str, scopes: Sequence[Scope]) -> tuple[Key, str]:
+def create(
+    connection: Connection,
+    secret: bytes,
+    *,
+    name: str,
+    scopes: Sequence[Scope],
+    max_queued: int | None = None,
+    max_running: int | None = None,
+) -> tuple[Key, str]:
     """Make a key; return it and the plain text, which cannot be shown again.
 
     Raises:
@@ -69,6 +83,8 @@ def create(connection: Connection, secret: bytes, *, name: str, scopes: Sequence
             digest=_digest(plain, secret),
             scopes=[scope for scope in SCOPES if scope in scopes],
             created_at=now(),
+            max_queued=max_queued,
+            max_running=max_running,
         )
         .returning(keys)
     ).one()
@@ -140,4 +156,13 @@ def _digest(plain: str, secret: bytes) -> str:
 
 
 def _key(row: Row[Any]) -> Key:
-    return Key(row.id, row.name, row.prefix, row.scopes, row.created_at, row.revoked_at)
+    return Key(
+        row.id,
+        row.name,
+        row.prefix,
+        row.scopes,
+        row.created_at,
+        row.revoked_at,
+        max_queued=row.max_queued,
+        max_running=row.max_running,
+    )

@@ -16,13 +16,13 @@ from sqlalchemy import ColumnElement, Connection, or_, select, update
 from jobs import events
 from jobs.errors import IllegalMoveError, LeaseLostError
 from jobs.moves import move
+from jobs.queues import Next, claimable, due, next_job
 from jobs.records import Job
 from jobs.settings import Settings
 from jobs.sqltypes import now
 from jobs.states import ACTIVE, JobState
 from jobs.tables import jobs
 
-ANY_QUEUE = "auto"  # where jobs wait that any worker may take
 _CLAIM_TRIES = 20
 _LONGEST_BACKOFF_SECONDS = 60.0
 
@@ -56,22 +56,23 @@ def claim(
     *,
     job_id: str | None = None,
     record: Mapping[str, Any] | None = None,
+    max_running: int | None = None,
 ) -> Job | None:
-    """Take the oldest queued job of these queues or of ``auto``, or the given one; ``None`` if there is none.
+    """Take the next queued job of these queues or of ``auto``, or the given one; ``None`` if there is none.
 
     Args:
         queues: the names of the worker's queues.
         owner: who takes it, for people: host, process and slot.
         lease_seconds: how long the lease lasts unless it is renewed.
-        job_id: take this job and no other.
+        job_id: take this job and no other, whosever turn it is.
         record: what is known of the attempt before it begins (threads, worker); replaces ``job.record``.
+        max_running: jobs of one key that may run at the same time, for keys without a number of their own.
     """
-    query = select(jobs.c.id, jobs.c.lease_epoch).where(_claimable(queues))
-    query = query.order_by(jobs.c.created_at, jobs.c.id).limit(1)
-    if job_id is not None:
-        query = query.where(jobs.c.id == job_id)
     for _ in range(_CLAIM_TRIES):
-        found = connection.execute(query).one_or_none()
+        if job_id is None:
+            found = next_job(connection, queues, max_running=max_running)
+        else:
+            found = _if_claimable(connection, queues, job_id)
         if found is None:
             return None
         attempt = found.lease_epoch + 1
@@ -82,7 +83,7 @@ def claim(
             "not_before": None,
             "record": {"attempt": attempt, "worker": owner, **(record or {})},
         }
-        unchanged = _claimable(queues) & (jobs.c.lease_epoch == found.lease_epoch)
+        unchanged = claimable(queues) & (jobs.c.lease_epoch == found.lease_epoch)
         try:
             job = move(
                 connection,
@@ -214,10 +215,17 @@ def expired(connection: Connection, limit: int = 100) -> list[tuple[str, int]]:
     return [(row.id, row.lease_epoch) for row in connection.execute(query)]
 
 
-def waiting(connection: Connection, limit: int = 100) -> list[tuple[str, str]]:
-    """Ids and queues of the jobs that could be claimed now, oldest first."""
-    query = select(jobs.c.id, jobs.c.queue).where(_due()).order_by(jobs.c.created_at, jobs.c.id).limit(limit)
-    return [(row.id, row.queue) for row in connection.execute(query)]
+def waiting(connection: Connection, limit: int = 100, queues: Sequence[str] | None = None) -> list[tuple[str, str]]:
+    """Ids and queues of jobs that could be claimed now, the oldest so many of each queue.
+
+    ``queues``: only those that a worker of these queues could claim.
+    """
+    condition = due() if queues is None else claimable(queues)
+    found: list[tuple[str, str]] = []
+    for name in connection.scalars(select(jobs.c.queue).where(condition).distinct().order_by(jobs.c.queue)).all():
+        query = select(jobs.c.id).where(condition, jobs.c.queue == name).order_by(jobs.c.created_at, jobs.c.id)
+        found += [(job_id, name) for job_id in connection.scalars(query.limit(limit))]
+    return found
 
 
 def lapsed() -> ColumnElement[bool]:
@@ -233,12 +241,10 @@ _REST = {
 }
 
 
-def _due() -> ColumnElement[bool]:
-    return (jobs.c.state == JobState.QUEUED.value) & or_(jobs.c.not_before.is_(None), jobs.c.not_before <= now())
-
-
-def _claimable(queues: Sequence[str]) -> ColumnElement[bool]:
-    return _due() & jobs.c.queue.in_([*queues, ANY_QUEUE])
+def _if_claimable(connection: Connection, queues: Sequence[str], job_id: str) -> Next | None:
+    query = select(jobs.c.id, jobs.c.lease_epoch).where(claimable(queues), jobs.c.id == job_id)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else Next(row.id, row.lease_epoch)
 
 
 def _lock(connection: Connection, job_id: str, epoch: int) -> JobState:

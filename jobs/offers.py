@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jobs.errors import SpecFault
-from jobs.lease import ANY_QUEUE
+from jobs.queues import ANY_QUEUE, queue_of
 from jobs.spec import JobSpec
 
 
@@ -31,13 +31,16 @@ def shortcomings(spec: JobSpec, memory_bytes: int, offers: Sequence[Offer] | Non
     if not offers:
         message = "no worker answered just now; the job waits until one runs (`fqt worker`)"
         return [SpecFault("device", message)]
-    fit = [offer for offer in offers if spec.device in {"auto", *offer.queues}]
+    queue = queue_of(spec)
+    fit = [offer for offer in offers if queue in {ANY_QUEUE, *offer.queues}]
     if not fit:
-        served = sorted({queue for offer in offers for queue in offer.queues} - {ANY_QUEUE})
+        served = sorted({name for offer in offers for name in offer.queues} - {ANY_QUEUE})
         message = (
-            f"no worker that runs now serves {spec.device!r}, so the job waits until one does; use one of those that "
-            f"are served, or start a worker with FQT_QUEUES={spec.device}"
+            f"no worker that runs now serves {queue!r}, so the job waits until one does; use one of those that "
+            f"are served, or start a worker with FQT_QUEUES={queue}"
         )
+        if spec.queue is not None:
+            return [SpecFault("queue", message, served)]
         return [SpecFault("device", message, [*served, "auto"])]
     largest = max(offer.memory_bytes for offer in fit)
     # A GPU has memory of its own, of which nothing is known here.

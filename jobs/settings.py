@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
+
+from jobs.names import check_queue
 
 SECRETS_DIR = "FQT_SECRETS_DIR"
 
@@ -83,7 +85,10 @@ class Settings(BaseSettings):
     )
     inspect_seconds: float = Field(default=600, gt=0, description="Longest time to look through a data set.")
 
-    queues: str = Field(default="cpu", description="Queues that a worker serves, separated by commas: `cpu`, `cuda`.")
+    queues: str = Field(
+        default="cpu",
+        description="Queues that a worker serves, separated by commas: `cpu`, `cuda`, and names of your own.",
+    )
     slots: int = Field(default=1, ge=1, le=256, description="Jobs that a worker runs at the same time.")
     threads: int | None = Field(
         default=None, ge=1, le=4096, description="Cores that a worker divides among its slots; null: all it may use."
@@ -92,6 +97,18 @@ class Settings(BaseSettings):
         default=None,
         ge=256 * 2**20,
         description="Memory bound of one child; null: the machine's, divided by the slots.",
+    )
+    max_queued_jobs: int | None = Field(
+        default=None,
+        ge=0,
+        description="Jobs of one API key that may wait at the same time, queued or paused, unless the key has a number "
+        "of its own; null: no limit.",
+    )
+    max_running_jobs: int | None = Field(
+        default=None,
+        ge=1,
+        description="Jobs of one API key that may run at the same time, unless the key has a number of its own; null: "
+        "no limit.",
     )
     child_disk_bytes: int = Field(
         default=16 * 2**30, ge=2**20, description="Bound of what one child may keep in its folder on the worker's disk."
@@ -121,6 +138,13 @@ class Settings(BaseSettings):
         if not Path(folder).is_dir():
             raise ValueError(f"{SECRETS_DIR} names {folder}, which is no folder; `fqt secrets {folder}` fills one")
         return init_settings, env_settings, SecretsSettingsSource(settings_cls, secrets_dir=folder)
+
+    @field_validator("queues")
+    @classmethod
+    def _queues_have_names(cls, queues: str) -> str:
+        for name in filter(None, (part.strip() for part in queues.split(","))):
+            check_queue(name)
+        return queues
 
     @model_validator(mode="after")
     def _times_fit(self) -> Self:

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from fqt_core.config import AnyArchitecture, AnyMethod, Fqt, Resnet18, TrainConfig
 from fqt_core.config.builtin import BUILTIN_DATASETS
 from fqt_core.config.class_names import LONGEST_CLASS_NAME
+from jobs.names import QUEUE_PATTERN, check_queue
 
 ClassName = Annotated[str, Field(min_length=1, max_length=LONGEST_CLASS_NAME)]
 
@@ -89,6 +90,18 @@ class JobSpec(BaseModel):
         default=None,
         description="Learn from the model of this succeeded job as well (distillation): of "
         "any network and method, but for the same classes, channels and image size. null: learn from the labels only.",
+    )
+    queue: Annotated[str, AfterValidator(check_queue), Field(json_schema_extra={"pattern": QUEUE_PATTERN})] | None = (
+        Field(
+            default=None,
+            description="Only workers that serve this queue take the job (`FQT_QUEUES`); null: that of its device.",
+        )
+    )
+    priority: int = Field(
+        default=0,
+        ge=-100,
+        le=100,
+        description="Among the waiting jobs of the same API key, higher ones go first. Keys take turns whatever it is.",
     )
     timeout_seconds: float | None = Field(
         default=None,

@@ -44,6 +44,9 @@ keys = Table(
     Column("scopes", _Json, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("revoked_at", UtcDateTime),
+    # How many jobs of the key may wait, and run, at the same time; null: as many as the settings say.
+    Column("max_queued", Integer),
+    Column("max_running", Integer),
 )
 
 # One row per stored file; what refers to it is a foreign key, so that no file in use can be forgotten.
@@ -81,6 +84,8 @@ jobs = Table(
     Column("name", String(200)),
     Column("state", String(20), nullable=False),
     Column("queue", String(40), nullable=False),
+    # Its place among the jobs of its key, the smallest first: minus the priority.
+    Column("rank", Integer, nullable=False, server_default="0"),
     Column("spec", _Json, nullable=False),
     Column("dataset_id", _Id, ForeignKey("datasets.id", ondelete="SET NULL"), index=True),
     Column("dataset_sha256", _Sha256),
@@ -111,7 +116,16 @@ jobs = Table(
         name="state",
     ),
     Index("ix_jobs_queue", "state", "queue", "created_at", "id"),
+    Index("ix_jobs_turn", "state", "created_by", "rank", "created_at", "id"),
     Index("ix_jobs_lease", "state", "lease_expires_at"),
+)
+
+# When a job of each key was last claimed: whose turn it is.
+turns = Table(
+    "turns",
+    metadata,
+    Column("owner", _Id, primary_key=True),
+    Column("served_at", UtcDateTime, nullable=False),
 )
 
 events = Table(

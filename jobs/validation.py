@@ -36,14 +36,19 @@ class Sources:
 
 @dataclass(frozen=True)
 class Bounds:
-    """What this service allows a job. ``max_seconds``: how long it may run; ``None``: no limit."""
+    """What this service allows. ``None``: no limit.
+
+    ``max_seconds``: how long a job may run. ``max_queued``: how many jobs of one key may wait at the same time, for
+    keys without a number of their own.
+    """
 
     max_seconds: float | None = None
+    max_queued: int | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> Bounds:
         """The bounds of the settings."""
-        return cls(max_seconds=settings.max_job_seconds)
+        return cls(max_seconds=settings.max_job_seconds, max_queued=settings.max_queued_jobs)
 
 
 UNBOUNDED = Bounds()

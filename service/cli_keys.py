@@ -24,6 +24,12 @@ def create(
     scopes: Annotated[
         str, typer.Option("--scopes", help="What it may do: read, write, admin; separated by commas.")
     ] = "read,write",
+    max_queued: Annotated[
+        int | None, typer.Option("--max-queued", min=0, help="Its jobs that may wait at the same time.")
+    ] = None,
+    max_running: Annotated[
+        int | None, typer.Option("--max-running", min=1, help="Its jobs that may run at the same time.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a key. It is shown once: only a hash of it is stored."""
@@ -38,7 +44,9 @@ def create(
     if not chosen or len(chosen) != len(set(asked)):
         raise typer.BadParameter(f"allowed are {', '.join(keys.SCOPES)}", param_hint="--scopes")
     with opened_store() as store, store.write() as connection:
-        key, plain = keys.create(connection, store.key_secret, name=name, scopes=chosen)
+        key, plain = keys.create(
+            connection, store.key_secret, name=name, scopes=chosen, max_queued=max_queued, max_running=max_running
+        )
     if as_json:
         print_json({**_object(key), "key": plain})
     else:
@@ -96,6 +104,8 @@ def _object(key: Any) -> dict[str, Any]:
         "name": key.name,
         "prefix": key.prefix,
         "scopes": key.scopes,
+        "max_queued": key.max_queued,
+        "max_running": key.max_running,
         "created_at": key.created_at.isoformat(),
         "revoked_at": key.revoked_at.isoformat() if key.revoked_at else None,
     }

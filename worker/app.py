@@ -13,7 +13,7 @@ from celery.worker import state
 from celery.worker.control import inspect_command
 
 from jobs import logs
-from jobs.lease import ANY_QUEUE
+from jobs.queues import ANY_QUEUE
 from jobs.settings import Settings
 from jobs.store import Store
 from worker.capacity import child_limits

@@ -22,8 +22,9 @@ _log = structlog.stdlib.get_logger(__name__)
 class Slots:
     """Runs queued jobs, as many at a time as there are slots.
 
-    A doorbell says only that there is something to do: :meth:`work` takes a free slot and runs queued jobs, oldest
-    first, until there is none. A doorbell that finds every slot busy is remembered, and the next free slot looks again.
+    A doorbell says only that there is something to do: :meth:`work` takes a free slot and runs queued jobs, one after
+    the other, until there is none. A doorbell that finds every slot busy is remembered, and the next free slot looks
+    again.
     """
 
     def __init__(self, store: Store, draining: threading.Event, command: Sequence[str] = TRAINING_COMMAND) -> None:
@@ -95,9 +96,9 @@ class Slots:
                 owner,
                 settings.lease_seconds,
                 record={"threads": self._threads},
+                max_running=settings.max_running_jobs,
             )
 
     def _waiting(self) -> bool:
-        queues = {*self._store.settings.queue_names, lease.ANY_QUEUE}
         with self._store.read() as connection:
-            return any(queue in queues for _, queue in lease.waiting(connection))
+            return bool(lease.waiting(connection, 1, self._store.settings.queue_names))

@@ -12,7 +12,16 @@ from starlette.responses import JSONResponse
 
 from api.auth import ReadKey, WriteKey
 from api.context import AppContext
-from api.problems import Conflict, IdempotencyMismatch, Malformed, NotFound, TooLarge, UnsupportedMediaType, request_id
+from api.problems import (
+    Conflict,
+    IdempotencyMismatch,
+    Malformed,
+    NotFound,
+    QuotaExceeded,
+    TooLarge,
+    UnsupportedMediaType,
+    request_id,
+)
 from api.routing import conditional, problems, router
 from api.schemas.common import ULID, JobId, Limit
 from api.schemas.jobs import JobList, JobObject
@@ -53,7 +62,7 @@ _EXAMPLE = {
     response_model=JobObject,
     responses={
         200: {"model": PlanObject, "description": "Answer to a dry run: nothing was created."},
-        **problems(IdempotencyMismatch, Malformed, TooLarge, UnsupportedMediaType),
+        **problems(QuotaExceeded, IdempotencyMismatch, Malformed, TooLarge, UnsupportedMediaType),
     },
     openapi_extra={
         "requestBody": {
@@ -82,7 +91,7 @@ async def create_job(
     A wrong spec is answered with every wrong field at once. An accepted job is never lost.
     """
     # A job that any worker may take is not delayed by the question who is there.
-    picky = isinstance(body, dict) and body.get("device", "auto") != "auto"
+    picky = isinstance(body, dict) and (body.get("device", "auto") != "auto" or body.get("queue") is not None)
     bounds = Bounds.of(context.settings)
     offers = await to_thread.run_sync(context.doorbell.offers) if dry_run or picky else None
     if dry_run:

@@ -17,7 +17,14 @@ routes = router("keys")
 async def create_key(new: NewKey, context: AppContext, _key: AdminKey) -> CreatedKey:
     """Create an API key. The answer is the only place where the key itself is ever shown."""
     key, plain = await context.write(
-        lambda connection: keys.create(connection, context.store.key_secret, name=new.name, scopes=new.scopes)
+        lambda connection: keys.create(
+            connection,
+            context.store.key_secret,
+            name=new.name,
+            scopes=new.scopes,
+            max_queued=new.max_queued,
+            max_running=new.max_running,
+        )
     )
     return CreatedKey.of(key).model_copy(update={"key": plain})
 

@@ -10,6 +10,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from api.schemas.common import ListOf, Schema
 from jobs.keys import LONGEST_NAME, Key, Scope
 
+_QUEUED = (
+    "Jobs of the key that may wait at the same time, queued or paused; null: as many as the service's settings say."
+)
+_RUNNING = "Jobs of the key that may run at the same time; null: as many as the service's settings say."
+
 
 def _distinct(scopes: list[Scope]) -> list[Scope]:
     if len(set(scopes)) != len(scopes):
@@ -29,6 +34,8 @@ class NewKey(BaseModel):
         json_schema_extra={"uniqueItems": True},
         description="`read`, `write` (includes read), `admin` (includes all).",
     )
+    max_queued: int | None = Field(default=None, ge=0, description=_QUEUED)
+    max_running: int | None = Field(default=None, ge=1, description=_RUNNING)
 
 
 class KeyObject(Schema):
@@ -41,6 +48,8 @@ class KeyObject(Schema):
     scopes: list[Scope]
     created_at: datetime
     revoked_at: datetime | None
+    max_queued: int | None = Field(description=_QUEUED)
+    max_running: int | None = Field(description=_RUNNING)
 
     @classmethod
     def of(cls, key: Key) -> Self:
@@ -52,6 +61,8 @@ class KeyObject(Schema):
             scopes=key.scopes,
             created_at=key.created_at,
             revoked_at=key.revoked_at,
+            max_queued=key.max_queued,
+            max_running=key.max_running,
         )
 
 

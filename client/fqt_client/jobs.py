@@ -52,6 +52,8 @@ class Jobs:
         teacher: str | None = None,
         name: str | None = None,
         device: str = "auto",
+        queue: str | None = None,
+        priority: int = 0,
         idempotency_key: str | None = None,
     ) -> Job:
         """Submit a job from its parts; what is left out takes the service's default.
@@ -66,6 +68,8 @@ class Jobs:
             teacher: id of a succeeded job to learn from besides the labels.
             name: name for people.
             device: ``auto``, ``cpu`` or ``cuda``.
+            queue: only workers that serve this queue take it; None: the queue of its device.
+            priority: higher ones go first, among the waiting jobs of the same API key.
             idempotency_key: see :meth:`create`.
 
         Raises:
@@ -75,12 +79,14 @@ class Jobs:
         for key, choice in (("architecture", architecture), ("method", method)):
             if choice is not None:
                 spec[key] = {"name": choice} if isinstance(choice, str) else dict(choice)
-        optional = {
+        optional: dict[str, Any] = {
             "training": training,
             "classes": classes,
             "initial_weights": initial_weights,
             "teacher": teacher,
             "name": name,
+            "queue": queue,
+            "priority": priority or None,
         }
         spec.update({key: value for key, value in optional.items() if value is not None})
         return self.create(spec, idempotency_key=idempotency_key)

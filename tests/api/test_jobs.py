@@ -130,6 +130,35 @@ def test_a_job_may_not_ask_for_more_time_than_there_is(settings: Settings, doorb
     assert (job["spec"]["timeout_seconds"], job["ran_seconds"]) == (60, 0)
 
 
+def test_a_key_over_its_quota_is_told_what_is_allowed(client: TestClient, doorbell: RecordingDoorbell) -> None:
+    made = client.post(
+        "/v1/keys", json={"name": "small", "scopes": ["write"], "max_queued": 1, "max_running": 4}
+    ).json()
+    assert (made["max_queued"], made["max_running"]) == (1, 4)
+    headers = {"Authorization": f"Bearer {made['key']}", "Idempotency-Key": "second"}
+    assert client.post("/v1/jobs", json=SPEC, headers=headers | {"Idempotency-Key": "first"}).status_code == 201
+    refused = client.post("/v1/jobs", json=SPEC, headers=headers)
+    assert (refused.status_code, refused.json()["code"]) == (409, "quota_exceeded")
+    assert refused.json()["errors"][0]["allowed"] == {"maximum": 1}
+    assert "1 job of this key may wait" in refused.json()["detail"]
+    assert client.post("/v1/jobs", json=SPEC).status_code == 201  # another key's
+    waiting = client.get("/v1/jobs").json()["data"][-1]["id"]
+    client.post(f"/v1/jobs/{waiting}/cancel")
+    assert client.post("/v1/jobs", json=SPEC, headers=headers).status_code == 201  # a refusal is not remembered
+    assert [queue for _, queue in doorbell.rung] == ["auto"] * 3
+
+
+def test_a_queue_that_no_worker_serves_is_told(client: TestClient, doorbell: RecordingDoorbell) -> None:
+    job_id = submit(client, queue="big")
+    assert doorbell.rung == [(job_id, "big")]
+    told = client.get(f"/v1/jobs/{job_id}/events").json()["data"][1]
+    assert (told["type"], told["data"]["param"], "FQT_QUEUES=big" in told["data"]["message"]) == (
+        "warning",
+        "queue",
+        True,
+    )
+
+
 def test_a_job_that_did_not_change_is_not_sent_again(client: TestClient, store: Store) -> None:
     job_id = submit(client)
     tag = client.get(f"/v1/jobs/{job_id}").headers["etag"]

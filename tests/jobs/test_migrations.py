@@ -65,7 +65,7 @@ def test_jobs_of_before_are_there_and_run_after_the_upgrade(engine: Engine, tmp_
         with store.write() as connection:
             job = lease.claim(connection, ["cpu"], "me", 60)
             assert job is not None
-            assert (job.id, job.name, job.ran_seconds) == (job_id, job.spec.name and job.name, 0)
+            assert (job.id, job.spec.name, job.ran_seconds, job.spec.priority) == (job_id, "old", 0, 0)
             lease.release(connection, job_id, 1, reason="drained")
         with store.write() as connection:
             jobs.request_cancel(connection, job_id)
