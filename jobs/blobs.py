@@ -27,6 +27,13 @@ from jobs.sqltypes import now
 from jobs.tables import artifacts, blobs, checkpoints, datasets, jobs
 
 _CHUNK = 1 << 20
+_USERS = (
+    datasets.c.sha256,
+    checkpoints.c.sha256,
+    artifacts.c.sha256,
+    jobs.c.initial_weights_sha256,
+    jobs.c.teacher_sha256,
+)
 
 
 class Blob(NamedTuple):
@@ -161,9 +168,9 @@ class BlobWriter:
         final = self._store.path(sha256)
         if not final.parent.exists():
             final.parent.mkdir(exist_ok=True)
-            _sync_folder(self._store.root)
+            sync_folder(self._store.root)
         self._path.replace(final)
-        _sync_folder(final.parent)
+        sync_folder(final.parent)
         return Blob(sha256, self.size)
 
     def close(self) -> None:
@@ -192,7 +199,8 @@ def _is_held(path: Path) -> bool:
     return False
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder survive a power failure."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -261,7 +269,10 @@ def remove_unregistered(
     return removed
 
 
+def referenced(connection: Connection) -> set[str]:
+    """Digests of all files that a data set, a checkpoint, a result or a job's initial weights or teacher name."""
+    return {sha256 for column in _USERS for sha256 in connection.scalars(select(column)) if sha256 is not None}
+
+
 def _unreferenced() -> ColumnElement[bool]:
-    inputs = (jobs.c.initial_weights_sha256, jobs.c.teacher_sha256)
-    users = (datasets.c.sha256, checkpoints.c.sha256, artifacts.c.sha256, *inputs)
-    return and_(*(~exists().where(column == blobs.c.sha256) for column in users))
+    return and_(*(~exists().where(column == blobs.c.sha256) for column in _USERS))

@@ -16,6 +16,8 @@ from typing import Any
 
 import alembic.command
 import alembic.config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -119,6 +121,15 @@ def read(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
+def snapshot(engine: Engine) -> Iterator[Connection]:
+    """One view for reading that does not change from its first statement on, however long it lasts."""
+    if engine.dialect.name == "postgresql":
+        engine = engine.execution_options(isolation_level="REPEATABLE READ")
+    with read(engine) as connection:
+        yield connection
+
+
+@contextmanager
 def write(engine: Engine) -> Iterator[Connection]:
     """One transaction for writing: committed at the end, rolled back on an exception."""
     with engine.begin() as connection:
@@ -130,12 +141,23 @@ def insert(connection: Connection, table: Table) -> Insert:
     return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
 
 
+def is_up_to_date(connection: Connection) -> bool:
+    """Whether the tables are those that this program knows."""
+    head = ScriptDirectory.from_config(_migrations()).get_current_head()
+    return MigrationContext.configure(connection).get_current_revision() == head
+
+
 def upgrade(engine: Engine, revision: str = "head") -> None:
     """Create the tables or bring them up to date. Safe when several processes do it at once: one works, others wait."""
-    config = alembic.config.Config()
-    config.set_main_option("script_location", "migrations:")
+    config = _migrations()
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
         config.attributes["connection"] = connection
         alembic.command.upgrade(config, revision)
+
+
+def _migrations() -> alembic.config.Config:
+    config = alembic.config.Config()
+    config.set_main_option("script_location", "migrations:")
+    return config

@@ -92,6 +92,10 @@ class QuotaExceededError(JobsError):
         self.limit = limit
 
 
+class BackupError(JobsError):
+    """A backup cannot be made, or not be restored."""
+
+
 class IdempotencyConflictError(JobsError):
     """The same Idempotency-Key came with another request before."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
 
-from jobs import blobs, datasets, idempotency, lease
+from jobs import blobs, datasets, idempotency, lease, retention
 from jobs.errors import LeaseLostError
 from jobs.lease import RetryPolicy
 from jobs.states import JobState
@@ -132,6 +132,11 @@ class Reaper:
         settings = self._store.settings
         with self._store.write() as connection:
             idempotency.purge(connection, older_than_seconds=settings.idempotency_hours * 3600)
+        if settings.log_retention_days is not None:
+            with self._store.write() as connection:
+                cut = retention.cut_logs(connection, older_than_seconds=settings.log_retention_days * 86400)
+            if cut:
+                _log.info("cut the logs of %d jobs that ended long ago", cut)
         with self._store.read() as connection:
             leftovers = blobs.unreferenced(connection, older_than_seconds=_BLOB_GRACE_SECONDS)
         if leftovers:

@@ -120,6 +120,9 @@ class Settings(BaseSettings):
         default=2, ge=1, le=1000, description="Checkpoints kept per job unless its spec says how many."
     )
     idempotency_hours: float = Field(default=24, gt=0, description="How long answers to Idempotency-Keys are kept.")
+    log_retention_days: float | None = Field(
+        default=None, gt=0, description="How long the logs and curves of jobs that have ended are kept; null: for ever."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
 
     @classmethod

@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from fqt_client.cli.session import JsonOption
-from service import cli_keys
+from service import cli_admin, cli_keys
 
 app = typer.Typer()
 app.add_typer(cli_keys.app, name="keys", rich_help_panel="Service")
+app.add_typer(cli_admin.app, name="admin", rich_help_panel="Service")
 PANEL = "Service"
 
 DataDirOption = Annotated[

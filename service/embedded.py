@@ -107,6 +107,7 @@ class EmbeddedService:
     def check(self) -> None:
         """Look after the parts: report one that has ended, and start it again, each time a little later."""
         for child in self._children:
+            child.trim_log()
             if child.running:
                 continue
             delay = child.restart_when_due()

@@ -76,11 +76,23 @@ def opened_store(settings: Settings | None = None, *, migrate: bool = False) -> 
     except (OSError, SQLAlchemyError, ImportError, UnsupportedDatabaseError) as error:
         raise _unusable(error) from error
     try:
-        yield store
-    except SQLAlchemyError as error:
-        raise _unusable(error) from error
+        with database_errors():
+            yield store
     finally:
         store.close()
+
+
+@contextmanager
+def database_errors() -> Iterator[None]:
+    """Within the block, a database that cannot be used is told as people need it.
+
+    Raises:
+        StartError: instead of what the database's driver raises.
+    """
+    try:
+        yield
+    except (SQLAlchemyError, ImportError, UnsupportedDatabaseError) as error:
+        raise _unusable(error) from error
 
 
 def _unusable(error: Exception) -> StartError:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -118,6 +120,14 @@ class Child:
             self._not_before = 0.0
             self.start()
         return None
+
+    def trim_log(self) -> None:
+        """Put a log that has grown long aside, in place of the one that was put aside before. It is written on to."""
+        with contextlib.suppress(OSError):
+            if self.log.stat().st_size > LOG_BYTES:
+                shutil.copyfile(self.log, self.log.with_suffix(".old.log"))
+                os.truncate(self.log, 0)  # the child appends: what it writes next is at the beginning
+                self._log_start = 0
 
     def terminate(self) -> None:
         """Ask it to end (SIGTERM)."""

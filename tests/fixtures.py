@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -46,10 +47,17 @@ def postgres_server() -> Iterator[str]:
 @pytest.fixture
 def postgres_url(postgres_server: str) -> Iterator[str]:
     """A database of its own for one test, tables included."""
+    with new_database(postgres_server) as url:
+        yield url
+
+
+@contextmanager
+def new_database(server: str) -> Iterator[str]:
+    """A database of its own on the PostgreSQL server, tables included."""
     name = f"test_{secrets.token_hex(6)}"
-    _execute(postgres_server, f"CREATE DATABASE {name} TEMPLATE migrated")
-    yield render(make_url(postgres_server).set(database=name))
-    _execute(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+    _execute(server, f"CREATE DATABASE {name} TEMPLATE migrated")
+    yield render(make_url(server).set(database=name))
+    _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(scope="session")

@@ -145,3 +145,37 @@ def test_the_commands_are_quick_to_load() -> None:
     code = f"import service.cli, sys; found = {heavy!r} & set(sys.modules); sys.exit(repr(found) if found else 0)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
+
+
+def test_backup_restore_and_check(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _json("migrate")
+    made = _json("keys", "create", "--name", "mine", "--max-queued", "7")
+    written = _json("admin", "backup", str(tmp_path / "backup"))
+    assert (written["rows"]["keys"], written["lost"]) == (1, [])
+    assert _json("admin", "check") == {
+        "files": 0, "bytes": 0, "missing": {}, "damaged": {}, "gaps": [], "leftovers": [], "sound": True,
+    }  # fmt: skip
+    with pytest.raises(StartError, match="is there already"):
+        _fqt("admin", "backup", str(tmp_path / "backup"))
+    monkeypatch.setenv("FQT_DATA_DIR", str(tmp_path / "other"))
+    with pytest.raises(StartError, match="holds no backup"):
+        _fqt("admin", "restore", str(tmp_path))
+    assert "keys" in _fqt("admin", "restore", str(tmp_path / "backup")).output
+    [entry] = _json("keys", "list")
+    assert (entry["id"], entry["max_queued"]) == (made["id"], 7)
+    assert "Nothing is lost" in _fqt("admin", "check", "--quick").output
+    assert "backup" in _fqt("admin").output
+
+
+def test_check_ends_with_an_exit_code_when_something_is_lost(settings: Settings) -> None:
+    from tests.jobs.helpers import ready_dataset
+
+    store = Store.open(settings, migrate=True)
+    dataset = ready_dataset(store, {"a": 5, "b": 5})
+    [path] = store.blobs.root.glob("??/*")
+    path.unlink()
+    store.close()
+    result = _fqt("admin", "check")
+    assert f"missing: {path.name} (data set {dataset})" in result.output
+    # Within `fqt` the value that a command returns is its exit code.
+    assert CliRunner().invoke(app, ["admin", "check", "--json"], standalone_mode=False).return_value == 1

@@ -114,3 +114,20 @@ def test_a_leash_whose_parent_is_gone_already_ends_at_once() -> None:
 
     run = subprocess.run([sys.executable, leash.__file__, "1", "sleep", "60"], timeout=10, check=False)
     assert run.returncode == -signal.SIGKILL
+
+
+def test_a_log_that_has_grown_long_is_put_aside_while_its_process_runs(
+    log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.process.LOG_BYTES", 100)
+    code = "import sys\nfor line in sys.stdin: print(line.strip() * 40, flush=True)\nimport time; time.sleep(60)"
+    child = Child("talker", [sys.executable, "-c", code], environment=dict(os.environ), log=log, given="first\n")
+    child.start()
+    deadline = time.monotonic() + 20
+    while "first" not in log.read_text() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    child.trim_log()
+    assert log.read_text() == ""
+    assert "firstfirst" in log.with_suffix(".old.log").read_text()
+    assert child.last_lines() == []
+    child.kill()
