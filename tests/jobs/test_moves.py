@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from sqlalchemy import text, update
 
-from jobs import events, jobs, lease, moves
+from jobs import checkpoints, events, jobs, lease, moves
 from jobs.errors import IllegalMoveError, LeaseLostError, NotFoundError
 from jobs.lease import RetryPolicy
 from jobs.moves import move
@@ -89,6 +89,17 @@ class LifeOfAJob(RuleBasedStateMachine):
         items: list[events.NewEvent] = [("log", {"message": str(n)}) for n in range(count)]
         self._do(lambda c: events.append(c, self.id, self.epoch, items), to=None, error=self._mine())
         self.written += 0 if self._mine() else count
+
+    @rule(step=st.integers(1, 3))
+    def worker_writes_a_checkpoint(self, step: int) -> None:
+        blob = self.store.blobs.put_stream([b"%d" % step])
+        self._do(
+            lambda c: checkpoints.add(c, self.store.blobs, self.id, self.epoch, blob, step=step, keep=2),
+            to=None,
+            error=self._mine(),
+        )
+        if self._mine() is None:
+            self.written, self.failures = self.written + 1, 0
 
     @rule()
     def worker_beats(self) -> None:
