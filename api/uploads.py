@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from api.context import Context
 from api.multipart import FileUpload
-from jobs import blobs
+from jobs import blob_rows
 from jobs.blobs import Blob
 from jobs.errors import BlobError
 
@@ -54,7 +54,7 @@ async def discard(context: Context, blob: Blob) -> None:
 
     def work() -> None:
         with context.store.write() as connection:
-            blobs.register(connection, context.store.blobs, blob)
+            blob_rows.register(connection, context.store.blobs, blob)
         context.store.collect([blob.sha256])
 
     with CancelScope(shield=True):

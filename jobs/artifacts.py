@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select
 
-from jobs import blobs, events
+from jobs import blob_rows, events
 from jobs.blobs import Blob, BlobStore
 from jobs.errors import NotFoundError
 from jobs.ids import new_id
@@ -37,7 +37,7 @@ def add(
     """
     data = {"name": name, "kind": kind, "sha256": blob.sha256, "size": blob.size, "details": dict(details or {})}
     events.append(connection, job_id, epoch, [("artifact", data)])
-    blobs.register(connection, store, blob)
+    blob_rows.register(connection, store, blob)
     same = (artifacts.c.job_id == job_id) & (artifacts.c.name == name)
     replaced = [sha for sha in connection.scalars(select(artifacts.c.sha256).where(same)) if sha != blob.sha256]
     connection.execute(delete(artifacts).where(same))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, func, select
 
-from jobs import blobs
+from jobs import blob_rows
 from jobs.errors import BlobDamagedError, BlobMissingError
 from jobs.store import Store
 from jobs.tables import artifacts, checkpoints, datasets, events, jobs
@@ -54,7 +54,7 @@ def audit(store: Store, *, read_files: bool = True) -> Findings:
         except BlobDamagedError:
             damaged[sha256] = users
     with store.read() as connection:
-        still = blobs.referenced(connection)  # what was dropped meanwhile is no loss
+        still = blob_rows.referenced(connection)  # what was dropped meanwhile is no loss
     old = set(store.blobs.stored(older_than_seconds=_JUST_STORED_SECONDS))
     return Findings(
         files=len(named),

@@ -26,7 +26,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, delete, insert, select
 
 from fqt_core.files import write_atomically
-from jobs import blobs, database
+from jobs import blob_rows, blobs, database
 from jobs.blobs import BlobStore
 from jobs.errors import BackupError, BlobError, BlobMissingError
 from jobs.settings import Settings
@@ -109,7 +109,7 @@ def _fill(store: Store, folder: Path) -> Summary:
         rows, wanted = _copy_database(store, copy)
         lost = [sha256 for sha256 in sorted(wanted) if not _copy_file(store.blobs, target, sha256)]
         with store.read() as connection:
-            still = blobs.referenced(connection)
+            still = blob_rows.referenced(connection)
         # A file that went meanwhile was dropped with its row, so the copied rows are out of date: copy them once more.
         # Each round has only the files of the time of the last one to copy.
         if all(sha256 in still for sha256 in lost):
@@ -141,7 +141,7 @@ def _copy_database(store: Store, path: Path) -> tuple[dict[str, int], set[str]]:
             if not database.is_up_to_date(there):
                 raise BackupError("the tables are of another version; bring them up to date first (`fqt migrate`)")
             rows = _copy_rows(there, here)
-            wanted = blobs.referenced(here)
+            wanted = blob_rows.referenced(here)
             leftover = here.execute(delete(blob_table).where(blob_table.c.sha256.not_in(wanted))).rowcount
             rows["blobs"] -= leftover
     return rows, wanted
@@ -175,7 +175,7 @@ def _copy_file(source: BlobStore, target: BlobStore, sha256: str) -> bool:
 
 def _restore_files(source: Engine, kept: BlobStore, target: BlobStore, lost: set[str]) -> tuple[int, int]:
     with database.read(source) as connection:
-        wanted = blobs.referenced(connection) - lost
+        wanted = blob_rows.referenced(connection) - lost
     size = 0
     for sha256 in sorted(wanted):
         try:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select
 
-from jobs import blobs, events
+from jobs import blob_rows, events
 from jobs.blobs import Blob, BlobStore
 from jobs.ids import new_id
 from jobs.records import Checkpoint
@@ -39,7 +39,7 @@ def add(
     """
     data = {"step": step, "sha256": blob.sha256, "size": blob.size, **(details or {})}
     events.append(connection, job_id, epoch, [("checkpoint", data)], values={"failures": 0})
-    blobs.register(connection, store, blob)
+    blob_rows.register(connection, store, blob)
     mine = checkpoints.c.job_id == job_id
     dropped = list(connection.scalars(select(checkpoints.c.sha256).where(mine, checkpoints.c.step >= step)))
     connection.execute(delete(checkpoints).where(mine, checkpoints.c.step >= step))

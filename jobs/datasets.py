@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, delete, or_, select, update
 from sqlalchemy import insert as sql_insert
 
 from fqt_core.config.builtin import BUILTIN_DATASETS
-from jobs import blobs
+from jobs import blob_rows
 from jobs.blobs import Blob, BlobStore
 from jobs.errors import DatasetInUseError, NotFoundError
 from jobs.events import clean
@@ -56,7 +56,7 @@ def create(
     Raises:
         BlobMissingError: the file was collected in between; store it again.
     """
-    blobs.register(connection, store, blob)
+    blob_rows.register(connection, store, blob)
     row = connection.execute(
         sql_insert(datasets)
         .values(

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, or_, select, update
 from jobs import events
 from jobs.errors import IllegalMoveError, LeaseLostError
 from jobs.moves import move
-from jobs.queues import Next, claimable, due, next_job
+from jobs.queues import Next, claimable, next_job
 from jobs.records import Job
 from jobs.settings import Settings
 from jobs.sqltypes import now
@@ -213,19 +213,6 @@ def expired(connection: Connection, limit: int = 100) -> list[tuple[str, int]]:
         .limit(limit)
     )
     return [(row.id, row.lease_epoch) for row in connection.execute(query)]
-
-
-def waiting(connection: Connection, limit: int = 100, queues: Sequence[str] | None = None) -> list[tuple[str, str]]:
-    """Ids and queues of jobs that could be claimed now, the oldest so many of each queue.
-
-    ``queues``: only those that a worker of these queues could claim.
-    """
-    condition = due() if queues is None else claimable(queues)
-    found: list[tuple[str, str]] = []
-    for name in connection.scalars(select(jobs.c.queue).where(condition).distinct().order_by(jobs.c.queue)).all():
-        query = select(jobs.c.id).where(condition, jobs.c.queue == name).order_by(jobs.c.created_at, jobs.c.id)
-        found += [(job_id, name) for job_id in connection.scalars(query.limit(limit))]
-    return found
 
 
 def lapsed() -> ColumnElement[bool]:

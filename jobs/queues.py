@@ -74,6 +74,19 @@ def next_job(connection: Connection, queues: Sequence[str], *, max_running: int 
     return None
 
 
+def waiting(connection: Connection, limit: int = 100, queues: Sequence[str] | None = None) -> list[tuple[str, str]]:
+    """Ids and queues of jobs that could be claimed now, the oldest so many of each queue.
+
+    ``queues``: only those that a worker of these queues could claim.
+    """
+    condition = due() if queues is None else claimable(queues)
+    found: list[tuple[str, str]] = []
+    for name in connection.scalars(select(jobs.c.queue).where(condition).distinct().order_by(jobs.c.queue)).all():
+        query = select(jobs.c.id).where(condition, jobs.c.queue == name).order_by(jobs.c.created_at, jobs.c.id)
+        found += [(job_id, name) for job_id in connection.scalars(query.limit(limit))]
+    return found
+
+
 def _owners(connection: Connection, queues: Sequence[str], max_running: int | None) -> list[tuple[str, int | None]]:
     """The keys that have jobs to claim and may run one more, in the order of their turns, each with its limit."""
     owner = func.coalesce(jobs.c.created_by, literal(_NOBODY))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
 
-from jobs import blobs, datasets, idempotency, lease, retention
+from jobs import blob_rows, datasets, idempotency, lease, queues, retention
 from jobs.errors import LeaseLostError
 from jobs.lease import RetryPolicy
 from jobs.states import JobState
@@ -104,7 +104,7 @@ class Reaper:
 
     def _ring(self, done: Round) -> None:
         with self._store.read() as connection:
-            waiting = lease.waiting(connection, _RINGS_PER_ROUND)
+            waiting = queues.waiting(connection, _RINGS_PER_ROUND)
             unchecked = datasets.unchecked(connection, _RINGS_PER_ROUND)
         present = {job_id for job_id, _ in waiting} | set(unchecked)
         self._bells = {key: bell for key, bell in self._bells.items() if key in present}
@@ -138,7 +138,7 @@ class Reaper:
             if cut:
                 _log.info("cut the logs of %d jobs that ended long ago", cut)
         with self._store.read() as connection:
-            leftovers = blobs.unreferenced(connection, older_than_seconds=_BLOB_GRACE_SECONDS)
+            leftovers = blob_rows.unreferenced(connection, older_than_seconds=_BLOB_GRACE_SECONDS)
         if leftovers:
             _log.info("removed %d stored files that nothing refers to", self._store.collect(leftovers))
         if half := self._store.blobs.sweep_incoming(older_than_seconds=_INCOMING_GRACE_SECONDS):
@@ -150,7 +150,9 @@ class Reaper:
         removed = 0
         for digests in batched(store.stored(older_than_seconds=_BLOB_GRACE_SECONDS), _SWEEP_BATCH):
             with self._store.write() as connection:
-                removed += blobs.remove_unregistered(connection, store, digests, older_than_seconds=_BLOB_GRACE_SECONDS)
+                removed += blob_rows.remove_unregistered(
+                    connection, store, digests, older_than_seconds=_BLOB_GRACE_SECONDS
+                )
         if removed:
             _log.info("removed %d files that a crash left behind", removed)
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine
 
-from jobs import blobs as blob_rows
-from jobs import database
+from jobs import blob_rows, database
 from jobs.blobs import BlobStore
 from jobs.settings import Settings
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from jobs import lease
+from jobs import lease, queues
 from jobs.records import Job
 from jobs.store import Store
 from worker.capacity import threads_per_slot
@@ -101,4 +101,4 @@ class Slots:
 
     def _waiting(self) -> bool:
         with self._store.read() as connection:
-            return bool(lease.waiting(connection, 1, self._store.settings.queue_names))
+            return bool(queues.waiting(connection, 1, self._store.settings.queue_names))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, select
 
-from jobs import artifacts, backup, blobs, checkpoints, datasets, events, jobs, keys, lease
+from jobs import artifacts, backup, blob_rows, checkpoints, datasets, events, jobs, keys, lease
 from jobs.audit import audit
 from jobs.blobs import BlobStore
 from jobs.errors import BackupError
@@ -222,7 +222,7 @@ def test_an_audit_finds_what_is_missing_damaged_or_left_over(store: Store) -> No
     store.blobs.path(kept.sha256).write_bytes(b"bent")
     orphan = store.blobs.put_stream([b"an orphan"])
     with store.write() as connection:
-        blobs.register(connection, store.blobs, orphan)
+        blob_rows.register(connection, store.blobs, orphan)
         connection.execute(delete(event_table).where(event_table.c.job_id == made["done"], event_table.c.seq == 3))
         connection.execute(delete(event_table).where(event_table.c.job_id == made["waits"]))
     found = audit(store)

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from jobs import artifacts, blobs
+from jobs import artifacts, blob_rows, blobs
 from jobs.blobs import Blob, BlobStore
 from jobs.errors import BlobDamagedError, BlobMissingError, BlobTooLargeError
 from jobs.store import Store
+from jobs.tables import blobs as blob_table
 from tests.jobs.helpers import running
 
 
@@ -84,7 +85,7 @@ def test_only_what_nothing_refers_to_is_removed(store: Store) -> None:
     job = running(store)
     used, unused = store.blobs.put_stream([b"used"]), store.blobs.put_stream([b"unused"])
     with store.write() as connection:
-        blobs.register(connection, store.blobs, unused)
+        blob_rows.register(connection, store.blobs, unused)
         artifacts.add(connection, store.blobs, job.id, 1, used, name="a", kind="model")
     assert store.collect([used.sha256, unused.sha256, "f" * 64]) == 1
     assert store.blobs.exists(used.sha256)
@@ -95,16 +96,16 @@ def test_a_row_is_not_made_for_a_file_that_was_collected(store: Store) -> None:
     blob = store.blobs.put_stream([b"gone"])
     store.blobs.delete(blob.sha256)
     with pytest.raises(BlobMissingError), store.write() as connection:
-        blobs.register(connection, store.blobs, blob)
+        blob_rows.register(connection, store.blobs, blob)
 
 
 def test_leftovers_of_a_crash_are_found_after_a_while(store: Store) -> None:
     blob = store.blobs.put_stream([b"orphan"])
     with store.write() as connection:
-        blobs.register(connection, store.blobs, blob)
+        blob_rows.register(connection, store.blobs, blob)
     with store.read() as connection:
-        assert blobs.unreferenced(connection, older_than_seconds=60) == []
-        assert blobs.unreferenced(connection, older_than_seconds=-1) == [blob.sha256]
+        assert blob_rows.unreferenced(connection, older_than_seconds=60) == []
+        assert blob_rows.unreferenced(connection, older_than_seconds=-1) == [blob.sha256]
 
 
 def test_what_is_stored_again_while_leftovers_are_swept_is_never_a_row_without_a_file(
@@ -120,7 +121,7 @@ def test_what_is_stored_again_while_leftovers_are_swept_is_never_a_row_without_a
         stored.set()
         try:
             with store.write() as connection:
-                blobs.register(connection, store.blobs, blob)
+                blob_rows.register(connection, store.blobs, blob)
         except BlobMissingError:
             outcomes.append("told to store it again")
         else:
@@ -136,21 +137,21 @@ def test_what_is_stored_again_while_leftovers_are_swept_is_never_a_row_without_a
 
     monkeypatch.setattr(BlobStore, "delete", delete)
     with store.write() as connection:
-        assert blobs.remove_unregistered(connection, store.blobs, [old.sha256], older_than_seconds=3600) == 1
+        assert blob_rows.remove_unregistered(connection, store.blobs, [old.sha256], older_than_seconds=3600) == 1
     uploader.join(30)
     assert outcomes == ["told to store it again"]
     with store.read() as connection:
-        assert connection.execute(select(blobs.blobs)).all() == []
+        assert connection.execute(select(blob_table)).all() == []
 
 
 def test_leftovers_that_were_stored_or_registered_again_stay(store: Store) -> None:
     fresh, known, old = (store.blobs.put_stream([name]) for name in (b"fresh", b"known", b"old"))
     with store.write() as connection:
-        blobs.register(connection, store.blobs, known)
+        blob_rows.register(connection, store.blobs, known)
     for blob in (known, old):
         os.utime(store.blobs.path(blob.sha256), (1, 1))
     digests = [fresh.sha256, known.sha256, old.sha256]
     with store.write() as connection:
-        assert blobs.remove_unregistered(connection, store.blobs, digests, older_than_seconds=3600) == 1
-        assert list(connection.scalars(select(blobs.blobs.c.sha256))) == [known.sha256]
+        assert blob_rows.remove_unregistered(connection, store.blobs, digests, older_than_seconds=3600) == 1
+        assert list(connection.scalars(select(blob_table.c.sha256))) == [known.sha256]
     assert [store.blobs.exists(sha256) for sha256 in digests] == [True, True, False]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from jobs import artifacts, blobs, checkpoints, datasets, jobs, lease
+from jobs import artifacts, blob_rows, checkpoints, datasets, jobs, lease
 from jobs.errors import (
     DatasetInUseError,
     IllegalMoveError,
@@ -252,7 +252,7 @@ def test_files_of_a_lost_attempt_leave_no_rows(store: Store) -> None:
     with store.read() as connection:
         assert checkpoints.list_checkpoints(connection, job.id) == []
         assert artifacts.list_artifacts(connection, job.id) == []
-        assert blobs.unreferenced(connection, older_than_seconds=-1) == []
+        assert blob_rows.unreferenced(connection, older_than_seconds=-1) == []
     assert state(store, job.id) is JobState.RUNNING
 
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import update
 
-from jobs import checkpoints, jobs, lease
+from jobs import checkpoints, jobs, lease, queues
 from jobs.errors import LeaseLostError
 from jobs.lease import RetryPolicy
 from jobs.sqltypes import now
@@ -111,7 +111,7 @@ def test_attempts_are_bounded_and_waits_grow(store: Store) -> None:
             if attempt > 1:
                 assert lease.claim(connection, ["cpu"], "me", 60) is None  # not yet
                 connection.execute(update(table).values(not_before=now(-1)))
-            assert lease.waiting(connection) == [(job.id, "auto")]
+            assert queues.waiting(connection) == [(job.id, "auto")]
             assert lease.claim(connection, ["cpu"], "me", 60) is not None
     with store.write() as connection:
         ended = lease.attempt_failed(connection, job.id, 4, ERROR, policy)

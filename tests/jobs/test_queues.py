@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 from sqlalchemy import update
 
-from jobs import jobs, keys, lease
+from jobs import jobs, keys, lease, queues
 from jobs.errors import QuotaExceededError
 from jobs.records import Job
 from jobs.settings import Settings
@@ -100,8 +100,8 @@ def test_a_queue_of_its_own_keeps_a_job_for_the_workers_that_serve_it(store: Sto
     assert (special.queue, special.spec.device) == ("big-memory", "auto")
     assert [job and job.id for job in (claim(store), claim(store))] == [usual.id, None]
     with store.read() as connection:
-        assert lease.waiting(connection, 1, ["cpu"]) == []
-        assert lease.waiting(connection, 1, ["big-memory"]) == [(special.id, "big-memory")]
+        assert queues.waiting(connection, 1, ["cpu"]) == []
+        assert queues.waiting(connection, 1, ["big-memory"]) == [(special.id, "big-memory")]
     assert claim(store, queues=("cpu", "big-memory")).id == special.id  # type: ignore[union-attr]
 
 
@@ -110,8 +110,8 @@ def test_jobs_that_nobody_serves_hide_no_others(store: Store) -> None:
         submit(store, queue="nobody-serves-this")
     mine = submit(store, device="cpu")
     with store.read() as connection:
-        assert lease.waiting(connection, 1, ["cpu"]) == [(mine.id, "cpu")]
-        assert (mine.id, "cpu") in lease.waiting(connection, 1)
+        assert queues.waiting(connection, 1, ["cpu"]) == [(mine.id, "cpu")]
+        assert (mine.id, "cpu") in queues.waiting(connection, 1)
 
 
 @pytest.mark.parametrize("name", ["", "Big", "a b", "auto", "inspect", "-x", "x" * 41])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from jobs import blobs, datasets, events, jobs, lease
+from jobs import blob_rows, datasets, events, jobs, lease
 from jobs.reaper import Reaper
 from jobs.sqltypes import now
 from jobs.states import JobState
@@ -157,7 +157,7 @@ def test_leftover_files_are_removed_now_and_then(store: Store, clock: Clock, mon
     reaper.run_once()
     monkeypatch.setattr("jobs.reaper._BLOB_GRACE_SECONDS", -1)
     with store.write() as connection:
-        blobs.register(connection, store.blobs, blob)
+        blob_rows.register(connection, store.blobs, blob)
     reaper.run_once()
     assert store.blobs.exists(blob.sha256)
     clock.now += 60
@@ -193,7 +193,7 @@ def test_what_a_crash_left_among_the_files_goes_and_nothing_else_does(store: Sto
     young = store.blobs.path(store.blobs.put_stream([b"no row yet"]).sha256)
     kept = store.blobs.put_stream([b"with a row"])
     with store.write() as connection:
-        blobs.register(connection, store.blobs, kept)
+        blob_rows.register(connection, store.blobs, kept)
     registered = age(store.blobs.path(kept.sha256))
     Reaper(store, Bell()).run_once()
     assert [path.exists() for path in (half, fresh, lost, young, registered)] == [False, True, False, True, True]
