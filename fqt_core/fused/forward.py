@@ -12,12 +12,12 @@ from fqt_core.fused.block import Block
 from fqt_core.fused.normalization import Normalization, Sums, normalize
 from fqt_core.fused.shortcut import ShortcutRecord, go_around
 
-REPEATED_PRODUCTS = 64 * 64 * 3 * 3
+REPEATED_PRODUCTS = 64 * 128 * 3 * 3
 """Backward makes a block's y again, rather than keep it, if a pixel of it takes no more ±1 products than this.
 
 To keep y takes 2 bytes a value, to make it again as many products as it has terms. Few channels stand where images are
-still large: the 3x3 convolutions of 64 channels hold half of all y of a ResNet-18, and their products take about a
-twentieth of a step. What a pool left is a quarter, made of four times the products.
+still large: the 3x3 convolutions that take 64 channels hold more than half of all y of a ResNet-18, and their products
+take about a twentieth of a step. What a pool left is a quarter, made of four times the products.
 """
 
 

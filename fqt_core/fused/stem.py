@@ -25,7 +25,7 @@ from fqt_core.fused.patches import image_patches
 from fqt_core.fused.rows import RowGradient
 from fqt_core.ops.geometry import output_sizes
 
-_SLICE_BYTES = 16 << 20
+_SLICE_BYTES = 8 << 20
 """Of the convolution's output, or of patches, that are there at a time."""
 
 
