@@ -418,7 +418,7 @@ def _hwnc_gradient_moments(layer: Layer) -> Iterator[Case]:
     for block in _blocks(layer):
         ranges = ops.hwnc_gradient_range(*block.arguments, block.alpha, block.choice is not None)
         zeros = 0 if block.choice is None else 3 * block.y.shape[0] * block.y.shape[1]
-        yield Case(block.name, (*block.arguments, block.alpha, zeros, *ranges), bytes=_bytes(block.g, block.y))
+        yield Case(block.name, (*block.arguments, block.alpha, zeros, *ranges[:4]), bytes=_bytes(block.g, block.y))
 
 
 def _hwnc_quantize_samples(layer: Layer) -> Iterator[Case]:

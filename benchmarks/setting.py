@@ -45,7 +45,8 @@ class Setting:
         """The network, in RGB."""
         stem = "small" if self.image_size <= LARGEST_SMALL_IMAGE else "imagenet"
         row = ARCHITECTURES[self.model]
-        return row.model_validate({"name": self.model, "stem": stem, "image_size": self.image_size})
+        options = {"stem": stem} if "stem" in row.model_fields else {}
+        return row.model_validate({"name": self.model, "image_size": self.image_size, **options})
 
     @property
     def training(self) -> TrainConfig:

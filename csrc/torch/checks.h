@@ -60,13 +60,16 @@ inline void check_size(const char* name, const Tensor& tensor, int64_t axis, int
                   tensor.size(axis));
 }
 
-// Two numbers, neither of which is so great that arithmetic with it could leave 64 bits: torch takes lists of any length.
-inline void check_pair(const char* name, const std::vector<int64_t>& values) {
+// A number that is not so great that arithmetic with it could leave 64 bits.
+inline void check_bounded(const char* name, int64_t value) {
   constexpr int64_t most = int64_t{1} << 30;
+  STD_TORCH_CHECK(value >= 0 && value <= most, name, " must be at least 0 and at most 2**30, got ", value);
+}
+
+// Two such numbers: torch takes lists of any length.
+inline void check_pair(const char* name, const std::vector<int64_t>& values) {
   STD_TORCH_CHECK(values.size() == 2, name, " must be two numbers, got ", values.size());
-  for (const int64_t value : values) {
-    STD_TORCH_CHECK(value >= 0 && value <= most, name, " must be at least 0 and at most 2**30, got ", value);
-  }
+  for (const int64_t value : values) check_bounded(name, value);
 }
 
 inline int64_t words_for(int64_t channels) { return channels / 64 + (channels % 64 != 0 ? 1 : 0); }

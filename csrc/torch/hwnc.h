@@ -174,7 +174,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> hwnc_gradient_moments(Tensor g_, Tens
                                                                  Tensor hi_) {
   const NormInput in(g_, y_, index_, c_, a0_, a1_);
   const int64_t samples = in.of.y.size(2), channels = in.of.channels();
-  STD_TORCH_CHECK(zeros >= 0, "zeros must be at least 0, got ", zeros);
+  check_bounded("zeros", zeros);
   const Tensor alpha = channel_vector("alpha", alpha_, channels);
   const Tensor sample_lo = channel_vector("sample_lo", sample_lo_, samples);
   const Tensor sample_hi = channel_vector("sample_hi", sample_hi_, samples);

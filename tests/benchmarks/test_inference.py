@@ -88,5 +88,5 @@ def test_bad_arguments_give_one_line(monkeypatch: pytest.MonkeyPatch, capsys: py
     with pytest.raises(SystemExit):
         run("benchmarks.inference", inference.main)
     assert capsys.readouterr().err == (
-        "benchmarks.inference: error: model 'lenet' is unknown; use one of resnet18, vgg16\n"
+        "benchmarks.inference: error: model 'lenet' is unknown; use one of convnet, resnet18, vgg16\n"
     )

@@ -102,7 +102,7 @@ def test_a_child_tells_why_it_is_gone() -> None:
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["--model", "lenet"], "model 'lenet' is unknown; use one of resnet18, vgg16"),
+        (["--model", "lenet"], "model 'lenet' is unknown; use one of convnet, resnet18, vgg16"),
         (["--model", "vgg16", "--method", "qat2"], "method 'qat2'"),
         (["--model", "vgg16", "--method", "fqt3"], "method 'fqt3': Input should be 1, 2, 4 or 8"),
         (["--model", "vgg16", "--method", "magic"], "method 'magic' is unknown; use one of fp32, qat, psq, fqt"),

@@ -60,7 +60,7 @@ def hwnc_gradient_moments(
     Returns:
         int64 (N,) sums of places and of their squares of the samples, (D,) those of the channels.
     """
-    check(zeros >= 0, f"zeros must be at least 0, got {zeros}")
+    check(0 <= zeros <= 2**30, f"zeros must be at least 0 and at most 2**30, got {zeros}")
     check_channel_vectors(y.shape[-1], alpha=alpha, lo=lo, hi=hi)
     v = block_gradient(g, y, index, c, a0, a1).permute(2, 3, 0, 1).contiguous()
     found = []
