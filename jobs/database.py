@@ -30,6 +30,7 @@ _WAL_RETRY_SECONDS = 0.01
 _READ_ONLY = "fqt_read_only"
 # A link that was cut without a word is noticed after ten seconds; by itself TCP waits for a quarter of an hour.
 _KEEPALIVES = {"keepalives_idle": 4, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
+_SHORTEST_IDLE_SECONDS = 1.0
 
 Insert = sqlite.Insert | postgresql.Insert
 
@@ -57,9 +58,25 @@ def connect(settings: Settings) -> Engine:
             url,
             pool_size=settings.database_pool,
             pool_pre_ping=True,
-            connect_args={"application_name": "fqt", "connect_timeout": 10, **_KEEPALIVES},
+            connect_args={
+                "application_name": "fqt",
+                "connect_timeout": 10,
+                "options": _postgresql_options(settings, url.query.get("options")),
+                **_KEEPALIVES,
+            },
         )
     raise UnsupportedDatabaseError(f"database_url: {backend!r} is not supported; use sqlite:///… or postgresql://…")
+
+
+def _postgresql_options(settings: Settings, given: object) -> str:
+    """What each session asks of the server, after what the URL asks for.
+
+    A process that was stopped in the middle of a transaction, or whose machine is gone, holds the lock of a job's row:
+    the server ends such a session well before the job's lease lapses, or nobody could take the job back.
+    """
+    idle = max(_SHORTEST_IDLE_SECONDS, settings.lease_seconds / 3)
+    ours = {"idle_in_transaction_session_timeout": f"{idle * 1000:.0f}"}
+    return " ".join([*([str(given)] if given else []), *(f"-c {name}={value}" for name, value in ours.items())])
 
 
 def place(settings: Settings) -> str:
@@ -126,6 +143,8 @@ def snapshot(engine: Engine) -> Iterator[Connection]:
     if engine.dialect.name == "postgresql":
         engine = engine.execution_options(isolation_level="REPEATABLE READ")
     with read(engine) as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         yield connection
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import update
+from sqlalchemy.exc import DBAPIError
 
 from jobs import blob_rows, datasets, events, jobs, lease
 from jobs.reaper import Reaper
@@ -122,6 +123,26 @@ def test_a_lease_renewed_in_the_last_moment_holds(store: Store, monkeypatch: pyt
         renew()
     assert Reaper(store, Bell()).run_once().requeued == []
     assert state(store, job.id) is JobState.RUNNING
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_worker_that_stands_still_within_a_transaction_cannot_keep_its_job(store: Store) -> None:
+    """It was stopped, or its machine is cut off: its session still holds the lock of the job's row."""
+    still = Store.open(store.settings.model_copy(update={"lease_seconds": 3.0}))
+    job = running(store)
+    lapse(store)
+
+    def beat_and_stand_still() -> None:
+        with still.write() as connection:
+            lease.heartbeat(connection, job.id, 1, 60)
+            assert Reaper(store, Bell()).run_once().requeued == [job.id]  # for as long as it takes
+
+    with pytest.raises(DBAPIError) as caught:
+        beat_and_stand_still()
+    assert caught.value.connection_invalidated  # what a journal looks at before it tries again
+    assert get(store, job.id).lease_epoch == 1
+    assert state(store, job.id) is JobState.QUEUED
+    still.close()
 
 
 def test_lost_doorbells_are_rung_again_ever_more_rarely(store: Store, clock: Clock) -> None:
