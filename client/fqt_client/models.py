@@ -91,16 +91,18 @@ class Progress(Resource):
 
 @dataclass(frozen=True, kw_only=True)
 class JobFault(Resource):
-    """Why a job failed. ``param`` is the field of the spec that is to blame, if one is."""
+    """Why a job failed. ``param`` is the field of the spec that is to blame, if one is; ``log`` its last lines."""
 
     code: str = "failed"
     message: str = ""
     param: str | None = None
+    attempts: int | None = None
+    log: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job(Resource):
-    """A training job."""
+    """A training job. ``ran_seconds``: what all its attempts that have ended took together."""
 
     id: str
     state: JobState
@@ -110,6 +112,7 @@ class Job(Resource):
     progress: Progress | None = None
     result: Mapping[str, Any] | None = None
     error: JobFault | None = None
+    ran_seconds: float | None = None
     created_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None

@@ -248,6 +248,17 @@ def test_nothing_from_elsewhere_reaches_the_terminal_raw(fqt: Run, script: Scrip
         assert not set("\x1b\x9b\x07") & set(out + err), arguments
 
 
+def test_a_failed_job_is_shown_with_its_last_lines(fqt: Run, script: Script) -> None:
+    error = {"code": "child_crashed", "message": "it ended", "attempts": 3, "log": ["Traceback", "\x1b[31mValueError"]}
+    script.on("GET", PATH, httpx.Response(200, json=job("failed", error=error)))
+    script.on("GET", f"{PATH}/artifacts", httpx.Response(200, json={"data": [], "has_more": False}))
+    _, out, _ = fqt("show", JOB_ID)
+    assert "it ended" in out
+    assert "Its last lines:\n  Traceback\n" in out
+    assert "ValueError" in out
+    assert "\x1b" not in out
+
+
 @pytest.mark.parametrize(("verb", "state"), [("pause", "pausing"), ("resume", "queued"), ("cancel", "cancelling")])
 def test_a_job_is_steered_and_a_request_that_broke_off_is_repeated(
     fqt: Run, script: Script, verb: str, state: str

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text, update
+from sqlalchemy.exc import OperationalError
 
 from jobs import artifacts, checkpoints, events, jobs, lease, metrics
 from jobs.blobs import BlobStore
@@ -364,6 +365,28 @@ def test_trouble_of_the_worker_itself_is_not_the_jobs_fault(bench: Bench, monkey
     assert moves(bench.store, job_id) == ["queued", "running", "queued", "running", "succeeded"]
     reasons = [event.data.get("reason") for event in log(bench.store, job_id)]
     assert "disk_full" in reasons
+
+
+def test_a_database_that_fails_while_an_attempt_is_set_up_is_not_the_jobs_fault(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from worker import supervisor
+
+    real, calls = supervisor.training_input, []
+
+    def away(*arguments):
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise OperationalError("SELECT", {}, ConnectionError("server closed the connection"))
+        return real(*arguments)
+
+    monkeypatch.setattr(supervisor, "training_input", away)
+    job_id = scripted(bench.store, steps=5).id
+    bench.slots.work()
+    job = get(bench.store, job_id)
+    assert (job.state, job.failures) == ("succeeded", 0)
+    assert moves(bench.store, job_id) == ["queued", "running", "queued", "running", "succeeded"]
+    assert "database_away" in [event.data.get("reason") for event in log(bench.store, job_id)]
 
 
 def test_busy_slots_remember_that_it_rang(bench: Bench) -> None:

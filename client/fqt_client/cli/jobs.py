@@ -86,6 +86,10 @@ def show(job: JobArgument, as_json: JsonOption = False) -> None:
             "files": ", ".join(artifact.name for artifact in artifacts),
         }
     )
+    if found.error is not None and found.error.log:
+        print("\nIts last lines:")
+        for line in found.error.log:
+            print(printable(f"  {line}"))
     if artifacts:
         print(f"\nFetch the files: fqt fetch {found.id}")
 
