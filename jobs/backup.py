@@ -97,6 +97,7 @@ def restore(settings: Settings, folder: Path) -> Summary:
                 files, size = _restore_files(source, BlobStore(folder / "blobs"), store.blobs, lost)
                 warnings = _restore_secret(folder, settings, store)
                 with database.read(source) as there, store.write() as here:
+                    database.take_time(here)
                     rows = _copy_rows(there, here)
     finally:
         store.close()

@@ -31,6 +31,7 @@ _READ_ONLY = "fqt_read_only"
 # A link that was cut without a word is noticed after ten seconds; by itself TCP waits for a quarter of an hour.
 _KEEPALIVES = {"keepalives_idle": 4, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
 _SHORTEST_IDLE_SECONDS = 1.0
+_SHORTEST_TRANSACTION_SECONDS = 10.0
 
 Insert = sqlite.Insert | postgresql.Insert
 
@@ -54,29 +55,37 @@ def connect(settings: Settings) -> Engine:
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     if backend == "postgresql":
-        return create_engine(
+        engine = create_engine(
             url,
             pool_size=settings.database_pool,
             pool_pre_ping=True,
-            connect_args={
-                "application_name": "fqt",
-                "connect_timeout": 10,
-                "options": _postgresql_options(settings, url.query.get("options")),
-                **_KEEPALIVES,
-            },
+            connect_args={"application_name": "fqt", "connect_timeout": 10, **_KEEPALIVES},
         )
+        event.listen(engine, "connect", lambda connection, _record: _configure_postgresql(settings, connection))
+        return engine
     raise UnsupportedDatabaseError(f"database_url: {backend!r} is not supported; use sqlite:///… or postgresql://…")
 
 
-def _postgresql_options(settings: Settings, given: object) -> str:
-    """What each session asks of the server, after what the URL asks for.
+def _configure_postgresql(settings: Settings, connection: Any) -> None:
+    """Have the server end a session that stands still within a transaction.
 
-    A process that was stopped in the middle of a transaction, or whose machine is gone, holds the lock of a job's row:
-    the server ends such a session well before the job's lease lapses, or nobody could take the job back.
+    A process that was stopped there, or whose machine is gone, holds the lock of a job's row, and nobody could take the
+    job back. The first limit works between statements only; the second, of PostgreSQL 17 and later, always.
     """
-    idle = max(_SHORTEST_IDLE_SECONDS, settings.lease_seconds / 3)
-    ours = {"idle_in_transaction_session_timeout": f"{idle * 1000:.0f}"}
-    return " ".join([*([str(given)] if given else []), *(f"-c {name}={value}" for name, value in ours.items())])
+    limits = {"idle_in_transaction_session_timeout": max(_SHORTEST_IDLE_SECONDS, settings.lease_seconds / 3)}
+    if connection.info.server_version >= 17_00_00:
+        limits["transaction_timeout"] = max(_SHORTEST_TRANSACTION_SECONDS, settings.lease_seconds)
+    for name, seconds in limits.items():
+        connection.execute(f"SET {name} = {seconds * 1000:.0f}")
+    connection.commit()
+
+
+def take_time(connection: Connection) -> None:
+    """Let this transaction take as long as it needs: one that copies or changes whole tables."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+        if (connection.dialect.server_version_info or (0,)) >= (17,):
+            connection.execute(text("SET LOCAL transaction_timeout = 0"))
 
 
 def place(settings: Settings) -> str:
@@ -143,8 +152,7 @@ def snapshot(engine: Engine) -> Iterator[Connection]:
     if engine.dialect.name == "postgresql":
         engine = engine.execution_options(isolation_level="REPEATABLE READ")
     with read(engine) as connection:
-        if engine.dialect.name == "postgresql":
-            connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+        take_time(connection)
         yield connection
 
 
@@ -170,6 +178,7 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
     """Create the tables or bring them up to date. Safe when several processes do it at once: one works, others wait."""
     config = _migrations()
     with engine.begin() as connection:
+        take_time(connection)
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
         config.attributes["connection"] = connection

@@ -9,10 +9,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import text, update
 from sqlalchemy.exc import DBAPIError
 
-from jobs import blob_rows, datasets, events, jobs, lease
+from jobs import blob_rows, database, datasets, events, jobs, lease
 from jobs.reaper import Reaper
 from jobs.sqltypes import now
 from jobs.states import JobState
@@ -140,6 +140,10 @@ def test_a_worker_that_stands_still_within_a_transaction_cannot_keep_its_job(sto
     with pytest.raises(DBAPIError) as caught:
         beat_and_stand_still()
     assert caught.value.connection_invalidated  # what a journal looks at before it tries again
+    with still.write() as connection:  # a statement that has not come to its end is no excuse
+        limit = connection.execute(text("SHOW transaction_timeout")).scalar_one()
+        database.take_time(connection)
+        assert [limit, connection.execute(text("SHOW transaction_timeout")).scalar_one()] == ["10s", "0"]
     assert get(store, job.id).lease_epoch == 1
     assert state(store, job.id) is JobState.QUEUED
     still.close()

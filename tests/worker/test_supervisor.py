@@ -389,6 +389,28 @@ def test_a_database_that_fails_while_an_attempt_is_set_up_is_not_the_jobs_fault(
     assert "database_away" in [event.data.get("reason") for event in log(bench.store, job_id)]
 
 
+def test_a_database_that_is_away_for_a_whole_lease_ends_the_attempt_and_the_job_goes_on_without_blame(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away_at_first(real):
+        def ask(connection, job_id, epoch, *rest):
+            if epoch == 1:
+                raise OperationalError("UPDATE", {}, ConnectionError("server closed the connection"))
+            return real(connection, job_id, epoch, *rest)
+
+        return ask
+
+    for name in ("look", "heartbeat"):
+        monkeypatch.setattr(lease, name, away_at_first(getattr(lease, name)))
+    job_id = scripted(bench.store, steps=350, pause=0.01).id
+    bench.slots.work()
+    job = get(bench.store, job_id)
+    assert (job.state, job.failures) == ("succeeded", 0)
+    assert moves(bench.store, job_id) == ["queued", "running", "queued", "running", "succeeded"]
+    assert "database_away" in [event.data.get("reason") for event in log(bench.store, job_id)]
+    assert model(bench.store, job_id) == chain(350)
+
+
 def test_busy_slots_remember_that_it_rang(bench: Bench) -> None:
     first = scripted(bench.store, steps=30, pause=0.02).id
     bench.ring()
