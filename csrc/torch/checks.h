@@ -66,6 +66,14 @@ inline void check_bounded(const char* name, int64_t value) {
   STD_TORCH_CHECK(value >= 0 && value <= most, name, " must be at least 0 and at most 2**30, got ", value);
 }
 
+// How many places there are, which for sizes that no tensor has could leave 64 bits.
+inline int64_t places(int64_t samples, int64_t height, int64_t width) {
+  int64_t rows = 0, count = 0;
+  const bool overflows = __builtin_mul_overflow(samples, height, &rows) || __builtin_mul_overflow(rows, width, &count);
+  STD_TORCH_CHECK(!overflows, samples, " samples of ", height, " x ", width, " are too many");
+  return count;
+}
+
 // Two such numbers: torch takes lists of any length.
 inline void check_pair(const char* name, const std::vector<int64_t>& values) {
   STD_TORCH_CHECK(values.size() == 2, name, " must be two numbers, got ", values.size());

@@ -103,7 +103,7 @@ Tensor pixel_input_gradient(Tensor codes_, int64_t bits, Tensor index_, std::opt
   const int64_t kept = codes.size(0);
   check_size("codes", codes, 1, s.outputs);
   STD_TORCH_CHECK(samples >= 0, "samples must be at least 0, got ", samples);
-  check_rising_index("index", index, samples * s.out_height * s.out_width);
+  check_rising_index("index", index, places(samples, s.out_height, s.out_width));
   check_size("index", index, 0, kept);
   const int64_t most = levels_of(bits) * (s.outputs / groups);
   STD_TORCH_CHECK((scale_ ? most : most * s.kernel_height * s.kernel_width) <= exact_float,
@@ -143,7 +143,7 @@ Tensor pixel_weight_gradient(Tensor x_, Tensor codes_, int64_t bits, Tensor inde
   const ConvShape s = conv_shape({x.size(0), channels, x.size(1), x.size(2)}, outputs, kernel_size, stride, padding,
                                  dilation, groups);
   const int64_t rows = codes.size(0), kept = codes.size(1);
-  check_rising_index("index", index, s.samples * s.out_height * s.out_width);
+  check_rising_index("index", index, places(s.samples, s.out_height, s.out_width));
   check_size("index", index, 0, kept);
   check_index(output, outputs);
   check_size("output", output, 0, rows);

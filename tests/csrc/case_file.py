@@ -8,7 +8,15 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-_CODES = {torch.uint8: 0, torch.int16: 1, torch.int32: 2, torch.int64: 3, torch.float32: 4, torch.float64: 5}
+_CODES = {
+    torch.uint8: 0,
+    torch.int16: 1,
+    torch.int32: 2,
+    torch.int64: 3,
+    torch.float32: 4,
+    torch.float64: 5,
+    torch.bool: 6,
+}
 
 
 def write(file: BinaryIO, operation: str, arguments: tuple[Any, ...], results: list[Tensor]) -> None:
