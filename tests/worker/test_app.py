@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -111,7 +109,7 @@ def test_a_worker_that_was_stopped_beyond_its_lease_writes_nothing_and_its_child
     """As when a machine was suspended: everything comes back as if no time had passed."""
     processes.append(Process(store.settings))
     # More than the pipe holds: the child of the stopped worker cannot come to its end by itself.
-    job = scripted(store, steps=900, pause=0.003, every=10, deaf=True)
+    job = scripted(store, steps=1000, pause=0.003, every=10, deaf=True)
     bell.ring_job(job.id, job.queue)
     until(lambda: step(store, job.id) >= 12)
     stopped = processes[0].popen.pid
@@ -126,26 +124,21 @@ def test_a_worker_that_was_stopped_beyond_its_lease_writes_nothing_and_its_child
     print(f"its child was dead {time.monotonic() - continued:.2f} s after the worker went on")
     reached(store, job.id, "succeeded", seconds=60)
     assert moves(store, job.id) == ["queued", "running", "queued", "running", "succeeded"]
-    assert result(store, job.id) == chain(900)
+    assert result(store, job.id) == chain(1000)
     epochs = [event.epoch for event in log(store, job.id)]
     assert epochs == sorted(epochs)
     assert [event.seq for event in log(store, job.id)] == list(range(1, get(store, job.id).next_seq))
 
 
 def _stop_between_transactions(store: Store, pid: int) -> None:
-    """PostgreSQL ends the session of who stands still within a transaction; the lock of a SQLite file is held until
-    then, and everything waits. So with SQLite the stop is tried until it falls between two of them."""
-    while True:
+    """PostgreSQL ends the session of who stands still within a transaction. The lock of a SQLite file is held until the
+    process goes on, and everything waits; so there it is stopped while somebody else has that lock."""
+    if store.engine.dialect.name != "sqlite":
         os.kill(pid, signal.SIGSTOP)
-        if store.engine.dialect.name != "sqlite":
-            return
-        with closing(sqlite3.connect(store.settings.data_dir.parent / "test.db", timeout=0.2)) as probe:
-            try:
-                probe.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError:
-                os.kill(pid, signal.SIGCONT)
-            else:
-                return
+        return
+    with store.write():
+        os.kill(pid, signal.SIGSTOP)
+        until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
