@@ -33,6 +33,12 @@ POINTS: dict[str, Point] = {
         Point("bernoulli", "AGP+SCQ, Bernoulli, 4 bits (the paper)", Method("fqt", pruning="bernoulli")),
         Point("systematic", "AGP+SCQ, systematic, 4 bits", Method("fqt", pruning="systematic")),
         Point("b2-clip2", "AGP+SCQ, systematic, 2 bits, clipped at 2σ", Method("fqt", bits=2, clip=2.0)),
+        Point(
+            "pixel-dither",
+            "pixel rows with dither, 2 bits, half of them",
+            Method("fqt", groups="pixel", rounding="dither", bits=2, clip=2.5),
+        ),
+        Point("pixel", "pixel rows, 2 bits, half of them", Method("fqt", groups="pixel", bits=2, clip=2.5)),
         Point("keep4-b8", "AGP+SCQ, a quarter of the groups at 8 bits", Method("fqt", bits=8, keep=0.25)),
         Point("keep2-b4", "AGP+SCQ, half of the groups at 4 bits", Method("fqt", bits=4, keep=0.5)),
         Point("keep2-b8", "AGP+SCQ, half of the groups at 8 bits", Method("fqt", bits=8, keep=0.5)),
