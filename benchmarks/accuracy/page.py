@@ -38,7 +38,7 @@ def write(rows: Sequence[results.Row], docs: Path) -> str:
         chart.draw(table.summaries(mine), docs / f"accuracy-{protocol}.png")
         parts += [f"### {protocol}", f"![Test accuracy by method](accuracy-{protocol}.png)", table.render(mine)]
     found = pareto.trades(accuracy, results.of_steps(rows))
-    if found:
+    if len({trade.method for trade in found}) > 1:  # one method alone has no front
         pareto.draw(found, docs / "pareto.png")
         parts += ["### Accuracy against speed", "![The front](pareto.png)", pareto.render(found)]
     tables = "\n\n".join(parts)
