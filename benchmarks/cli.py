@@ -27,6 +27,16 @@ def number(text: str) -> int:
     return int(text)
 
 
+def add_setting(parser: argparse.ArgumentParser) -> None:
+    """The options of a command that trains one network with one method, by default the main configuration."""
+    parser.add_argument("--model", default="vgg16")
+    parser.add_argument("--image-size", type=number, default=32)
+    parser.add_argument("--batch", type=number, default=128)
+    parser.add_argument("--threads", type=number, default=1)
+    parser.add_argument("--isa", default="auto")
+    parser.add_argument("--method", default="fqt")
+
+
 def run(program: str, main: Callable[[], None]) -> None:
     """Run a command; an error that is known becomes one line on standard error and exit code 1."""
     try:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import results
-from benchmarks.cli import Parser, number, run
+from benchmarks.cli import Parser, add_setting, number, run
 from benchmarks.setting import CLASSES, Setting, parse_method
 from fqt_core.allocator import keep_pages
 from fqt_core.config.training import AugmentConfig
@@ -81,12 +81,7 @@ def measure(setting: Setting, method: str, steps: int) -> dict[str, Any]:
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(prog="benchmarks.loop", description="What a job's training loop costs beyond its steps.")
-    parser.add_argument("--model", default="vgg16")
-    parser.add_argument("--image-size", type=number, default=32)
-    parser.add_argument("--batch", type=number, default=128)
-    parser.add_argument("--threads", type=number, default=1)
-    parser.add_argument("--isa", default="auto")
-    parser.add_argument("--method", default="fqt")
+    add_setting(parser)
     parser.add_argument("--steps", type=number, default=50, help="steps of the epoch")
     parser.add_argument("--json", type=Path, help="file to write")
     return parser.parse_args(arguments)

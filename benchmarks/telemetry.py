@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import results
-from benchmarks.cli import Parser, number, run
+from benchmarks.cli import Parser, add_setting, number, run
 from benchmarks.setting import Setting, parse_method
 from fqt_core.allocator import keep_pages
 
@@ -69,12 +69,7 @@ def _seconds(action: Callable[[], object]) -> float:
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(prog="benchmarks.telemetry", description="What gradient telemetry costs.")
-    parser.add_argument("--model", default="vgg16")
-    parser.add_argument("--image-size", type=number, default=32)
-    parser.add_argument("--batch", type=number, default=128)
-    parser.add_argument("--threads", type=number, default=1)
-    parser.add_argument("--isa", default="auto")
-    parser.add_argument("--method", default="fqt")
+    add_setting(parser)
     parser.add_argument("--repeats", type=number, default=7, help="timed steps and probes")
     parser.add_argument("--json", type=Path, help="file to write")
     return parser.parse_args(arguments)

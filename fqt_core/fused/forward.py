@@ -64,11 +64,11 @@ def forward(block: Block, x: Activation, *, keep: bool) -> tuple[Activation, Rec
         keep: whether the output's floats are wanted.
     """
     words, alpha, bias = block.weight_words(), block.scale(), block.conv.bias
-    y, choice, size, total, square = multiply(block, x.signs, words, alpha)
+    y, choice, size, total, square = _multiply_and_pool(block, x.signs, words, alpha)
     assert isinstance(block.norm, nn.BatchNorm2d)
     sums = Sums(total, square, y.shape[0] * y.shape[1] * y.shape[2]) if block.norm.training else None
     norm = normalize(block.norm, alpha, bias, sums)  # type: ignore[arg-type]
-    residual, beside = around(block, x.floats)
+    residual, beside = _around(block, x.floats)
     signs, window, h = ops.hwnc_affine_sign(y, norm.a, norm.b, residual, keep)
     products = block.product.outputs * block.product.channels * words.shape[1] * words.shape[2]
     kept = None if products <= REPEATED_PRODUCTS and not block.pool else y
@@ -76,7 +76,7 @@ def forward(block: Block, x: Activation, *, keep: bool) -> tuple[Activation, Rec
     return Activation(signs, window, h if keep else None), record
 
 
-def multiply(
+def _multiply_and_pool(
     block: Block, signs: Tensor, words: Tensor, alpha: Tensor | None
 ) -> tuple[Tensor, Tensor | None, tuple[int, int], Tensor, Tensor]:
     """The binarised convolution, and the pool if there is one: of the largest α · y in each window.
@@ -97,7 +97,7 @@ def _multiply(block: Block, signs: Tensor, words: Tensor) -> tuple[Tensor, Tenso
     return ops.hwnc_binary_conv2d(signs, words, product.channels, product.stride, product.padding, product.dilation)
 
 
-def around(block: Block, x: Tensor | None) -> tuple[Tensor | None, ShortcutRecord | None]:
+def _around(block: Block, x: Tensor | None) -> tuple[Tensor | None, ShortcutRecord | None]:
     """The shortcut's output, float32 (H', W', N, D), if there is one; and what its backward pass needs, if anything."""
     if block.shortcut is None or block.shortcut.halving is None:
         return (None if block.shortcut is None else x), None

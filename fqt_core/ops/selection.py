@@ -122,6 +122,12 @@ def select_groups(
     return index, factor[index].to(torch.float32)
 
 
+def step_size(lo: Tensor, hi: Tensor, bits: int) -> Tensor:
+    """Δ of each group: ``(hi - lo) / (2**bits - 1)``, float32."""
+    extent = hi - lo
+    return extent / torch.full_like(extent, float((1 << bits) - 1))  # divided by a number, CUDA would multiply
+
+
 def _kept_ranges_fake(
     lo: Tensor, hi: Tensor, index: Tensor, factor: Tensor, bits: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -151,6 +157,4 @@ def kept_ranges(
     check(factor.shape == index.shape, "factor must have one entry per kept group")
     check(1 <= bits <= 8, f"bits must be 1 to 8, got {bits}")
     lo, hi = lo[index], hi[index]
-    extent = hi - lo
-    step = extent / torch.full_like(extent, float((1 << bits) - 1))  # divided by a number, CUDA would multiply
-    return lo, hi, step * factor, lo * factor
+    return lo, hi, step_size(lo, hi, bits) * factor, lo * factor

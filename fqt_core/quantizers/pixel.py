@@ -30,6 +30,7 @@ from torch import Tensor
 from fqt_core import ops
 from fqt_core.config import GradientQuantizer
 from fqt_core.ops.ranges import MOMENT_LEVELS
+from fqt_core.ops.selection import step_size
 from fqt_core.quantizers.agp import Selection
 from fqt_core.random import PhiloxKey
 
@@ -223,9 +224,3 @@ def _stochastic(values: Tensor, lo: Tensor, hi: Tensor, bits: int, key: PhiloxKe
         return values.to(torch.uint8)
     everything = torch.arange(values.shape[0], dtype=torch.int64, device=values.device)
     return ops.quantize_groups(values, 0, everything, lo, hi, bits, *key)
-
-
-def step_size(lo: Tensor, hi: Tensor, bits: int) -> Tensor:
-    """Δ of each group: ``(hi - lo) / (2**bits - 1)``, float32."""
-    extent = hi - lo
-    return extent / torch.full_like(extent, float((1 << bits) - 1))  # divided by a number, CUDA would multiply
