@@ -33,6 +33,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--nets", default="all", help="networks of the protocol, comma-separated")
     parser.add_argument("--methods", default="all", help="methods (see benchmarks/accuracy/points.py), comma-separated")
     parser.add_argument("--seeds", type=number, default=3, help="runs of each, pre-training included")
+    parser.add_argument("--grid-seeds", type=number, help="seeds that learning rates are chosen on; by default all")
     parser.add_argument("--threads", type=number, default=1, help="threads of each run")
     parser.add_argument("--parallel", type=number, default=1, help="runs at the same time")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "accuracy", help="folder of the runs")
@@ -46,7 +47,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     protocol = PROTOCOLS[given.protocol]
     nets, points = _nets(protocol, given.nets), chosen(given.methods)
     root = given.work / protocol.name
-    comparison = Comparison(protocol, nets, points, given.seeds, root, threads=given.threads, parallel=given.parallel)
+    comparison = Comparison(
+        protocol,
+        nets,
+        points,
+        given.seeds,
+        root,
+        threads=given.threads,
+        parallel=given.parallel,
+        grid_seeds=given.grid_seeds,
+    )
     rows = comparison.rows()
     if given.json is not None:
         results.write(given.json, rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +37,17 @@ def train(folder: Path) -> dict[str, Any]:
         device="cpu",
     )
     result: dict[str, Any] = {"epochs": []}
+    begin = time.process_time()
     for event in session.run(folder):
         if isinstance(event, Started):
             result |= {"isa": event.isa, "arithmetic": event.arithmetic}
         elif isinstance(event, EpochDone):
             before = result["epochs"][-1]["seconds"] if result["epochs"] else 0.0
-            figures = {"val": event.validation_accuracy, "train_loss": event.train_loss}
+            figures = {
+                "cpu_seconds": time.process_time() - begin,
+                "val": event.validation_accuracy,
+                "train_loss": event.train_loss,
+            }
             result["epochs"].append({"epoch": event.epoch, "seconds": before + event.seconds, **figures})
             result["images_per_second"] = event.images_per_second
         elif isinstance(event, ArtifactWritten) and event.kind == "weights":

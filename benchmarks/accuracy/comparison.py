@@ -36,6 +36,11 @@ class Trial:
     run: Run
     test: ImageDataset
 
+    @property
+    def key(self) -> tuple[str, str, float]:
+        """Network, method and learning rate."""
+        return self.net, self.point.name, self.rate
+
 
 class Comparison:
     """All runs of a protocol for some networks, methods and seeds.
@@ -48,6 +53,8 @@ class Comparison:
         root: the folder of runs and data.
         threads: of each run.
         parallel: runs at the same time.
+        grid_seeds: on how many of the seeds the learning rate is chosen (``None``: on all). The others are then trained
+            with that rate alone.
     """
 
     def __init__(
@@ -60,10 +67,12 @@ class Comparison:
         *,
         threads: int = 1,
         parallel: int = 1,
+        grid_seeds: int | None = None,
     ) -> None:
         self.protocol = protocol
         self.root = root
         self._parallel = parallel
+        self._grid_seeds = min(grid_seeds or seeds, seeds)
         self.trials: list[Trial] = []
         for net in nets:
             architecture = protocol.networks[net]
@@ -71,7 +80,7 @@ class Comparison:
                 parts = prepare(protocol, architecture.image_size, seed, root / "data")
                 for point in points:
                     start = self._pretraining(net, point, seed, parts, threads)
-                    for rate in protocol.rates:
+                    for rate in point.rates or protocol.rates:
                         training = protocol.fine_tuning(seed, rate).model_copy(update=point.training)
                         run = Run(
                             architecture, point.method, training, parts.after, protocol.after, start, threads=threads
@@ -87,13 +96,19 @@ class Comparison:
         """Train everything, and give the rows of the results."""
         starts = {trial.run.start.digest: trial.run.start for trial in self.trials if trial.run.start is not None}
         self._train(list(starts.values()), "pre-training")
-        results = self._train([trial.run for trial in self.trials], "fine-tuning")
-        rows = [self._row(trial, result) for trial, result in zip(self.trials, results, strict=True)]
-        for best in chosen_rates(rows):
-            for trial, row in zip(self.trials, rows, strict=True):
-                if (row["net"], row["method"], row["learning_rate"]) == best:
-                    row["test"] = test_accuracy(trial.run.folder(self.root) / "model.safetensors", trial.test)
-        return rows
+        grid = [trial for trial in self.trials if trial.seed < self._grid_seeds]
+        searched = self._trained(grid, "choosing learning rates")
+        best = set(chosen_rates(row for _, row in searched))
+        rest = [trial for trial in self.trials if trial.seed >= self._grid_seeds and trial.key in best]
+        found = searched + self._trained(rest, "the other seeds")
+        for trial, row in found:
+            if trial.key in best:
+                row["test"] = test_accuracy(trial.run.folder(self.root) / "model.safetensors", trial.test)
+        return [row for _, row in found]
+
+    def _trained(self, trials: Sequence[Trial], what: str) -> list[tuple[Trial, Row]]:
+        results = self._train([trial.run for trial in trials], what)
+        return [(trial, self._row(trial, result)) for trial, result in zip(trials, results, strict=True)]
 
     def _train(self, runs: Sequence[Run], what: str) -> list[dict[str, Any]]:
         begin = time.monotonic()
@@ -116,6 +131,7 @@ class Comparison:
             "val": result["val"],
             "test": None,
             "seconds": result["seconds"],
+            "cpu_seconds": result["epochs"][-1]["cpu_seconds"],
             "images_per_second": result["images_per_second"],
             "isa": result["isa"],
             "arithmetic": result["arithmetic"],

@@ -11,12 +11,20 @@ from fqt_core.config import Method, MethodConfig
 
 @dataclass(frozen=True)
 class Point:
-    """A method with options, and what it changes in how a network is trained."""
+    """A method with options, and what it changes in how a network is trained.
+
+    ``rates``: learning rates to choose from instead of the protocol's, where the optimiser's steps have another length.
+    """
 
     name: str
     title: str
     method: MethodConfig
     training: dict[str, Any] = field(default_factory=dict)
+    rates: tuple[float, ...] | None = None
+
+
+_SGD: dict[str, Any] = {"optimizer": "sgd", "head_learning_rate": 0.03}
+_SGD_RATES = (0.03, 0.1, 0.3, 1.0)
 
 
 POINTS: dict[str, Point] = {
@@ -42,6 +50,11 @@ POINTS: dict[str, Point] = {
         Point("keep4-b8", "AGP+SCQ, a quarter of the groups at 8 bits", Method("fqt", bits=8, keep=0.25)),
         Point("keep2-b4", "AGP+SCQ, half of the groups at 4 bits", Method("fqt", bits=4, keep=0.5)),
         Point("keep2-b8", "AGP+SCQ, half of the groups at 8 bits", Method("fqt", bits=8, keep=0.5)),
+        Point("qat-sgd", "as `qat`, by SGD", Method("qat"), _SGD, _SGD_RATES),
+        Point("psq1-sgd", "as `psq1`, by SGD", Method("psq"), _SGD, _SGD_RATES),
+        Point("psq8-sgd", "as `psq8`, by SGD", Method("psq", bits=8, weight_groups="channel"), _SGD, _SGD_RATES),
+        Point("bernoulli-sgd", "as `bernoulli`, by SGD", Method("fqt", pruning="bernoulli"), _SGD, _SGD_RATES),
+        Point("systematic-sgd", "as `systematic`, by SGD", Method("fqt", pruning="systematic"), _SGD, _SGD_RATES),
     )
 }
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from benchmarks.accuracy.points import POINTS
 from benchmarks.results import Row
 
-_HEAD = ("net", "method", "arithmetic", "learning rate", "validation", "test", "gap to QAT", "images/s", "seeds")
+_HEAD = ("net", "method", "arithmetic", "learning rate", "validation", "test", "gap to QAT", "CPU seconds", "seeds")
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Summary:
     validation: float
     tests: tuple[float, ...]
     gap: float | None
-    images_per_second: float
+    cpu_seconds: float
 
     @property
     def test(self) -> float:
@@ -51,7 +51,7 @@ def summaries(rows: Iterable[Row]) -> list[Summary]:
             validation=100 * statistics.mean(row["val"] for row in group),
             tests=tuple(100 * row["test"] for row in group),
             gap=_gap(group, groups.get((*key[:2], "qat"), [])),
-            images_per_second=statistics.median(row["images_per_second"] for row in group),
+            cpu_seconds=statistics.median(row["cpu_seconds"] for row in group),
         )
         for key, group in groups.items()
     ]
@@ -77,7 +77,7 @@ def render(rows: Iterable[Row]) -> str:
                 f"{one.validation:.1f}",
                 f"{one.test:.1f} ± {one.deviation:.1f}",
                 "" if one.gap is None else f"{one.gap:.1f}",
-                f"{one.images_per_second:.0f}",
+                f"{one.cpu_seconds:.0f}",
                 str(len(one.tests)),
             )
         )

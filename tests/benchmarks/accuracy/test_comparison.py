@@ -78,7 +78,7 @@ def test_a_run_that_fails_says_why(tmp_path: Path) -> None:
 
 
 def _row(method: str, rate: float, seed: int, val: float, test: float | None = None) -> dict[str, Any]:
-    fixed = {"protocol": "digits", "net": "plain", "arithmetic": "integer", "images_per_second": 10.0}
+    fixed = {"protocol": "digits", "net": "plain", "arithmetic": "integer", "cpu_seconds": 10.0}
     return {**fixed, "method": method, "learning_rate": rate, "seed": seed, "val": val, "test": test}
 
 
@@ -116,4 +116,5 @@ def test_unknown_names_are_told(arguments: list[str], message: str) -> None:
 
 def test_points_are_named_once_and_say_what_they_are() -> None:
     assert all(point.title and name == point.name for name, point in POINTS.items())
-    assert len({point.method.model_dump_json() for point in POINTS.values()}) == len(POINTS)
+    said = {point.method.model_dump_json() + repr(sorted(point.training.items())) for point in POINTS.values()}
+    assert len(said) == len(POINTS)
