@@ -14,7 +14,7 @@ from benchmarks.setting import parse_method
 
 
 def _accuracy(method: str, test: float, seed: int = 0) -> dict[str, Any]:
-    fixed = {"protocol": "digits", "net": "plain", "arithmetic": "integer", "images_per_second": 1.0, "val": 0.5}
+    fixed = {"protocol": "digits", "net": "plain", "arithmetic": "integer", "cpu_seconds": 1.0, "val": 0.5}
     return {**fixed, "method": method, "learning_rate": 1e-3, "seed": seed, "test": test}
 
 
