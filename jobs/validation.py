@@ -19,7 +19,7 @@ from jobs.steps import split, steps_per_epoch
 from jobs.tables import artifacts, jobs
 from jobs.tables import datasets as dataset_table
 
-_SAME_FIELDS = ("name", "stem", "width")  # what must agree; heads and grey against RGB are adapted when loading
+_ADAPTED = {"image_size", "channels"}  # when weights are loaded: heads, and grey against RGB
 _SHOWN = 50
 
 
@@ -116,7 +116,8 @@ def _initial_weights(connection: Connection, spec: JobSpec, faults: list[SpecFau
     if found is None:
         return None
     theirs = found[0].architecture
-    for field in _SAME_FIELDS:
+    fields = type(theirs).model_fields.keys() - _ADAPTED if theirs.name == spec.architecture.name else {"name"}
+    for field in sorted(fields):
         here, there = getattr(spec.architecture, field), getattr(theirs, field)
         if here != there:
             message = f"the initial weights are of a network with {field} {there!r}, not {here!r}"

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from fqt_core.config import ARCHITECTURES
 from jobs import artifacts, blob_rows, checkpoints, datasets, jobs, lease
 from jobs.errors import (
     DatasetInUseError,
@@ -80,6 +83,21 @@ def test_the_head_and_the_image_size_may_differ_from_the_initial_weights(store: 
     first = succeeded(store, classes=["0", "1", "2"], method={"name": "qat"})
     larger = {**TINY["architecture"], "image_size": 16}
     assert submit(store, classes=["3", "4"], initial_weights=first, architecture=larger).state is JobState.QUEUED
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_initial_weights_are_of_the_same_network_whichever_it_is(store: Store, name: str) -> None:
+    mine: dict[str, Any] = {**TINY["architecture"], "name": name}
+    first = succeeded(store, architecture=mine)
+    assert submit(store, initial_weights=first, architecture=mine).state is JobState.QUEUED
+    for other in ARCHITECTURES.keys() - {name}:
+        found = faults(store, initial_weights=first, architecture={**mine, "name": other})
+        assert found.keys() == {"architecture.name"}
+    own = ARCHITECTURES[name].model_fields.keys() & {"stem", "shortcuts"}
+    for field in own:
+        value = True if field == "shortcuts" else "imagenet"
+        changed = {**mine, field: value, "image_size": 32}
+        assert faults(store, initial_weights=first, architecture=changed).keys() == {f"architecture.{field}"}
 
 
 def test_a_teacher_is_pinned_and_may_be_any_network(store: Store) -> None:
