@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import sys
 import time
 from pathlib import Path
@@ -14,12 +15,22 @@ from pydantic import TypeAdapter
 from benchmarks.accuracy.runs import DESCRIPTION, RESULT
 from fqt_core.allocator import keep_pages
 from fqt_core.config import AnyArchitecture, AnyMethod, ArchitectureConfig, MethodConfig, TrainConfig
-from fqt_core.events import ArtifactWritten, Done, EpochDone, Started
+from fqt_core.events import ArtifactWritten, Done, EpochDone, Started, StepDone
 from fqt_core.files import write_atomically
 from fqt_core.training.session import prepare
 
 _ARCHITECTURE: TypeAdapter[ArchitectureConfig] = TypeAdapter(AnyArchitecture)
 _METHOD: TypeAdapter[MethodConfig] = TypeAdapter(AnyMethod)
+
+
+_CURVE_POINTS = 120
+
+
+def thinned(steps: list[tuple[int, float]]) -> list[dict[str, float]]:
+    """A curve of at most :data:`_CURVE_POINTS` points: step and loss, means over equal spans; ``step`` is the last."""
+    span = -(-len(steps) // _CURVE_POINTS) or 1
+    spans = [steps[begin : begin + span] for begin in range(0, len(steps), span)]
+    return [{"step": part[-1][0], "loss": statistics.mean(loss for _, loss in part)} for part in spans]
 
 
 def train(folder: Path) -> dict[str, Any]:
@@ -38,9 +49,12 @@ def train(folder: Path) -> dict[str, Any]:
     )
     result: dict[str, Any] = {"epochs": []}
     begin = time.process_time()
+    steps: list[tuple[int, float]] = []
     for event in session.run(folder):
         if isinstance(event, Started):
             result |= {"isa": event.isa, "arithmetic": event.arithmetic}
+        elif isinstance(event, StepDone):
+            steps.append((event.step, event.loss))
         elif isinstance(event, EpochDone):
             before = result["epochs"][-1]["seconds"] if result["epochs"] else 0.0
             figures = {
@@ -54,7 +68,7 @@ def train(folder: Path) -> dict[str, Any]:
             result["weights_sha256"] = event.sha256
         elif isinstance(event, Done):
             result |= {"val": event.validation_accuracy, "seconds": event.seconds}
-    return result
+    return result | {"curve": thinned(steps)}
 
 
 def main() -> None:

@@ -103,6 +103,8 @@ class Comparison:
         found = searched + self._trained(rest, "the other seeds")
         for trial, row in found:
             if trial.key in best:
+                if self.protocol.levels:
+                    row["curve"] = trial.run.train(self.root)["curve"]
                 row["test"] = test_accuracy(trial.run.folder(self.root) / "model.safetensors", trial.test)
         return [row for _, row in found]
 

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import results
-from benchmarks.accuracy import chart, pareto, table
+from benchmarks.accuracy import chart, curves, pareto, table
+from benchmarks.accuracy.protocols import PROTOCOLS
 from benchmarks.cli import Parser, run
 from benchmarks.errors import BenchmarkError
 from benchmarks.pipes import ROOT
@@ -21,6 +22,12 @@ from benchmarks.table import put
 BEGIN = "<!-- python -m benchmarks.accuracy.page: begin -->"
 END = "<!-- python -m benchmarks.accuracy.page: end -->"
 PAGE = "accuracy.md"
+_NEARLY_SOLVED = "digits"  # differences are within the noise, so it draws no front if there is another protocol
+
+_TIMES = (
+    "CPU seconds to the first epoch with that validation accuracy, "
+    "and how many times as soon as full precision gets there:"
+)
 
 
 def write(rows: Sequence[results.Row], docs: Path) -> str:
@@ -37,7 +44,12 @@ def write(rows: Sequence[results.Row], docs: Path) -> str:
         mine = [row for row in accuracy if row["protocol"] == protocol]
         chart.draw(table.summaries(mine), docs / f"accuracy-{protocol}.png")
         parts += [f"### {protocol}", f"![Test accuracy by method](accuracy-{protocol}.png)", table.render(mine)]
-    found = pareto.trades(accuracy, results.of_steps(rows))
+        if curves.chosen_runs(mine):
+            curves.draw(mine, docs / f"curves-{protocol}.png")
+            parts += [f"![Losses and accuracies](curves-{protocol}.png)", _TIMES]
+            parts += [curves.render(mine, PROTOCOLS[protocol].levels)]
+    telling = [row for row in accuracy if row["protocol"] != _NEARLY_SOLVED] or accuracy
+    found = pareto.trades(telling, results.of_steps(rows))
     if len({trade.method for trade in found}) > 1:  # one method alone has no front
         pareto.draw(found, docs / "pareto.png")
         parts += ["### Accuracy against speed", "![The front](pareto.png)", pareto.render(found)]

@@ -26,7 +26,10 @@ _COLUMNS = ("network of the steps", "kernels", "network of the accuracy", "metho
 
 @dataclass(frozen=True)
 class Trade:
-    """One method: ``ratio`` is PyTorch's FP32 step divided by its own; ``gap`` to QAT in percent points of the test."""
+    """One method: ``ratio`` is PyTorch's FP32 step divided by its own; ``gap`` to QAT in percent points of the test.
+
+    ``steps``: whose steps; ``net``: protocol and network of the accuracy.
+    """
 
     steps: str
     isa: str
@@ -44,7 +47,7 @@ class Trade:
 
 def trades(accuracy: Iterable[results.Row], steps: Iterable[results.Row]) -> list[Trade]:
     """Every method that both kinds of rows have, for each pair of networks and each instruction set."""
-    gaps = [(one.net, one.method, one.gap) for one in summaries(accuracy) if one.gap is not None]
+    gaps = [(f"{s.protocol}, {s.net}", s.method, s.gap) for s in summaries(accuracy) if s.gap is not None]
     found = [
         Trade(f"{row['model']} {row['image_size']}x{row['image_size']}", row["isa"], net, method, row["ratio"], gap)
         for row in steps
@@ -100,7 +103,7 @@ def draw(found: Sequence[Trade], path: Path) -> None:
             colour = "#e08a3c" if trade in best else "#2b5c8a"
             axes.scatter([trade.ratio], [-trade.gap], color=colour, s=26, zorder=2)
             axes.annotate(trade.method, (trade.ratio, -trade.gap), (4, 4), textcoords="offset points", fontsize=8)
-        axes.set_title(f"steps of {steps} on {isa}; accuracy of the net {net!r}", fontsize=9)
+        axes.set_title(f"steps of {steps} on {isa}; accuracy: {net}", fontsize=9)
         axes.set_xlabel("whole training steps, times as fast as PyTorch FP32")
         axes.set_ylabel("points behind QAT (negative)")
         axes.spines[["top", "right"]].set_visible(False)

@@ -19,7 +19,8 @@ class Protocol:
 
     ``train_images`` and ``validation_images`` are how many fine-tuning gets, drawn per seed (``None``: all that are
     left); ``test_share`` is set aside for the test where the data set has no part of its own for it. ``rates`` is the
-    grid of learning rates of everything but the head, whose rate is fixed.
+    grid of learning rates of everything but the head, whose rate is fixed. ``levels``: validation accuracies, 0 to 1,
+    whose times are told; such a protocol keeps the curves of its losses as well.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Protocol:
     batch_size: int
     rates: tuple[float, ...]
     test_share: float = 0.0
+    levels: tuple[float, ...] = ()
 
     def pretraining(self, seed: int) -> TrainConfig:
         """How the network is pre-trained. Without validation: the last weights are kept."""
@@ -102,6 +104,7 @@ PROTOCOLS: dict[str, Protocol] = {
             epochs=4,
             batch_size=128,
             rates=(1e-3, 3e-3),
+            levels=(0.7, 0.75, 0.8),
         ),
         Protocol(
             name="fashion-vgg16",
@@ -115,6 +118,7 @@ PROTOCOLS: dict[str, Protocol] = {
             epochs=4,
             batch_size=128,
             rates=(1e-3, 3e-3),
+            levels=(0.7, 0.75, 0.8),
         ),
     )
 }

@@ -9,7 +9,18 @@ from dataclasses import dataclass
 from benchmarks.accuracy.points import POINTS
 from benchmarks.results import Row
 
-_HEAD = ("net", "method", "arithmetic", "learning rate", "validation", "test", "gap to QAT", "CPU seconds", "seeds")
+_HEAD = (
+    "net",
+    "method",
+    "arithmetic",
+    "learning rate",
+    "validation",
+    "test",
+    "gap to QAT",
+    "CPU seconds",
+    "seeds",
+    "as jobs",
+)
 
 
 @dataclass(frozen=True)
@@ -25,6 +36,7 @@ class Summary:
     tests: tuple[float, ...]
     gap: float | None
     cpu_seconds: float
+    as_jobs: str
 
     @property
     def test(self) -> float:
@@ -52,6 +64,7 @@ def summaries(rows: Iterable[Row]) -> list[Summary]:
             tests=tuple(100 * row["test"] for row in group),
             gap=_gap(group, groups.get((*key[:2], "qat"), [])),
             cpu_seconds=statistics.median(row["cpu_seconds"] for row in group),
+            as_jobs=_as_jobs(group),
         )
         for key, group in groups.items()
     ]
@@ -61,6 +74,15 @@ def _gap(rows: Sequence[Row], qat: Sequence[Row]) -> float | None:
     ceiling = {row["seed"]: row["test"] for row in qat}
     gaps = [100 * (ceiling[row["seed"]] - row["test"]) for row in rows if row["seed"] in ceiling]
     return statistics.mean(gaps) if gaps else None
+
+
+def _as_jobs(rows: Sequence[Row]) -> str:
+    """Whether the service's jobs made the very weights, or else their test accuracy; empty if they did not run."""
+    if any("job_test" not in row for row in rows):
+        return ""
+    if all(row["job_same_weights"] for row in rows):
+        return "same weights"
+    return f"{100 * statistics.mean(row['job_test'] for row in rows):.1f}"
 
 
 def render(rows: Iterable[Row]) -> str:
@@ -79,6 +101,7 @@ def render(rows: Iterable[Row]) -> str:
                 "" if one.gap is None else f"{one.gap:.1f}",
                 f"{one.cpu_seconds:.0f}",
                 str(len(one.tests)),
+                one.as_jobs,
             )
         )
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -40,7 +40,7 @@ def test_a_method_that_is_slower_and_less_accurate_than_another_is_not_on_the_fr
     assert [t.gap for t in found] == pytest.approx([10, 20, 1, 1])
     assert [t.method for t in pareto.front(found[:3])] == ["systematic", "psq8"]
     table = pareto.render(found)
-    assert "| vgg16 32x32 | avx2 | plain | `topk` | 12.0 | 20.0 |  |" in table
+    assert "| vgg16 32x32 | avx2 | digits, plain | `topk` | 12.0 | 20.0 |  |" in table
 
 
 def test_equal_points_are_both_on_the_front() -> None:
@@ -69,14 +69,18 @@ def test_nothing_in_common_is_told(tmp_path: Path) -> None:
 def test_the_page_is_written_from_results(tmp_path: Path) -> None:
     page_file = tmp_path / page.PAGE
     page_file.write_text(f"# Title\n\n{page.BEGIN}\nold\n{page.END}\n\nend\n")
-    page.write([*ACCURACY, *STEPS], tmp_path)
+    curve = {"curve": [{"step": 1, "loss": 2.0}], "epochs": [{"cpu_seconds": 8.0, "val": 0.8}]}
+    wide = [row | curve | {"protocol": "fashion-vgg16", "net": "vgg16"} for row in ACCURACY]
+    page.write([*ACCURACY, *wide, *STEPS], tmp_path)
     text = page_file.read_text()
     assert text.startswith("# Title")
     assert text.endswith("end\n")
     assert "old" not in text
     assert "`systematic`" in text
     assert "| vgg16 32x32 | avx2 |" in text
-    for picture in ("accuracy-digits.png", "pareto.png"):
+    assert "| digits, plain |" not in text
+    assert "| vgg16 | `qat` | 8 s | 8 s | 8 s |" in text
+    for picture in ("accuracy-digits.png", "curves-fashion-vgg16.png", "pareto.png"):
         assert f"({picture})" in text
         assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
     with pytest.raises(BenchmarkError, match="no accuracies yet"):
