@@ -35,9 +35,6 @@ if(FQT_SANITIZE)
   target_link_options(fqt_flags INTERFACE ${sanitizers})
 endif()
 
-# For tests of the AMX kernels on machines without it: they run, slowly, wherever AVX-512 does, on tiles in memory.
-option(FQT_EMULATE_AMX "Emulate AMX, for tests only" OFF)
-
 # One object library per instruction set: fqt_isa(name [SHARED folders...] [FLAGS flags...]) compiles cpu/<name>/*.cpp and the
 # sources in the shared folders into the namespace of that name, with private flags: `generic` for any set, `vector` for all that
 # have fast products, `lookup` for those whose gradient products look up tables of bytes. Nothing else may see those flags. A set
@@ -74,11 +71,14 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   set(avx512_flags -mavx512f -mavx512dq -mavx512bw -mavx512vl -mavx512vbmi -mavx512vnni -mavx512vpopcntdq -mbmi2 -mpopcnt
                    -mprefer-vector-width=512)
   fqt_isa(avx512 SHARED generic vector FLAGS ${avx512_flags})
-  if(FQT_EMULATE_AMX)
-    target_compile_definitions(fqt_flags INTERFACE FQT_EMULATE_TILES)
-    fqt_isa(amx FLAGS ${avx512_flags})
-  else()
-    fqt_isa(amx FLAGS ${avx512_flags} -mamx-tile -mamx-int8)
+  fqt_isa(amx FLAGS ${avx512_flags} -mamx-tile -mamx-int8)
+  if(TARGET fqt_amx)
+    # For tests on machines without AMX: the same kernels run, slowly, wherever AVX-512 does, on tiles in memory.
+    get_target_property(sources fqt_amx SOURCES)
+    add_library(fqt_amx_emulated OBJECT EXCLUDE_FROM_ALL ${sources})
+    target_link_libraries(fqt_amx_emulated PRIVATE fqt_flags)
+    target_compile_options(fqt_amx_emulated PRIVATE ${avx512_flags})
+    target_compile_definitions(fqt_amx_emulated PRIVATE FQT_ISA=amx FQT_EMULATE_TILES)
   endif()
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64|ARM64")
   # Every such processor has it, so no flag asks for it. GNU's first pass of scheduling has more values in flight than there are

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.fixtures"]
+pytest_plugins = ["tests.fixtures", "tests.split"]
 
 # Tests of kernels are small; more threads only add noise. Child processes inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

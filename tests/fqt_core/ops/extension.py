@@ -18,34 +18,24 @@ ROOT = Path(__file__).resolve().parents[3]
 VARIABLE = "FQT_TEST_EXTENSION"
 
 
-def build(name: str, **options: str) -> Path:
-    """Build with CMake options in ``build/<name>``, which makes it quick the second time; return the file."""
+def build(name: str, target: str = "_native", **options: str) -> Path:
+    """Build a target with CMake options in ``build/<name>``, which makes it quick the second time; return the file."""
     folder, tools = ROOT / "build" / name, Path(sysconfig.get_path("scripts"))
     defines = {"Python_EXECUTABLE": sys.executable, "CMAKE_MAKE_PROGRAM": str(tools / "ninja"), **options}
     configure = [str(tools / "cmake"), "-S", str(ROOT), "-B", str(folder), "-G", "Ninja"]
     for command in (
         [*configure, *(f"-D{key}={value}" for key, value in defines.items())],
-        [str(tools / "cmake"), "--build", str(folder)],
+        [str(tools / "cmake"), "--build", str(folder), "--target", target],
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
-    return folder / "_native.abi3.so"
+    return folder / f"{target}.abi3.so"
 
 
 def run_tests(extension: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run pytest with that extension in a process of its own."""
     return subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "tests.fqt_core.ops.extension",
-            "-p",
-            "no:cacheprovider",
-            *arguments,
-        ],
+        [sys.executable, "-m", "pytest", "-p", "tests.fqt_core.ops.extension", "-p", "no:cacheprovider", *arguments],
         env={**os.environ, VARIABLE: str(extension), **environment},
         cwd=ROOT,
         capture_output=True,

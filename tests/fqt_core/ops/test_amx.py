@@ -14,55 +14,28 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
-TOOLS = Path(sys.executable).parent
+from tests.fqt_core.ops.extension import ROOT, VARIABLE, build, run_tests
+
 PRODUCTS = ("hwnc_binary_conv2d", "hwnc_input_gradient", "hwnc_weight_gradient")
-
-LOADER = """
-import importlib.util, sys
-import torch
-spec = importlib.util.spec_from_file_location("fqt_core._native", sys.argv[1])
-extension = importlib.util.module_from_spec(spec)
-sys.modules[spec.name] = extension
-spec.loader.exec_module(extension)
+LIST_KERNELS = """
+import tests.fqt_core.ops.extension
+from fqt_core.ops.native import EXTENSION
+print(([isa for _, isa in EXTENSION.KERNELS], EXTENSION.USABLE))
 """
-"""Puts an extension, named by its path, in the place of the installed one."""
-
-LIST_KERNELS = "print(([isa for _, isa in extension.KERNELS], extension.USABLE))"
-
-RUN_TESTS = """
-import pytest
-from fqt_core.ops import native
-assert native.EXTENSION is extension
-sys.exit(pytest.main(sys.argv[2:]))
-"""
-
-
-def run(*command: str | Path) -> str:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
-
-
-def configure(folder: Path, emulate: str) -> Path:
-    options = {
-        "FQT_WERROR": "ON",
-        "FQT_EMULATE_AMX": emulate,
-        "Python_EXECUTABLE": sys.executable,
-        "CMAKE_MAKE_PROGRAM": TOOLS / "ninja",
-    }
-    settings = [f"-D{name}={value}" for name, value in options.items()]
-    run(TOOLS / "cmake", "-S", ROOT, "-B", folder, "-G", "Ninja", *settings)
-    return folder
 
 
 @pytest.fixture(scope="module")
-def emulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a build that emulates AMX."""
-    folder = configure(tmp_path_factory.mktemp("emulated"), "ON")
-    run(TOOLS / "cmake", "--build", folder)
-    return folder
+def emulated() -> Path:
+    """An extension that emulates AMX, beside the one that `make check` compiles, of the same objects."""
+    return build("check", "_native_emulated", FQT_WERROR="ON")
+
+
+def run(*command: str | Path, **environment: str) -> str:
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def amx_instructions(object_file: Path) -> set[str]:
@@ -73,27 +46,26 @@ def amx_instructions(object_file: Path) -> set[str]:
 
 @pytest.mark.slow
 def test_emulated_kernels_equal_the_reference_bit_for_bit(emulated: Path) -> None:
-    (extension,) = emulated.glob("_native*.so")
-    table, usable = ast.literal_eval(run(sys.executable, "-c", LOADER + LIST_KERNELS, extension))
+    table, usable = ast.literal_eval(run(sys.executable, "-c", LIST_KERNELS, **{VARIABLE: str(emulated)}))
     assert table.count("amx") == len(PRODUCTS)
     assert ("amx" in usable) == ("avx512" in usable)
     if "amx" in usable:
-        tests = ("tests/fqt_core/ops/test_native.py", "-v", "-k", "amx", "-p", "no:cacheprovider")
-        output = run(sys.executable, "-c", LOADER + RUN_TESTS, extension, *tests)
+        done = run_tests(emulated, "tests/fqt_core/ops/test_native.py", "-v", "-k", "amx")
+        assert done.returncode == 0, done.stdout + done.stderr
         for name in PRODUCTS:
-            assert f"test_equals_the_reference_bit_for_bit[{name}-amx] PASSED" in output
+            assert f"test_equals_the_reference_bit_for_bit[{name}-amx] PASSED" in done.stdout
 
 
 @pytest.mark.slow
-def test_only_the_amx_kernels_have_its_instructions(emulated: Path, tmp_path: Path) -> None:
-    for object_file in emulated.glob("CMakeFiles/**/*.o"):
-        assert not amx_instructions(object_file), object_file
-    run(TOOLS / "cmake", "--build", configure(tmp_path, "OFF"), "--target", "fqt_amx")
-    objects = tmp_path.glob("CMakeFiles/fqt_amx.dir/**/*.o")
-    found = {path.name.partition(".")[0]: amx_instructions(path) for path in objects}
+def test_only_the_amx_kernels_have_its_instructions(emulated: Path) -> None:
+    folder = build("check", "fqt_amx", FQT_WERROR="ON").parent / "CMakeFiles"
+    objects = {path: amx_instructions(path) for path in folder.glob("**/*.o")}
+    assert {path.name.partition(".")[0] for path in objects} > {"hwnc_forward", "features", "memory", "register"}
+    found = {path.name.partition(".")[0]: objects.pop(path) for path in folder.glob("fqt_amx.dir/**/*.o")}
     around = {"ldtilecfg", "tileloadd", "tilestored", "tilerelease"}
     assert {name: instructions - {"tilezero"} for name, instructions in found.items()} == {
         "hwnc_forward": around | {"tdpbssd"},
         "hwnc_input_gradient": around | {"tdpbusd"},
         "hwnc_weight_gradient": around | {"tdpbusd"},
     }
+    assert {path: instructions for path, instructions in objects.items() if instructions} == {}
