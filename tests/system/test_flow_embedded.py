@@ -47,6 +47,7 @@ def weights_of_jobs_are_those_of_the_library(home: Path, up: Up) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_whole_flow_and_a_job_that_outlives_the_api(tmp_path: Path) -> None:
     with running(tmp_path, "--port", "0") as up:
         whole_flow(lambda *arguments: fqt(tmp_path, *arguments), tmp_path)

@@ -52,6 +52,7 @@ def part(home: Path, *arguments: str, **values: str) -> Iterator[subprocess.Pope
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_whole_flow_on_postgresql_and_valkey(tmp_path: Path, empty_database: str, valkey_url: str) -> None:
     folder = tmp_path / "secrets"
     written = fqt(tmp_path, "secrets", str(folder), "--database-host", "postgres", "--broker-host", "valkey")

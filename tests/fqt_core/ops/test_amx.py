@@ -45,6 +45,7 @@ def amx_instructions(object_file: Path) -> set[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_emulated_kernels_equal_the_reference_bit_for_bit(emulated: Path) -> None:
     table, usable = ast.literal_eval(run(sys.executable, "-c", LIST_KERNELS, **{VARIABLE: str(emulated)}))
     assert table.count("amx") == len(PRODUCTS)
@@ -57,6 +58,7 @@ def test_emulated_kernels_equal_the_reference_bit_for_bit(emulated: Path) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_only_the_amx_kernels_have_its_instructions(emulated: Path) -> None:
     folder = build("check", "fqt_amx", FQT_WERROR="ON").parent / "CMakeFiles"
     objects = {path: amx_instructions(path) for path in folder.glob("**/*.o")}
