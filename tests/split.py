@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-PROCESSES = (
+SERIAL = (
     "tests/api/test_doorbell.py",
     "tests/api/test_page.py",
     "tests/api/test_process.py",
@@ -24,12 +24,13 @@ PROCESSES = (
     "tests/worker/test_parts.py",
     "tests/worker/test_supervisor.py",
 )
+PROCESSES = "processes"
 NICE = 5
 
 
 def group(nodeid: str) -> str:
-    """What a test shares its worker with: the name of its file, or ``processes``."""
-    return "processes" if nodeid.startswith(PROCESSES) else nodeid.partition("::")[0]
+    """What a test shares its worker with: its file, or all of ``SERIAL``."""
+    return PROCESSES if nodeid.startswith(SERIAL) else nodeid.partition("::")[0]
 
 
 class Scheduler(LoadScopeScheduling):
@@ -56,12 +57,12 @@ class Worker:
 
         def rank(item: pytest.Item) -> int:
             name = group(item.nodeid)
-            return 0 if name == "processes" else 1 if name in slow else 2
+            return 0 if name == PROCESSES else 1 if name in slow else 2
 
         items.sort(key=rank)
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        if group(nodeid) != "processes" and not self.computes:
+        if group(nodeid) != PROCESSES and not self.computes:
             self.computes = True
             os.nice(NICE)  # there is no way back, and no need: the processes are the first group of all
 

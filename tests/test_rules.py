@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import split
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ["api", "worker", "jobs", "fqt_core", "service", "migrations", "client/fqt_client", "benchmarks"]
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
@@ -78,6 +80,16 @@ def test_the_readme_names_only_targets_that_exist() -> None:
 def test_continuous_integration_runs_the_commands_of_the_readme() -> None:
     script = (ROOT / ".ci" / "run").read_text()
     assert re.findall(r"^make .*$", script, re.MULTILINE) == ["make check", "make test"]
+
+
+def test_tests_that_find_ports_for_servers_run_one_after_the_other() -> None:
+    """Between finding a port and taking it, another test could take it (tests/split.py)."""
+    finds = r"^from tests\.service\.running import .*\b(Up|running)\b|\bapi: Api\b|\bports\.any_free\("
+    tests = {str(path.relative_to(ROOT)): path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
+    finders = {name for name, text in tests.items() if re.search(finds, text, re.MULTILINE)}
+    assert {"tests/api/test_process.py", "tests/service/test_up.py", "tests/system/test_flow_parts.py"} <= finders
+    assert {name for name in finders if split.group(name) != split.PROCESSES} == set()
+    assert all((ROOT / name).exists() for name in split.SERIAL)
 
 
 def test_locks_are_exact_hashed_and_name_no_host() -> None:
