@@ -70,6 +70,7 @@ def messages(store: Store, job_id: str) -> str:
     return json.dumps([event.data for event in log(store, job_id)])
 
 
+@pytest.mark.slow
 def test_a_worker_process_trains_a_job_and_another_that_goes_on_from_its_weights(store: Store, valkey_url: str) -> None:
     process, bell = Process(store.settings, REAL, broker_url=valkey_url), Bell(valkey_url)
     first = small(store, method={"name": "qat"})

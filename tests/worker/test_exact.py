@@ -47,6 +47,7 @@ def more_steps(store: Store, job_id: str, count: int = 3) -> None:
     until(lambda: step(store, job_id) >= before + count, 60)
 
 
+@pytest.mark.slow
 def test_after_pause_drain_and_kill_9_the_weights_are_those_of_an_uninterrupted_run(
     store: Store, valkey_url: str
 ) -> None:

@@ -23,6 +23,8 @@ from fqt_core.ops.hwnc import gradient
 from fqt_core.training import session
 from tests.fqt_core.test_unbiased import kernels
 
+pytestmark = pytest.mark.slow
+
 PROTOCOL = PROTOCOLS["digits"]
 RATE = 6e-3
 SEEDS = (0, 1)

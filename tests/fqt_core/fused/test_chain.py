@@ -260,6 +260,7 @@ def test_a_second_backward_pass_needs_the_graph_to_be_kept(name: str) -> None:
         loss.backward()
 
 
+@pytest.mark.slow
 def test_every_instruction_set_trains_the_same_network_bit_for_bit() -> None:
     """The loss of each step and the weights after the last, with the reference and with all native kernels."""
     root = Path(__file__).parents[3]
