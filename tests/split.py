@@ -25,7 +25,7 @@ SERIAL = (
     "tests/worker/test_supervisor.py",
 )
 PROCESSES = "processes"
-NICE = 5
+NICE = 10
 
 
 def group(nodeid: str) -> str:

@@ -75,15 +75,16 @@ def test_the_api_learns_what_the_workers_offer(store: Store, processes: list[Pro
 def test_a_job_survives_kill_9_of_its_worker(
     store: Store, bell: Bell, reaper: Reaper, processes: list[Process]
 ) -> None:
-    processes.append(Process(store.settings))
+    processes += [Process(store.settings) for _ in range(2)]
+    for process in processes:  # their start is not part of the recovery
+        until(lambda log_file=process.log: '"event": "worker starts"' in log_file.read_text(), 20)
     job = scripted(store, steps=40, pause=0.05, every=5)
     bell.ring_job(job.id, job.queue)
     until(lambda: step(store, job.id) >= 12)
-    orphan = children(processes[0].popen.pid)[0]
-    processes.append(Process(store.settings))  # its start is not part of the recovery
-    until(lambda: '"event": "worker starts"' in processes[1].log.read_text(), 20)
+    holder, other = sorted(processes, key=lambda process: not children(process.popen.pid))
+    orphan = children(holder.popen.pid)[0]
     killed = time.monotonic()
-    processes[0].kill()
+    holder.kill()
     until(lambda: gone(orphan), 2)
     assert list((store.settings.data_dir / "work").iterdir())
     until(lambda: get(store, job.id).lease_epoch == 2)
@@ -97,7 +98,7 @@ def test_a_job_survives_kill_9_of_its_worker(
     assert starts[0] == 0
     assert starts[1] >= 10
     assert [event.seq for event in log(store, job.id)] == list(range(1, get(store, job.id).next_seq))
-    assert processes[1].end() == 0
+    assert other.end() == 0
     processes.append(Process(store.settings))
     until(lambda: '"event": "worker starts"' in processes[2].log.read_text(), 20)
     assert list((store.settings.data_dir / "work").iterdir()) == []  # the dead worker's folder was cleared away
