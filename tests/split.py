@@ -1,8 +1,8 @@
 """How tests are shared out among the worker processes of pytest-xdist (``make test`` starts three, for two cores).
 
 A file's tests stay together and in order, since they share fixtures. Files whose tests find ports for servers, or hold
-processes to deadlines, are one group: they follow each other on one worker, which mostly waits. All else runs on the
-others meanwhile, and steps back where both want a core.
+processes to deadlines, are one group: they follow each other on one worker, which mostly waits. The other workers take
+what else waits for processes, then all that only computes, and step back for that where both want a core.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ SERIAL = (
     "tests/worker/test_supervisor.py",
 )
 PROCESSES = "processes"
+PATIENT = ("tests/service/", "tests/worker/")
+"""These wait for processes too, but for as long as it takes."""
+
 NICE = 10
 
 
@@ -47,7 +50,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduler:
 
 
 class Worker:
-    """One of several: takes long groups first, so that all end at the same time, and steps back to compute."""
+    """One of several: takes long files first, so that all end at the same time, and steps back to compute."""
 
     def __init__(self) -> None:
         self.computes = False
@@ -55,16 +58,16 @@ class Worker:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         slow = {group(item.nodeid) for item in items if item.get_closest_marker("slow")}
 
-        def rank(item: pytest.Item) -> int:
+        def rank(item: pytest.Item) -> tuple[bool, bool, bool]:
             name = group(item.nodeid)
-            return 0 if name == PROCESSES else 1 if name in slow else 2
+            return name != PROCESSES, not name.startswith(PATIENT), name not in slow
 
         items.sort(key=rank)
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        if group(nodeid) != PROCESSES and not self.computes:
+        if not self.computes and not group(nodeid).startswith((PROCESSES, *PATIENT)):
             self.computes = True
-            os.nice(NICE)  # there is no way back, and no need: the processes are the first group of all
+            os.nice(NICE)  # there is no way back, and no need: all that waits for processes has begun
 
 
 def pytest_configure(config: pytest.Config) -> None:
