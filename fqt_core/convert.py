@@ -10,6 +10,7 @@ from torch.nn.parameter import UninitializedParameter
 
 from fqt_core import ops
 from fqt_core.config import LayerOverride, MethodConfig
+from fqt_core.config.method_base import UNCHOSEN
 from fqt_core.conversion.eligibility import Filter, keep_reasons
 from fqt_core.conversion.flow import Flow, feeds_a_sign
 from fqt_core.conversion.report import Action, ConversionReport, ConversionRow
@@ -51,10 +52,13 @@ def convert_(
 
     Raises:
         ConversionError: the network is converted already, or no layer of it can be binarised; it is left unchanged.
-        ConfigurationError: the seed is out of range, or an override's pattern matches no layer that can be binarised.
+        ConfigurationError: the seed is out of range, an override's pattern matches no layer that can be binarised, or
+            bits are ``auto``, which only a run can choose.
     """
     if not 0 <= seed < 2**63:
         raise ConfigurationError(f"seed must be at least 0 and below 2**63, got {seed}")
+    if method.chooses_bits:
+        raise ConfigurationError(UNCHOSEN)
     _refuse_converted(model)
     if not method.binarises:
         rows = [_kept(name, module, "full precision") for name, module in weight_layers(model).items()]

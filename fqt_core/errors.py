@@ -79,3 +79,7 @@ class NonFiniteLossError(FqtError, ArithmeticError):
 
 class CheckpointError(FqtError):
     """A checkpoint or model file is damaged, or does not belong to this network."""
+
+
+class InitialWeightsError(CheckpointError):
+    """The weights that a run is to start from cannot be used."""

@@ -89,6 +89,38 @@ class GradientTelemetry(Event):
     )
 
 
+class BitsChosen(Event):
+    """With bits ``auto``: what was chosen for each layer, before the first step of a run."""
+
+    type: Literal["bits_chosen"] = "bits_chosen"
+    budget: float = Field(description="Average bits per gradient element that could be spent.")
+    average_bits: float = Field(description="Those that are spent, over the layers that were chosen for.")
+    seconds: float = Field(description="What the choice took.")
+    layers: dict[str, dict[str, float | None]] = Field(
+        description="Layer name to bits (32: full precision), keep, clip, and the relative variances that are "
+        "expected: of dx and dw by the layer itself, and of accumulated_dw."
+    )
+    method: dict[str, Any] = Field(description="The method with the choice written as overrides: the same run by hand.")
+
+    @property
+    def summary(self) -> str:
+        """In a line for people."""
+        rows = [f"{name}: {_setting(row)}" for name, row in self.layers.items()]
+        return (
+            f"chose gradient bits in {self.seconds:.1f} s, {self.average_bits:.3g} per element on average of a budget "
+            f"of {self.budget:g}: {'; '.join(rows)}"
+        )
+
+
+def _setting(row: dict[str, float | None]) -> str:
+    if row["bits"] == 32:
+        return "full precision"
+    clip = "" if row["clip"] is None else f", clip {row['clip']:g}"
+    return (
+        f"{row['bits']:g} bits, {row['keep']:.4g} kept{clip} (variance {row['accumulated_dw_relative_variance']:.2g})"
+    )
+
+
 class CheckpointWritten(Event):
     """A checkpoint was written and synced."""
 
@@ -163,6 +195,7 @@ AnyEvent = Annotated[
     | EpochDone
     | QuantizationStatistics
     | GradientTelemetry
+    | BitsChosen
     | CheckpointWritten
     | ArtifactWritten
     | LogLine

@@ -54,7 +54,8 @@ class PresetPlan:
 class Plan:
     """What a job would take. Sizes are in bytes; ``macs`` are multiply-accumulates of one image's forward pass,
     ``step_macs`` those of its training step, over kept groups alone; ``gradient_bits`` are bits per gradient element,
-    averaged over the layers that the method would binarise without overrides.
+    averaged over the layers that the method would binarise without overrides. ``bits_are_chosen``: only when the job
+    starts, so that ``gradient_bits`` has the budget and ``step_macs`` is over all groups.
 
     ``seconds`` is ``None`` where nothing comparable has run here yet, and then ``seconds_reason`` says so. ``warnings``
     name the fields that keep the job from running on the workers of the moment.
@@ -72,6 +73,7 @@ class Plan:
     macs: int
     step_macs: int
     gradient_bits: float
+    bits_are_chosen: bool
     model_bytes: int
     fp32_bytes: int
     memory_bytes: int
@@ -112,6 +114,7 @@ def plan(
         macs=network.macs,
         step_macs=network.step_macs,
         gradient_bits=network.gradient_bits,
+        bits_are_chosen=spec.method.chooses_bits,
         model_bytes=network.model_bytes,
         fp32_bytes=network.fp32_bytes,
         memory_bytes=memory,

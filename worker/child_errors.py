@@ -10,6 +10,7 @@ from fqt_core.errors import (
     ConversionError,
     DataError,
     FqtError,
+    InitialWeightsError,
     NonFiniteGradientError,
     NonFiniteLossError,
 )
@@ -32,6 +33,7 @@ _MEANINGS: tuple[tuple[type[Exception], str, str | None], ...] = (
     (DataError, "dataset_unusable", "dataset"),
     (ConfigurationError, "invalid_configuration", None),
     (ConversionError, "cannot_convert", "method"),
+    (InitialWeightsError, "initial_weights_unusable", "initial_weights"),
     # The supervisor has checked the bytes, so the file is whole but of another version: repeating does not help.
     (CheckpointError, "checkpoint_unusable", None),
     (FqtError, "training_failed", None),

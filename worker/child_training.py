@@ -8,17 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from fqt_core import export
 from fqt_core.allocator import keep_pages
-from fqt_core.conversion.report import ConversionReport
-from fqt_core.convert import convert_
-from fqt_core.data import load_dataset
 from fqt_core.errors import CheckpointError
 from fqt_core.events import ArtifactWritten, Done, LogLine
-from fqt_core.models import WeightReport, build, load_weights
-from fqt_core.training import Trainer, seeded_init
+from fqt_core.models import WeightReport
+from fqt_core.training import Session, prepare
 from worker.child_errors import UnusableInputError
 from worker.lifeline import Lifeline
 from worker.protocol import Exit, TrainingInput
@@ -30,38 +26,35 @@ def train(data: TrainingInput, folder: Path, lifeline: Lifeline) -> Exit:
     """Train the job and write its files, reporting all along.
 
     Raises:
-        UnusableInputError: there is no GPU, or the initial weights or the teacher cannot be used.
+        UnusableInputError: there is no GPU, or the teacher cannot be used.
         fqt_core.errors.FqtError: whatever the library refuses.
     """
     spec = data.spec
     device = _device(data.device)
     torch.set_num_threads(data.threads)
     keep_pages()
-    dataset = load_dataset(
-        data.dataset,
-        classes=spec.classes,
-        channels=spec.architecture.channels,
-        image_size=spec.architecture.image_size,
-    )
-    with seeded_init(spec.training.seed):
-        model = build(spec.architecture, num_classes=len(dataset.classes))
-    weights = _initial_weights(model, data, dataset.classes, lifeline)
-    conversion = convert_(model, spec.method, seed=spec.training.seed)
+    fresh = data.resume_from is None
+    if spec.method.chooses_bits and fresh:
+        lifeline.send(LogLine(message="choosing the bits of each layer's gradient, from a short probe"))
     checkpoints = folder / "checkpoints"
     checkpoints.mkdir(exist_ok=True)
-    trainer = Trainer(
-        model,
-        dataset,
-        spec.training,
+    session = prepare(
+        architecture=spec.architecture,
+        method=spec.method,
+        training=spec.training,
+        data=data.dataset,
+        classes=spec.classes,
+        initial_weights=data.initial_weights if fresh else None,
         checkpoint_dir=checkpoints,
         resume_from=data.resume_from,
         should_stop=lifeline.stop.is_set,
         device=device,
-        report=conversion.to_json(),
         teacher=_teacher(data),
     )
+    if session.weights is not None:
+        lifeline.send(LogLine(message=_taken(session.weights, data)))
     done: Done | None = None
-    for event in trainer:
+    for event in session.trainer:
         if lifeline.cancel.is_set():
             return Exit.CANCELLED
         if isinstance(event, Done):
@@ -70,7 +63,7 @@ def train(data: TrainingInput, folder: Path, lifeline: Lifeline) -> Exit:
             lifeline.send(event)
     if done is None:
         return Exit.STOPPED
-    for artifact in _files(data, folder, trainer, done, conversion, weights):
+    for artifact in _files(data, folder, session, done):
         lifeline.send(artifact)
     lifeline.send(done)
     return Exit.DONE
@@ -84,19 +77,11 @@ def _device(wanted: str) -> torch.device:
     return torch.device("cuda" if use_cuda else "cpu")
 
 
-def _initial_weights(
-    model: nn.Module, data: TrainingInput, classes: list[str], lifeline: Lifeline
-) -> WeightReport | None:
-    if data.initial_weights is None or data.resume_from is not None:
-        return None
-    try:
-        report = load_weights(model, data.initial_weights, classes=classes)
-    except (CheckpointError, OSError) as error:
-        raise UnusableInputError(str(error), "initial_weights_unusable", "initial_weights") from error
-    left = "; ".join(f"{name}: {reason}" for name, reason in report.skipped.items())
-    message = f"took {len(report.taken)} tensors from {data.spec.initial_weights}"
-    lifeline.send(LogLine(message=f"{message}; not taken: {left}" if left else message))
-    return report
+def _taken(weights: WeightReport, data: TrainingInput) -> str:
+    """What was taken of the initial weights, in words."""
+    left = "; ".join(f"{name}: {reason}" for name, reason in weights.skipped.items())
+    message = f"took {len(weights.taken)} tensors from {data.spec.initial_weights}"
+    return f"{message}; not taken: {left}" if left else message
 
 
 def _teacher(data: TrainingInput) -> export.PackedModel | None:
@@ -108,15 +93,9 @@ def _teacher(data: TrainingInput) -> export.PackedModel | None:
         raise UnusableInputError(str(error), "teacher_unusable", "teacher") from error
 
 
-def _files(
-    data: TrainingInput,
-    folder: Path,
-    trainer: Trainer,
-    done: Done,
-    conversion: ConversionReport,
-    weights: WeightReport | None,
-) -> list[ArtifactWritten]:
+def _files(data: TrainingInput, folder: Path, session: Session, done: Done) -> list[ArtifactWritten]:
     """Write the result files. Those of the network are functions of spec and data, so they hold no times."""
+    trainer, conversion, weights = session.trainer, session.conversion, session.weights
     classes = trainer.data.classes
     spec = data.spec.model_dump(mode="json")
     metrics = {name: getattr(done, name) for name in _REPORT_METRICS}
@@ -138,6 +117,7 @@ def _files(
         "spec": spec,
         "classes": classes,
         "metrics": metrics | {"seconds": done.seconds, "reason": done.reason},
+        "method": session.method.model_dump(mode="json"),
         "conversion": {**conversion.totals(), "layers": conversion.to_json()},
         "initial_weights": None if weights is None else weights.to_json(),
         "sizes": sizes,

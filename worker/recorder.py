@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from fqt_core.events import (
     ArtifactWritten,
+    BitsChosen,
     CheckpointWritten,
     Done,
     EpochDone,
@@ -101,6 +102,9 @@ class Recorder:
                 self._pending.append(("warning", message.model_dump(exclude={"type"})))
             case Started():
                 self._start(message)
+            case BitsChosen():
+                self._record["bits_chosen"] = data = message.model_dump(exclude={"type"})
+                self._pending.append(("log", {"level": "info", "message": message.summary, "bits_chosen": data}))
             case Confined():
                 self._record["limits"] = message.limits
                 text = "limits of the training process: " + ", ".join(f"{k} {v}" for k, v in message.limits.items())

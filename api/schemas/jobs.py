@@ -21,6 +21,10 @@ class JobRecord(OpenSchema):
     isa: str | None = Field(default=None, description="The kernels in use: reference, portable, avx2, ….")
     threads: int | None = Field(default=None, description="Threads of the training process.")
     device: str | None = Field(default=None, description="cpu or cuda.")
+    bits_chosen: dict[str, Any] | None = Field(
+        default=None,
+        description="With bits `auto`: what was chosen for each layer, and the method with it written as overrides.",
+    )
     attempt: int | None = Field(default=None, description="Which attempt this is, from 1.")
 
 

@@ -47,7 +47,11 @@ class PlanObject(Schema):
     )
     gradient_bits: float = Field(
         description="Bits per gradient element, averaged over the layers that the method would binarise without "
-        "overrides; 32 in full precision."
+        "overrides; 32 in full precision. With bits `auto` at most so many: they are chosen at the start."
+    )
+    bits_are_chosen: bool = Field(
+        description="Whether bits, kept groups and clip of each layer are chosen when the job starts (bits `auto`): "
+        "`step_macs` is then an upper bound, and `gradient_bits` counts the whole budget."
     )
     model_bytes: int = Field(description="Size of the finished model.")
     fp32_bytes: int = Field(description="Size of the same model in full precision.")

@@ -159,6 +159,7 @@ class Plan(Resource):
     macs: int | None = None
     step_macs: int | None = None
     gradient_bits: float | None = None
+    bits_are_chosen: bool = False
     model_bytes: int | None = None
     fp32_bytes: int | None = None
     memory_bytes: int | None = None

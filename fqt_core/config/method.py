@@ -7,13 +7,17 @@ validation, documentation) reads the rows.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field, TypeAdapter, ValidationInfo, field_validator, model_validator
 
-from fqt_core.config.method_base import Arithmetic, MethodConfig, OneBitForward, Qat
+from fqt_core.config.method_base import UNCHOSEN, Arithmetic, MethodConfig, OneBitForward, Qat
+from fqt_core.config.override import LayerOverride
 from fqt_core.config.preset import PRESETS, PresetName
-from fqt_core.config.quantizer import Bits, GradientQuantizer, Groups, Pruning, Rounding
+from fqt_core.config.quantizer import Bits, BitsOrAuto, GradientQuantizer, Groups, Pruning, Rounding
+from fqt_core.config.setting import DEFAULT_BUDGET, LEAST_BUDGET, MOST_BUDGET
+from fqt_core.errors import ConfigurationError
 
 
 class Fp32(MethodConfig):
@@ -85,7 +89,18 @@ class Fqt(OneBitForward):
         description="A named set of the options below; those that are given as well count more. "
         + " ".join(f"`{name}`: {preset.summary}" for name, preset in PRESETS.items()),
     )
-    bits: Bits = Field(default=4, description="Bits per element of a kept gradient group.")
+    bits: BitsOrAuto = Field(
+        default=4,
+        description="Bits per element of a kept gradient group. `auto` chooses `bits`, `keep` and `clip` of each layer "
+        "from a short probe before the first step, so that the gradients are least noisy within the `budget`.",
+    )
+    budget: float | None = Field(
+        default=None,
+        ge=LEAST_BUDGET,
+        le=MOST_BUDGET,
+        description="With bits `auto`: bits per gradient element on average over the layers that are chosen for; null: "
+        f"{DEFAULT_BUDGET:g}.",
+    )
     groups: Literal["sample-channel", "pixel"] = Field(
         default="sample-channel",
         description="What is kept or dropped: samples for dL/dX and channels for dL/dW (SCQ), or pixel rows, the "
@@ -118,9 +133,37 @@ class Fqt(OneBitForward):
     @model_validator(mode="before")
     @classmethod
     def _fill_in_the_preset(cls, options: Any) -> Any:
-        name = options.get("preset") if isinstance(options, dict) else None
+        name = options.get("preset") if isinstance(options, dict) and options.get("bits") != "auto" else None
         filled_in = next((preset.options for known, preset in PRESETS.items() if known == name), None)
         return options if filled_in is None else {**filled_in, **options}
+
+    @field_validator("bits")
+    @classmethod
+    def _auto_goes_without_preset(cls, bits: BitsOrAuto, info: ValidationInfo) -> BitsOrAuto:
+        if bits == "auto" and info.data.get("preset") is not None:
+            raise ValueError("bits 'auto' chooses what a preset names: leave out preset, or bits")
+        return bits
+
+    @field_validator("budget")
+    @classmethod
+    def _budget_is_for_auto(cls, budget: float | None, info: ValidationInfo) -> float | None:
+        if budget is not None and info.data.get("bits", "auto") != "auto":
+            raise ValueError("a budget is for bits 'auto'; use that, or leave out budget")
+        return budget
+
+    @field_validator("keep", "clip")
+    @classmethod
+    def _auto_chooses_it(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is not None and info.data.get("bits") == "auto":
+            raise ValueError(f"bits 'auto' chooses it: leave out {info.field_name}, or give bits as 1, 2, 4 or 8")
+        return value
+
+    @field_validator("pruning")
+    @classmethod
+    def _auto_is_unbiased(cls, pruning: Pruning, info: ValidationInfo) -> Pruning:
+        if info.data.get("bits") == "auto" and pruning not in {"systematic", "bernoulli"}:
+            raise ValueError("bits 'auto' needs pruning 'systematic' or 'bernoulli'; which layers keep all it chooses")
+        return pruning
 
     @field_validator("keep")
     @classmethod
@@ -147,7 +190,30 @@ class Fqt(OneBitForward):
         """The fraction of groups kept, with the default resolved."""
         if self.pruning == "none":
             return 1.0
-        return self.keep if self.keep is not None else 1.0 / self.bits
+        return self.keep if self.keep is not None else 1.0 / self._settled_bits
+
+    @property
+    def chooses_bits(self) -> bool:
+        """See :class:`MethodConfig`."""
+        return self.bits == "auto"
+
+    @property
+    def settled_budget(self) -> float:
+        """Average bits per gradient element that bits ``auto`` may spend, with the default resolved."""
+        return DEFAULT_BUDGET if self.budget is None else self.budget
+
+    @property
+    def average_bits(self) -> float:
+        """See :class:`MethodConfig`; while bits are still to be chosen, the budget."""
+        return self.settled_budget if self.chooses_bits else super().average_bits
+
+    def with_options(self, **options: Any) -> Fqt:
+        """What bits ``auto`` leaves to the user, with options in place of what it chooses; without overrides."""
+        return Fqt(**self.model_dump(include={"groups", "pruning", "rounding", "weight_scale"}) | options)
+
+    def settled(self, overrides: Sequence[LayerOverride]) -> Fqt:
+        """The method with the layers that were chosen for as overrides, behind those that the user gave."""
+        return self.with_options(overrides=(*self.overrides, *overrides))
 
     @property
     def input_gradient(self) -> GradientQuantizer:
@@ -160,7 +226,20 @@ class Fqt(OneBitForward):
         return self._quantizer("channel" if self.groups == "sample-channel" else "pixel")
 
     def _quantizer(self, groups: Groups) -> GradientQuantizer:
-        return GradientQuantizer(groups, self.bits, self.kept_fraction, self.pruning, self.clip, self.rounding)
+        return GradientQuantizer(groups, self._settled_bits, self.kept_fraction, self.pruning, self.clip, self.rounding)
+
+    @property
+    def _settled_bits(self) -> Bits:
+        if self.bits == "auto":
+            raise ConfigurationError(UNCHOSEN)
+        return self.bits
+
+    def _changed(self, options: Mapping[str, Any]) -> MethodConfig:
+        if not self.chooses_bits or not options:
+            return super()._changed(options)
+        if "bits" not in options:
+            raise ValueError("where bits are 'auto', an override gives its bits too, or precision 'qat' or 'full'")
+        return self.with_options(**options)
 
 
 AnyMethod = Annotated[Fp32 | Qat | Psq | Fqt, Field(discriminator="name")]

@@ -16,6 +16,10 @@ WeightScale: TypeAlias = Literal["mean", "learned", "none"]
 FULL_BITS = 32
 """Bits per gradient element in full precision."""
 
+UNCHOSEN = (
+    "method.bits: 'auto' is chosen by a run (fqt_core.training.prepare) from its data and weights; to convert a "
+    "network by hand, give bits as 1, 2, 4 or 8"
+)
 _MOST_OVERRIDES = 200
 _LEAST_EXACT_LAST: tuple[Arithmetic, ...] = ("binary", "integer", "simulated", "float")
 
@@ -56,6 +60,11 @@ class MethodConfig(BaseModel):
         """Bits per gradient element, averaged over both products and all groups; overrides are left out."""
         both = self.input_gradient, self.weight_gradient
         return sum(FULL_BITS if one is None else one.average_bits for one in both) / len(both)
+
+    @property
+    def chooses_bits(self) -> bool:
+        """Whether the options of each layer are still to be chosen, from a short probe of the run."""
+        return False
 
     @property
     def exceptions(self) -> tuple[LayerOverride, ...]:

@@ -159,7 +159,7 @@ class NetworkPlan:
 
     ``gradient_bits`` are the bits per gradient element, averaged over the layers that the method would binarise without
     overrides (32 where there are none). ``step_macs`` are the multiply-accumulates of one image's training step:
-    forward, and both backward products over the groups that are kept.
+    forward, and both backward products over the groups that are kept; over all groups where that is still to be chosen.
     """
 
     layers: LayerPlan
@@ -456,6 +456,8 @@ def _step_macs(layers: LayerPlan, method: MethodConfig) -> int:
     total = 0.0
     for number, layer in enumerate(layers.weight_layers):
         own = method.for_layer(layer.name) if layer.binary else None
+        if own is not None and own.chooses_bits:
+            own = None
         for_input = own.input_gradient if own is not None else None
         for_weight = own.weight_gradient if own is not None else None
         shares = (

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 Bits: TypeAlias = Literal[1, 2, 4, 8]
+BitsOrAuto: TypeAlias = Literal[1, 2, 4, 8, "auto"]
 Pruning: TypeAlias = Literal["none", "topk", "bernoulli", "systematic"]
 Groups: TypeAlias = Literal["sample", "channel", "pixel"]
 Rounding: TypeAlias = Literal["stochastic", "dither"]

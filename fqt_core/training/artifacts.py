@@ -57,6 +57,7 @@ def _report(session: Session, metrics: Mapping[str, Any], packed: PackedReport) 
     data, split = session.trainer.data, session.trainer.data.split
     return {
         "result": dict(metrics),
+        "method": session.method.model_dump(mode="json"),
         "conversion": {**session.conversion.totals(), "rows": session.conversion.to_json()},
         "initial_weights": session.weights.to_json() if session.weights is not None else None,
         "data": {

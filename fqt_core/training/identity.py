@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fqt_core.config import TrainConfig
+from fqt_core.config import MethodConfig, TrainConfig
 from fqt_core.conversion.report import ConversionReport
 from fqt_core.data.batches import TrainingData
 from fqt_core.layers import BinaryLayer
@@ -20,9 +20,16 @@ _CADENCE = ("checkpoint_every_steps", "statistics_every_steps", "telemetry_every
 
 
 def run_identity(
-    config: TrainConfig, data: TrainingData, layers: Collection[BinaryLayer], teacher: Teacher | None
+    config: TrainConfig,
+    data: TrainingData,
+    layers: Collection[BinaryLayer],
+    teacher: Teacher | None,
+    asked: MethodConfig | None = None,
 ) -> dict[str, Any]:
-    """What a run is; a checkpoint of a run with another identity is refused."""
+    """What a run is; a checkpoint of a run with another identity is refused.
+
+    ``asked``: the method as it was asked for, if the layers' methods were chosen for it.
+    """
     training = config.model_dump(mode="json")
     for field in _CADENCE:
         training.pop(field)
@@ -30,6 +37,7 @@ def run_identity(
     return {
         "training": training,
         "methods": sorted(methods) or ["full precision"],
+        "chosen_for": None if asked is None else asked.model_dump(mode="json"),
         "classes": data.classes,
         "data": data.dataset.fingerprint,
         "split": data.split.digest,

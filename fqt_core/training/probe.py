@@ -14,8 +14,7 @@ entry, and the random numbers are sequences of their own (see :data:`fqt_core.ra
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -23,13 +22,13 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from fqt_core import ops
-from fqt_core.config import MethodConfig, Qat
+from fqt_core.config import Qat
 from fqt_core.data.counters import Purpose
 from fqt_core.layers import BinaryLayer
 from fqt_core.random import PhiloxState
 from fqt_core.training.noise import GradientNoise
 from fqt_core.training.seeding import seeded
-from fqt_core.training.taps import LayerVisit, stand_ins, tapped
+from fqt_core.training.taps import LayerVisit, gradients_of, stand_ins, tapped
 
 DRAWS = 2
 """Independent draws, of local and of accumulated noise each."""
@@ -80,8 +79,10 @@ class GradientProbe:
         self, images: Tensor, labels: Tensor, state: PhiloxState, visits: Mapping[str, _Visit], *, exact: bool
     ) -> None:
         anchor = torch.zeros((), device=images.device, requires_grad=True)
+        for visit in visits.values():
+            visit.exact = exact
         with (
-            _gradients_of(visits.values(), state, exact=exact),
+            gradients_of(visits.values(), state, _EXACT if exact else None),
             tapped(visits.values(), anchor),
             seeded(state.seed, Purpose.PROBE, state.step, images.device),
             torch.enable_grad(),
@@ -148,24 +149,6 @@ class _Visit(LayerVisit):
     def _add(self, name: str, draw: Tensor) -> None:
         if name in self._noise:
             self._noise[name].add(draw)
-
-
-@contextmanager
-def _gradients_of(visits: Iterable[_Visit], state: PhiloxState, *, exact: bool) -> Iterator[None]:
-    """Let the layers' backward passes be exact, or draw from ``state``; and let them note down nothing."""
-    with ExitStack() as stack:
-        for visit in visits:
-            layer = visit.layer
-            visit.exact = exact
-            stack.callback(_restore, layer, layer.method, layer.state, layer.collect_statistics)
-            layer.state, layer.collect_statistics = state, False
-            if exact:
-                layer.method = _EXACT
-        yield
-
-
-def _restore(layer: BinaryLayer, method: MethodConfig, state: PhiloxState, collect: bool) -> None:
-    layer.method, layer.state, layer.collect_statistics = method, state, collect
 
 
 def _noiseless() -> dict[str, float]:

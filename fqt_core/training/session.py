@@ -10,15 +10,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from fqt_core.config import ArchitectureConfig, MethodConfig, TrainConfig
+from fqt_core.config import ArchitectureConfig, Fqt, MethodConfig, TrainConfig
 from fqt_core.conversion.report import ConversionReport
 from fqt_core.convert import convert_
 from fqt_core.data import ImageDataset, load_dataset
-from fqt_core.errors import ConfigurationError
+from fqt_core.errors import CheckpointError, ConfigurationError, InitialWeightsError
 from fqt_core.events import AnyEvent, Done
-from fqt_core.export import load
+from fqt_core.export import PackedModel, load
 from fqt_core.models import WeightReport, build, load_weights
 from fqt_core.training.artifacts import write_artifacts
+from fqt_core.training.checkpoint import read_checkpoint
+from fqt_core.training.choice import Choice, choose_bits, warm_up_method
 from fqt_core.training.seeding import seeded_init
 from fqt_core.training.trainer import Trainer
 
@@ -27,12 +29,14 @@ from fqt_core.training.trainer import Trainer
 class Session:
     """A run that is ready: iterate over ``session.trainer``, or over ``session.run(folder)`` to get files as well.
 
-    ``weights`` says which initial weights were taken; ``None`` if the run starts from a random initialisation.
+    ``method`` is what the network was converted to, with each layer's bits where they were to be chosen. ``weights``
+    says which initial weights were taken; ``None`` if the run starts from a random initialisation.
     """
 
     model: nn.Module
     dataset: ImageDataset
     trainer: Trainer
+    method: MethodConfig
     conversion: ConversionReport
     weights: WeightReport | None
 
@@ -59,9 +63,12 @@ def prepare(
     resume_from: Path | str | None = None,
     should_stop: Callable[[], bool] | None = None,
     device: torch.device | str = "auto",
-    teacher: Path | str | nn.Module | None = None,
+    teacher: Path | str | nn.Module | PackedModel | None = None,
 ) -> Session:
     """Build everything that a run needs. The same arguments give the same run, bit for bit.
+
+    With bits ``auto`` this trains a little and probes first (:mod:`fqt_core.training.choice`); a run that is resumed
+    goes on with what was chosen.
 
     Args:
         architecture: the network; its ``channels`` and ``image_size`` decide how images are decoded.
@@ -79,14 +86,26 @@ def prepare(
     Raises:
         DataError: the data set cannot be used.
         ConfigurationError: the options do not fit each other, the data or the machine.
-        CheckpointError: ``initial_weights``, ``resume_from`` or ``teacher`` cannot be used.
+        InitialWeightsError: ``initial_weights`` cannot be used.
+        CheckpointError: ``resume_from`` or ``teacher`` cannot be used.
     """
     where = resolve_device(device)
     dataset = _dataset(data, classes, architecture)
-    with seeded_init(training.seed):
-        model = build(architecture, num_classes=len(dataset.classes))
-    conversion = convert_(model, method, seed=training.seed)
-    weights = load_weights(model, initial_weights, classes=dataset.classes) if initial_weights is not None else None
+
+    def network(method: MethodConfig) -> tuple[nn.Module, ConversionReport, WeightReport | None]:
+        with seeded_init(training.seed):
+            model = build(architecture, num_classes=len(dataset.classes))
+        conversion = convert_(model, method, seed=training.seed)
+        return model, conversion, _load(model, initial_weights, dataset.classes)
+
+    choice = None
+    if isinstance(method, Fqt) and method.chooses_bits:
+        if resume_from is not None:
+            choice = _chosen_before(method, Path(resume_from))
+        else:
+            choice = choose_bits(network(warm_up_method(method))[0], dataset, training, method, where)
+        method = choice.method
+    model, conversion, weights = network(method)
     trainer = Trainer(
         model,
         dataset,
@@ -97,8 +116,9 @@ def prepare(
         device=where,
         report=conversion.to_json(),
         teacher=load(teacher) if isinstance(teacher, Path | str) else teacher,
+        choice=choice,
     )
-    return Session(model, dataset, trainer, conversion, weights)
+    return Session(model, dataset, trainer, method, conversion, weights)
 
 
 def resolve_device(device: torch.device | str) -> torch.device:
@@ -113,6 +133,22 @@ def resolve_device(device: torch.device | str) -> torch.device:
     if settled.type == "cuda" and not torch.cuda.is_available():
         raise ConfigurationError("device: this machine has no CUDA device that torch can use; choose cpu or auto")
     return settled
+
+
+def _load(model: nn.Module, source: Path | str | None, classes: Sequence[str]) -> WeightReport | None:
+    if source is None:
+        return None
+    try:
+        return load_weights(model, source, classes=classes)
+    except (CheckpointError, OSError) as error:
+        raise InitialWeightsError(str(error)) from error
+
+
+def _chosen_before(method: Fqt, checkpoint: Path) -> Choice:
+    chosen = read_checkpoint(checkpoint).state.chosen_method
+    if chosen is None:
+        raise CheckpointError(f"{checkpoint.name} belongs to another run: the bits of its layers were not chosen")
+    return Choice(method, Fqt.model_validate(chosen))
 
 
 def _dataset(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -30,6 +32,8 @@ class RunState(BaseModel):
     noise_told: list[str] = Field(
         default_factory=list, description="Layers whose gradients were warned of, as `cause/layer`."
     )
+
+    chosen_method: dict[str, Any] | None = Field(default=None, description="What was chosen for bits `auto`.")
 
     def begin_epoch(self) -> None:
         """Clear the sums of the epoch that was closed."""

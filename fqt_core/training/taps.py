@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 from fqt_core.config import MethodConfig
 from fqt_core.layers import BinaryLayer, BinaryLinear
 from fqt_core.layers.function import LayerBackward, LayerContext, per_row
+from fqt_core.quantizers.scale import per_channel
 from fqt_core.quantizers.sign import pack_activations
 from fqt_core.random import PhiloxState
 
@@ -72,6 +73,10 @@ class LayerVisit:
         """dL/dΘ of dL/dY in full precision."""
         return self._scaled(self.layer.product.float_weight_gradient(gradient, self._seen()))
 
+    def scaled_gradient(self, gradient: Tensor) -> Tensor:
+        """α ⊙ dL/dY: what is quantised for dL/dX."""
+        return gradient if self._alpha is None else gradient * per_channel(self._alpha, gradient.dim())
+
     def _scaled(self, correlation: Tensor) -> Tensor:
         return correlation if self._alpha is None else per_row(self._alpha, correlation.dim()) * correlation
 
@@ -125,6 +130,25 @@ def tapped(visits: Iterable[LayerVisit], anchor: Tensor) -> Iterator[None]:
             stack.callback(visit.layer.register_forward_pre_hook(before(visit)).remove)
             stack.callback(visit.layer.register_forward_hook(behind(visit)).remove)
         yield
+
+
+@contextmanager
+def gradients_of(
+    visits: Iterable[LayerVisit], state: PhiloxState, method: MethodConfig | None = None
+) -> Iterator[None]:
+    """Let backward passes be of ``method`` (``None``: of the layers' own), draw from ``state``, and note nothing."""
+    with ExitStack() as stack:
+        for visit in visits:
+            layer = visit.layer
+            stack.callback(_restore, layer, layer.method, layer.state, layer.collect_statistics)
+            layer.state, layer.collect_statistics = state, False
+            if method is not None:
+                layer.method = method
+        yield
+
+
+def _restore(layer: BinaryLayer, method: MethodConfig, state: PhiloxState, collect: bool) -> None:
+    layer.method, layer.state, layer.collect_statistics = method, state, collect
 
 
 def stand_ins(model: nn.Module, layers: Mapping[str, BinaryLayer]) -> dict[str, Tensor]:

@@ -33,6 +33,7 @@ from fqt_core.events import (
 from fqt_core.export import PackedModel
 from fqt_core.training.candidate import Candidate
 from fqt_core.training.checkpoint import Checkpoint, check_tensors, differences, read_checkpoint, write_checkpoint
+from fqt_core.training.choice import Choice
 from fqt_core.training.identity import arithmetic_of, conversion_rows, kernels_of, run_environment, run_identity
 from fqt_core.training.objective import Objective
 from fqt_core.training.optimizer import build_optimizer, load_optimizer_tensors, optimizer_tensors
@@ -49,9 +50,9 @@ KEPT_CHECKPOINTS = 2
 class Trainer:
     """Iterate over it once; it yields :mod:`fqt_core.events`.
 
-    ``Started``, then per step ``StepDone`` (and ``QuantizationStatistics`` and ``GradientTelemetry`` now and then), per
-    epoch ``EpochDone``, ``CheckpointWritten`` whenever one is on disk, ``WarningRaised`` when there is something to
-    know; at last ``Done``, or ``Stopped`` if ``should_stop`` said so.
+    ``Started``, with bits ``auto`` also ``BitsChosen``, then per step ``StepDone`` (and ``QuantizationStatistics`` and
+    ``GradientTelemetry`` now and then), per epoch ``EpochDone``, ``CheckpointWritten`` whenever one is on disk,
+    ``WarningRaised`` when there is something to know; at last ``Done``, or ``Stopped`` if ``should_stop`` said so.
 
     After ``Done`` the network is in evaluation mode and holds the weights and the batch-normalisation statistics of
     the epoch with the best validation accuracy (the earliest of equals), or of the last epoch without validation. With
@@ -74,6 +75,7 @@ class Trainer:
         device: torch.device | str = "cpu",
         report: Sequence[dict[str, Any]] | None = None,
         teacher: nn.Module | PackedModel | None = None,
+        choice: Choice | None = None,
     ) -> None:
         """Prepare a run.
 
@@ -88,6 +90,7 @@ class Trainer:
             device: where to train.
             report: rows for ``Started``; ``None``: those of ``model.fqt_report``, which conversion leaves there.
             teacher: what to learn from besides the labels, see :class:`~fqt_core.training.teacher.Teacher`.
+            choice: what the methods of the layers were chosen for, and how; goes into checkpoints.
 
         Raises:
             ConfigurationError: the options do not fit the network or the data.
@@ -96,7 +99,8 @@ class Trainer:
         self.model = model.to(device)
         self.config = config
         self.data = TrainingData(data, config)
-        self.state = RunState()
+        self.state = RunState(chosen_method=None if choice is None else choice.method.model_dump(mode="json"))
+        self._choice = choice
         self._device = torch.device(device)
         self._checkpoint_dir = Path(checkpoint_dir) if checkpoint_dir is not None else None
         self._should_stop = should_stop or (lambda: False)
@@ -131,6 +135,8 @@ class Trainer:
 
     def _run(self) -> Iterator[AnyEvent]:
         yield self._started()
+        if self._choice is not None and self._choice.told is not None:
+            yield self._choice.told
         yield from self._first_warnings()
         state, per_epoch = self.state, self.data.steps_per_epoch
         self.model.train()
@@ -306,7 +312,8 @@ class Trainer:
             self._warnings.append(WarningRaised(code="environment_differs", message=message))
 
     def _identity(self) -> dict[str, Any]:
-        return run_identity(self.config, self.data, self._statistics.layers.values(), self._objective.teacher)
+        layers, asked = self._statistics.layers.values(), None if self._choice is None else self._choice.asked
+        return run_identity(self.config, self.data, layers, self._objective.teacher, asked)
 
     def _started(self) -> Started:
         layers = self._statistics.layers.values()

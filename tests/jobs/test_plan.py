@@ -138,6 +138,13 @@ def test_overrides_have_to_fit_the_network(store: Store) -> None:
     assert "layer1.0.conv1" in fault.allowed
 
 
+def test_bits_that_are_chosen_later_are_told_by_their_bounds(store: Store) -> None:
+    made = planned(store, method={"name": "fqt", "bits": "auto", "budget": 2})
+    assert (made.bits_are_chosen, made.gradient_bits, made.arithmetic) == (True, 2, "integer")
+    assert made.step_macs == planned(store, method={"name": "qat"}).step_macs
+    assert not planned(store).bits_are_chosen
+
+
 def test_what_each_preset_would_cost(store: Store) -> None:
     finish(store, 40, method={"name": "fqt", "preset": "balanced"})
     made = planned(store, method={"name": "qat", "weight_scale": "mean"})

@@ -124,7 +124,13 @@ def test_a_worker_process_trains_a_job_and_another_that_goes_on_from_its_weights
 
 
 def test_kill_9_of_the_child_changes_nothing_in_the_result(store: Store) -> None:
-    work = {"dataset": images(store), "classes": None, "training": SMALL | {"epochs": 2, "batch_size": 8}}
+    """With bits that are chosen before the first step: the second attempt goes on with the choice of the first."""
+    work = {
+        "dataset": images(store),
+        "classes": None,
+        "training": SMALL | {"epochs": 2, "batch_size": 8},
+        "method": {"name": "fqt", "bits": "auto", "budget": 2},
+    }
     calm = small(store, **work)
     run(store)
     assert get(store, calm.id).state == "succeeded", get(store, calm.id).error
@@ -139,6 +145,13 @@ def test_kill_9_of_the_child_changes_nothing_in_the_result(store: Store) -> None
     assert moves(store, hit.id) == ["queued", "running", "queued", "running", "succeeded"]
     starts = [event.data["started"]["step"] for event in log(store, hit.id) if "started" in event.data]
     assert starts[1] >= 4
+    choices = [event.data["bits_chosen"] for event in log(store, hit.id) if "bits_chosen" in event.data]
+    record = get(store, hit.id).record
+    assert record is not None
+    assert [record["bits_chosen"]] == choices
+    assert choices[0]["average_bits"] <= 2
+    report = json.loads(store.blobs.path(digests(store, hit.id)["report.json"]).read_text())
+    assert report["method"] == choices[0]["method"]
     first, second = digests(store, calm.id), digests(store, hit.id)
     assert first["weights.safetensors"] == second["weights.safetensors"]
     assert first["model.safetensors"] == second["model.safetensors"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import islice
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -79,6 +80,7 @@ def show(job: JobArgument, as_json: JsonOption = False) -> None:
             "started from": found.spec.get("initial_weights"),
             "learns from": found.spec.get("teacher"),
             "runs on": ", ".join(f"{name} {record[name]}" for name in _RECORD if record.get(name) is not None),
+            "gradient bits": _bits(record.get("bits_chosen")),
             "progress": _progress(found),
             "accuracy": share_text(accuracy_of(found)),
             "created": time_text(found.created_at),
@@ -92,6 +94,17 @@ def show(job: JobArgument, as_json: JsonOption = False) -> None:
             print(printable(f"  {line}"))
     if artifacts:
         print(f"\nFetch the files: fqt fetch {found.id}")
+
+
+def _bits(chosen: Mapping[str, Any] | None) -> str | None:
+    """What bits `auto` became, layer by layer."""
+    if chosen is None:
+        return None
+    rows = []
+    for name, row in chosen["layers"].items():
+        clip = "" if row["clip"] is None else f" clip {row['clip']:g}"
+        rows.append(f"{name} {row['bits']:g} bits of {row['keep']:.4g}{clip}")
+    return f"{chosen['average_bits']:.3g} on average, chosen in {chosen['seconds']:.1f} s: {', '.join(rows)}"
 
 
 @app.command(rich_help_panel=PANEL)

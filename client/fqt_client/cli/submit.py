@@ -33,7 +33,12 @@ def submit(
     preset: Annotated[
         str | None, typer.Option("--preset", help="A point of fqt: fast, balanced or accurate; see `fqt methods`.")
     ] = None,
-    bits: Annotated[int | None, typer.Option("--bits", help="Bits per element of a kept gradient group.")] = None,
+    bits: Annotated[
+        str | None, typer.Option("--bits", help="Bits per element of a kept gradient group: 1, 2, 4, 8, or auto.")
+    ] = None,
+    budget: Annotated[
+        float | None, typer.Option("--budget", help="With --bits auto: average bits per gradient element.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", "-e", help="Passes over the training images.")] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", help="Images per step.")] = None,
     optimizer: Annotated[str | None, typer.Option("--optimizer", help="adam, sgd or muon.")] = None,
@@ -78,7 +83,8 @@ def submit(
         "architecture.channels": channels,
         "method.name": method,
         "method.preset": preset,
-        "method.bits": bits,
+        "method.bits": int(bits) if bits is not None and bits.isdecimal() else bits,
+        "method.budget": budget,
         "training.epochs": epochs,
         "training.batch_size": batch_size,
         "training.optimizer": optimizer,
@@ -119,15 +125,20 @@ def _show_plan(plan: Plan, as_json: bool) -> None:
             "parameters": f"{plan.parameters}, of them {plan.binary_parameters} at one bit",
             "model size": f"{bytes_text(plan.model_bytes)} (in full precision {bytes_text(plan.fp32_bytes)})",
             "memory": f"about {bytes_text(plan.memory_bytes)}",
-            "gradient": f"{plan.gradient_bits:.4g} bits per element on average"
-            if plan.gradient_bits is not None
-            else None,
+            "gradient": _gradient(plan),
             "time": predicted,
         }
     )
     _show_presets(plan)
     for warning in plan.warnings:
         print(printable(f"warning: {warning}"))
+
+
+def _gradient(plan: Plan) -> str | None:
+    if plan.gradient_bits is None:
+        return None
+    bits = f"{plan.gradient_bits:.4g} bits per element on average"
+    return f"at most {bits}, chosen layer by layer when the job starts" if plan.bits_are_chosen else bits
 
 
 def _show_presets(plan: Plan) -> None:

@@ -6,8 +6,10 @@ from typing import Any, get_args
 import pytest
 from pydantic import ValidationError
 
-from fqt_core.config import METHODS, PRESETS, Fqt, Method, Psq, Qat
+from fqt_core.config import METHODS, PRESETS, Fqt, LayerOverride, Method, Psq, Qat
 from fqt_core.config.preset import PresetName
+from fqt_core.config.setting import KEPT_PARTS, LEAST_BUDGET, settings
+from fqt_core.errors import ConfigurationError
 
 
 @pytest.mark.parametrize(
@@ -20,7 +22,15 @@ from fqt_core.config.preset import PresetName
             "'dither' needs groups 'pixel'; use that, or rounding 'stochastic'",
         ),
         ("fqt", {"pruning": "none", "keep": 0.5}, "keep", "leave out keep, or use pruning 'systematic'"),
-        ("fqt", {"bits": 3}, "bits", "1, 2, 4 or 8"),
+        ("fqt", {"bits": 3}, "bits", "1, 2, 4, 8 or 'auto'"),
+        ("fqt", {"bits": "auto", "preset": "fast"}, "bits", "leave out preset, or bits"),
+        ("fqt", {"bits": "auto", "keep": 0.5}, "keep", "leave out keep, or give bits as 1, 2, 4 or 8"),
+        ("fqt", {"bits": "auto", "clip": 2}, "clip", "leave out clip, or give bits"),
+        ("fqt", {"bits": "auto", "pruning": "topk"}, "pruning", "needs pruning 'systematic' or 'bernoulli'"),
+        ("fqt", {"bits": "auto", "budget": 0.1}, "budget", "greater than or equal to 0.25"),
+        ("fqt", {"bits": "auto", "budget": 9}, "budget", "less than or equal to 8"),
+        ("fqt", {"budget": 1}, "budget", "a budget is for bits 'auto'"),
+        ("fqt", {"bits": "auto", "overrides": [{"pattern": "*", "clip": 2}]}, "", "overrides.0: where bits are 'auto'"),
         ("fqt", {"clip": 0}, "clip", "greater than 0"),
         ("fqt", {"preset": "slow"}, "preset", "'fast', 'balanced' or 'accurate'"),
         ("fqt", {"overrides": [{"pattern": ""}]}, "overrides", "at least 1 character"),
@@ -51,6 +61,27 @@ def test_bits_and_the_kept_share_are_apart() -> None:
     assert Method("qat").average_bits == Method("fp32").average_bits == 32
 
 
+def test_bits_that_are_chosen_cost_their_budget_and_leave_the_rest_to_the_user() -> None:
+    overrides = [{"pattern": "a", "bits": 2}, {"pattern": "b", "precision": "full"}]
+    method = Fqt(bits="auto", pruning="bernoulli", overrides=overrides)
+    assert method.chooses_bits
+    assert (method.average_bits, Fqt(bits="auto", budget=2).average_bits) == (1, 2)
+    assert method.for_layer("a") == Fqt(bits=2, pruning="bernoulli")
+    assert method.for_layer("b") is None
+    open_layer = method.for_layer("c")
+    assert open_layer is not None
+    assert open_layer.chooses_bits
+    with pytest.raises(ConfigurationError, match="chosen by a run"):
+        open_layer.input_gradient  # noqa: B018 - asking is what fails
+    settled = method.settled([LayerOverride(pattern="*", bits=8, keep=0.25)])
+    assert settled.for_layer("a") == method.for_layer("a")
+    assert settled.for_layer("c") == Fqt(bits=8, keep=0.25, pruning="bernoulli")
+    for groups in ("sample-channel", "pixel"):
+        first, *_, last = settings(groups)
+        assert (first.bits, first.keep, first.clip, last.exact) == (8, 1, None, True)
+        assert min(setting.cost for setting in settings(groups)) == LEAST_BUDGET * KEPT_PARTS
+
+
 def test_pixel_rows_serve_both_products() -> None:
     method = Method("fqt", groups="pixel", rounding="dither", bits=2, clip=2.5)
     assert method.input_gradient == method.weight_gradient
@@ -79,7 +110,9 @@ OVERRIDDEN = Method(
 )
 
 
-@pytest.mark.parametrize("method", [OVERRIDDEN, *(row() for row in METHODS.values())], ids=lambda m: m.name)  # type: ignore[call-arg]
+@pytest.mark.parametrize(
+    "method", [OVERRIDDEN, *(row() for row in METHODS.values()), Fqt(bits="auto", budget=2)], ids=lambda m: m.name
+)  # type: ignore[call-arg]
 def test_a_method_survives_json(method: Any) -> None:
     assert Method(**json.loads(method.model_dump_json())) == method
 
