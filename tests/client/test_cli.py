@@ -123,6 +123,26 @@ def test_a_dry_run_shows_what_keeps_the_job_from_running(fqt: Run, script: Scrip
     assert out.splitlines()[-1] == "warning: device: no worker serves 'cuda' (allowed: cpu)"
 
 
+def test_bits_that_the_job_chooses_are_asked_for_by_a_budget_and_shown(fqt: Run, script: Script) -> None:
+    plan = {"object": "plan", "gradient_bits": 2.0, "bits_are_chosen": True}
+    script.on("POST", "/v1/jobs", httpx.Response(200, json=plan))
+    code, out, _ = fqt("submit", "--dataset", "digits", "--bits", "auto", "--budget", "2", "--dry-run")
+    assert code == 0
+    assert json.loads(script.seen("POST", "/v1/jobs")[0].content)["method"] == {
+        "name": "fqt",
+        "bits": "auto",
+        "budget": 2.0,
+    }
+    assert "at most 2 bits per element on average, chosen layer by layer when the job starts" in out
+    layers = {"a": {"bits": 2.0, "keep": 0.375, "clip": 3.0}, "b": {"bits": 32, "keep": 1.0, "clip": None}}
+    chosen = {"average_bits": 1.9, "seconds": 2.25, "layers": layers}
+    script.on("GET", PATH, httpx.Response(200, json=job("running", record={"bits_chosen": chosen})))
+    script.on("GET", f"{PATH}/artifacts", httpx.Response(200, json={"data": [], "has_more": False}))
+    code, out, _ = fqt("show", JOB_ID)
+    assert code == 0
+    assert "1.9 on average, chosen in 2.2 s: a 2 bits of 0.375 clip 3, b 32 bits of 1" in " ".join(out.split())
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
