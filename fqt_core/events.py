@@ -90,7 +90,7 @@ class GradientTelemetry(Event):
 
 
 class BitsChosen(Event):
-    """With bits ``auto``: what was chosen for each layer, before the first step of a run."""
+    """With bits ``auto``: what was chosen for each layer before the first step; told again when a run goes on."""
 
     type: Literal["bits_chosen"] = "bits_chosen"
     budget: float = Field(description="Average bits per gradient element that could be spent.")
@@ -107,8 +107,8 @@ class BitsChosen(Event):
         """In a line for people."""
         rows = [f"{name}: {_setting(row)}" for name, row in self.layers.items()]
         return (
-            f"chose gradient bits in {self.seconds:.1f} s, {self.average_bits:.3g} per element on average of a budget "
-            f"of {self.budget:g}: {'; '.join(rows)}"
+            f"gradient bits, chosen in {self.seconds:.1f} s: {self.average_bits:.3g} per element on average of a "
+            f"budget of {self.budget:g}; {'; '.join(rows)}"
         )
 
 

@@ -13,6 +13,7 @@ from fqt_core.config import PRESETS, Fqt, TrainConfig
 from fqt_core.config.method_base import OneBitForward
 from fqt_core.config.plan import NetworkPlan, network_plan
 from fqt_core.config.preset import PresetName
+from fqt_core.config.setting import probed_images
 from jobs import validation
 from jobs.errors import SpecFault
 from jobs.offers import Offer, shortcomings
@@ -33,6 +34,7 @@ _PASSES_OF_A_STEP = 3  # one forward, and a backward one of twice its work
 _Kind: TypeAlias = tuple[str, str, bool]
 
 _PASSING_OUTPUTS = 4  # float tensors of a layer's output size that exist at the same time, forward or backward
+_PROBED_OUTPUTS = 4  # of every layer's output size that exist at the same time while bits are chosen
 
 
 @dataclass(frozen=True)
@@ -138,12 +140,17 @@ def _memory(spec: JobSpec, network: NetworkPlan, teacher: NetworkPlan | None, tr
     passing = _passing_bytes(network)
     if teacher is not None:  # its forward pass keeps nothing, and ours has not yet made what it keeps
         passing = max(passing, _passing_bytes(teacher))
+    going_through = batch * (network.activation_bytes + passing)
+    if spec.method.chooses_bits:
+        probed = probed_images(batch, spec.architecture.image_size)
+        outputs = sum(layer.out_channels * layer.output_size**2 for layer in network.layers)
+        going_through = max(going_through, probed * _PROBED_OUTPUTS * _FLOAT_BYTES * outputs)
     return (
         _PROCESS_BYTES
         + images * pixels
         + _FLOAT_BYTES * values
         + (teacher.model_bytes if teacher is not None else 0)
-        + batch * (network.activation_bytes + passing)
+        + going_through
     )
 
 

@@ -18,6 +18,12 @@ EXACT_BITS = 32
 KEPT_PARTS = 16
 """Kept fractions are multiples of 1 / this, so that costs are integers."""
 
+MOST_IMAGES, FEWEST_IMAGES = 64, 4
+"""Images of a probed batch; a smaller batch gives all that it has."""
+
+MOST_PIXELS = 32 * 32 * 32
+"""Pixels of a probed batch of more than the fewest images: layers run one by one, and their floats take memory."""
+
 
 @dataclass(frozen=True)
 class GradientSetting:
@@ -73,3 +79,8 @@ def settings(groups: str) -> list[GradientSetting]:
     """All settings for a kind of groups (of the option ``groups``): dense 8 bits first, full precision last."""
     found = [GradientSetting(bits, kept, clip) for bits, clip in _CODES[groups] for kept in reversed(_KEPT[groups])]
     return [*(one for one in found if one.cost >= LEAST_BUDGET * KEPT_PARTS), GradientSetting(EXACT_BITS)]
+
+
+def probed_images(batch_size: int, image_size: int) -> int:
+    """How many images of a batch are probed for the choice; ``image_size`` is their side in pixels."""
+    return min(batch_size, MOST_IMAGES, max(FEWEST_IMAGES, MOST_PIXELS // image_size**2))

@@ -19,7 +19,7 @@ from torch import nn
 
 from fqt_core.config import Fqt, LayerOverride, TrainConfig
 from fqt_core.config.method_base import MethodConfig
-from fqt_core.config.setting import KEPT_PARTS, GradientSetting, settings
+from fqt_core.config.setting import KEPT_PARTS, GradientSetting, probed_images, settings
 from fqt_core.data.batches import TrainingData
 from fqt_core.data.dataset import ImageDataset
 from fqt_core.errors import ConfigurationError
@@ -34,12 +34,6 @@ from fqt_core.training.step import training_step
 WARMUP_STEPS = 32
 PROBED_BATCHES = 2
 
-MOST_IMAGES, FEWEST_IMAGES = 64, 4
-"""Images of a probed batch; a smaller batch gives all that it has."""
-
-MOST_PIXELS = 64 * 32 * 32
-"""Pixels of a probed batch of more than the fewest images: layers run one by one, and their floats take memory."""
-
 FREE_BITS = 0.02
 """Loss that a bit per gradient element has to save on average of the layers, or it is not spent."""
 
@@ -49,11 +43,15 @@ _EXACT_FROM = 0.01
 
 @dataclass(frozen=True)
 class Choice:
-    """What a run's method was asked to be, what was chosen for it, and how; ``told`` is ``None`` if it was long ago."""
+    """What a run's method was asked to be, and what was chosen for it."""
 
     asked: Fqt
-    method: MethodConfig
-    told: BitsChosen | None = None
+    told: BitsChosen
+
+    @property
+    def method(self) -> Fqt:
+        """The method with the choice."""
+        return Fqt.model_validate(self.told.method)
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,7 @@ def choose_bits(
     begin = time.perf_counter()
     told = probe(model, dataset, training, method, device).choose(method.settled_budget)
     told = told.model_copy(update={"seconds": time.perf_counter() - begin})
-    return Choice(method, Fqt.model_validate(told.method), told)
+    return Choice(method, told)
 
 
 def probe(model: nn.Module, dataset: ImageDataset, training: TrainConfig, method: Fqt, device: torch.device) -> Probed:
@@ -154,11 +152,6 @@ def probe(model: nn.Module, dataset: ImageDataset, training: TrainConfig, method
         pictures, labels = _batch(data, WARMUP_STEPS + number, device)
         sensitivity.measure(pictures[:images], labels[:images], seed=training.seed, number=number)
     return Probed(method, options, sensitivity.noise, sensitivity.elements)
-
-
-def probed_images(batch_size: int, image_size: int) -> int:
-    """How many images of a batch are probed; ``image_size`` is their side in pixels."""
-    return min(batch_size, MOST_IMAGES, max(FEWEST_IMAGES, MOST_PIXELS // image_size**2))
 
 
 def _warm_up(

@@ -15,7 +15,7 @@ from fqt_core.conversion.report import ConversionReport
 from fqt_core.convert import convert_
 from fqt_core.data import ImageDataset, load_dataset
 from fqt_core.errors import CheckpointError, ConfigurationError, InitialWeightsError
-from fqt_core.events import AnyEvent, Done
+from fqt_core.events import AnyEvent, BitsChosen, Done
 from fqt_core.export import PackedModel, load
 from fqt_core.models import WeightReport, build, load_weights
 from fqt_core.training.artifacts import write_artifacts
@@ -145,10 +145,10 @@ def _load(model: nn.Module, source: Path | str | None, classes: Sequence[str]) -
 
 
 def _chosen_before(method: Fqt, checkpoint: Path) -> Choice:
-    chosen = read_checkpoint(checkpoint).state.chosen_method
+    chosen = read_checkpoint(checkpoint).state.bits_chosen
     if chosen is None:
         raise CheckpointError(f"{checkpoint.name} belongs to another run: the bits of its layers were not chosen")
-    return Choice(method, Fqt.model_validate(chosen))
+    return Choice(method, BitsChosen.model_validate(chosen))
 
 
 def _dataset(

@@ -33,7 +33,9 @@ class RunState(BaseModel):
         default_factory=list, description="Layers whose gradients were warned of, as `cause/layer`."
     )
 
-    chosen_method: dict[str, Any] | None = Field(default=None, description="What was chosen for bits `auto`.")
+    bits_chosen: dict[str, Any] | None = Field(
+        default=None, description="What was chosen for bits `auto`, as its event told it."
+    )
 
     def begin_epoch(self) -> None:
         """Clear the sums of the epoch that was closed."""

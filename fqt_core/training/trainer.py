@@ -99,7 +99,7 @@ class Trainer:
         self.model = model.to(device)
         self.config = config
         self.data = TrainingData(data, config)
-        self.state = RunState(chosen_method=None if choice is None else choice.method.model_dump(mode="json"))
+        self.state = RunState(bits_chosen=None if choice is None else choice.told.model_dump(mode="json"))
         self._choice = choice
         self._device = torch.device(device)
         self._checkpoint_dir = Path(checkpoint_dir) if checkpoint_dir is not None else None
@@ -135,7 +135,7 @@ class Trainer:
 
     def _run(self) -> Iterator[AnyEvent]:
         yield self._started()
-        if self._choice is not None and self._choice.told is not None:
+        if self._choice is not None:
             yield self._choice.told
         yield from self._first_warnings()
         state, per_epoch = self.state, self.data.steps_per_epoch

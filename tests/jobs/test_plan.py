@@ -143,6 +143,9 @@ def test_bits_that_are_chosen_later_are_told_by_their_bounds(store: Store) -> No
     assert (made.bits_are_chosen, made.gradient_bits, made.arithmetic) == (True, 2, "integer")
     assert made.step_macs == planned(store, method={"name": "qat"}).step_macs
     assert not planned(store).bits_are_chosen
+    large = {"architecture": HUGE, "training": {"batch_size": 4}}
+    by_hand, chosen = (planned(store, method={"name": "fqt", "bits": b}, **large).memory_bytes for b in (4, "auto"))
+    assert chosen > 1.2 * by_hand  # layers run one by one while they are probed
 
 
 def test_what_each_preset_would_cost(store: Store) -> None:
