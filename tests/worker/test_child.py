@@ -138,7 +138,7 @@ def test_kill_9_of_the_child_changes_nothing_in_the_result(store: Store) -> None
     slots = Slots(store, threading.Event(), TRAINING_COMMAND)
     thread = threading.Thread(target=slots.work)
     thread.start()
-    until(lambda: step(store, hit.id) >= 5, 60)
+    until(lambda: step(store, hit.id) >= 5, 150)
     os.kill(children(os.getpid())[0], signal.SIGKILL)
     reached(store, hit.id, "succeeded", "failed", seconds=90)
     thread.join()
