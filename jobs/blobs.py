@@ -157,8 +157,12 @@ class BlobWriter:
 
     def close(self) -> None:
         """Drop what was not finished."""
-        self._file.close()
-        self._path.unlink(missing_ok=True)
+        try:
+            self._file.close()
+        except OSError:  # what was still to be written finds no room on the disk, and is not wanted any more
+            pass
+        finally:
+            self._path.unlink(missing_ok=True)
 
 
 def _idle_seconds(path: Path) -> float:

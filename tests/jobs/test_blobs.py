@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import resource
 import threading
 from pathlib import Path
 
@@ -44,6 +46,18 @@ def test_nothing_is_left_of_a_file_that_is_too_large_or_broken_off(files: BlobSt
 
     with pytest.raises(ConnectionError):
         files.put_stream(broken())
+    assert leftovers(files) == []
+
+
+def test_nothing_is_left_of_a_file_that_the_disk_had_no_room_for(files: BlobStore) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(OSError, match="too large") as caught:
+            files.put_stream([b"x" * 200])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.errno == errno.EFBIG
     assert leftovers(files) == []
 
 
