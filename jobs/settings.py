@@ -113,6 +113,11 @@ class Settings(BaseSettings):
     child_disk_bytes: int = Field(
         default=16 * 2**30, ge=2**20, description="Bound of what one child may keep in its folder on the worker's disk."
     )
+    min_free_bytes: int = Field(
+        default=256 * 2**20,
+        ge=0,
+        description="A worker takes no job while the disk of its folder, or that of the stored files, has less room.",
+    )
     child_nice: int = Field(
         default=5, ge=0, le=19, description="Niceness of children, so that the service stays alert."
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 from pathlib import Path
 
 from jobs.settings import Settings
@@ -32,6 +33,13 @@ def usable_memory(cgroup: Path = _CGROUP) -> int:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = _read(cgroup / "memory.max")
     return min(total, int(limit)) if limit.isdigit() else total
+
+
+def has_room(settings: Settings) -> bool:
+    """Whether the disks that a job needs have as much room as it takes to begin one."""
+    return all(
+        shutil.disk_usage(folder).free >= settings.min_free_bytes for folder in (settings.data_dir, settings.blobs)
+    )
 
 
 def child_limits(settings: Settings) -> Limits:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from jobs import lease, queues
 from jobs.records import Job
 from jobs.store import Store
-from worker.capacity import threads_per_slot
+from worker.capacity import has_room, threads_per_slot
 from worker.supervisor import TRAINING_COMMAND, Supervisor
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -35,6 +35,7 @@ class Slots:
         self._lock = threading.Lock()
         self._free = list(range(store.settings.slots))
         self._rung = False
+        self._room = True
         self._extra: list[threading.Thread] = []
 
     def work(self) -> int:
@@ -85,7 +86,7 @@ class Slots:
             return self._rung
 
     def _claim(self, slot: int) -> Job | None:
-        if self._draining.is_set():
+        if self._draining.is_set() or not self._has_room():
             return None
         settings = self._store.settings
         owner = f"{socket.gethostname()}:{os.getpid()}:{slot}"
@@ -98,6 +99,18 @@ class Slots:
                 record={"threads": self._threads},
                 max_running=settings.max_running_jobs,
             )
+
+    def _has_room(self) -> bool:
+        """Whether the disk has room for a job; told when that changes.
+
+        On a full disk every job would fail within seconds, until the whole queue had failed.
+        """
+        room = has_room(self._store.settings)
+        if room != self._room:
+            self._room = room
+            least = self._store.settings.min_free_bytes
+            _log.warning("the disk has room again" if room else "no job is taken: the disk is full", needed_bytes=least)
+        return room
 
     def _waiting(self) -> bool:
         with self._store.read() as connection:

@@ -287,6 +287,17 @@ def test_a_full_disk_is_named_when_the_attempts_are_used_up(bench: Bench) -> Non
     assert (job.error["code"], "make room" in job.error["message"]) == ("disk_full", True)
 
 
+def test_a_worker_without_room_on_its_disk_takes_no_job_and_fails_none(bench: Bench) -> None:
+    calm = bench.store.settings
+    object.__setattr__(bench.store, "settings", calm.model_copy(update={"min_free_bytes": 1 << 60}))
+    job_id = scripted(bench.store, steps=2).id
+    assert bench.slots.work() == 0
+    assert moves(bench.store, job_id) == ["queued"]
+    object.__setattr__(bench.store, "settings", calm)
+    assert bench.slots.work() == 1
+    assert moves(bench.store, job_id) == ["queued", "running", "succeeded"]
+
+
 def test_a_file_that_is_not_the_childs_is_not_taken(bench: Bench) -> None:
     job_id = scripted(bench.store, foreign=2).id
     bench.slots.work()
