@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import Connection, update
 
-from jobs import checkpoints, jobs, lease, queues
+from jobs import artifacts, checkpoints, events, jobs, lease, queues
 from jobs.errors import LeaseLostError
 from jobs.lease import RetryPolicy
 from jobs.sqltypes import now
@@ -96,6 +97,31 @@ def test_a_late_heartbeat_does_not_touch_a_job_that_has_ended(store: Store) -> N
             late(connection, job.id, 1)
     assert get(store, job.id) == done
     assert done.result == {"validation_accuracy": 0.9}
+
+
+def test_an_attempt_writes_nothing_once_another_has_the_job(store: Store) -> None:
+    job = running(store)
+    with store.write() as connection:
+        lease.release(connection, job.id, 1, reason="taken back")
+    held = claim(store)
+    assert held is not None
+    assert held.lease_epoch == 2
+    blob = store.blobs.put_stream([b"late"])
+    late: list[Callable[[Connection], object]] = [
+        lambda c: lease.look(c, job.id, 1),
+        lambda c: lease.heartbeat(c, job.id, 1, 60),
+        lambda c: events.append(c, job.id, 1, [("log", {"message": "late"})]),
+        lambda c: checkpoints.add(c, store.blobs, job.id, 1, blob, step=1, keep=2),
+        lambda c: artifacts.add(c, store.blobs, job.id, 1, blob, name="model.safetensors", kind="model"),
+        lambda c: lease.release(c, job.id, 1, reason="drained"),
+        lambda c: lease.attempt_failed(c, job.id, 1, ERROR, RetryPolicy(3, 0)),
+        lambda c: lease.fail(c, job.id, 1, ERROR),
+        lambda c: lease.succeed(c, job.id, 1, {}),
+    ]
+    for write in late:
+        with pytest.raises(LeaseLostError), store.write() as connection:
+            write(connection)
+    assert get(store, job.id) == held
 
 
 def test_attempts_are_bounded_and_waits_grow(store: Store) -> None:
