@@ -8,6 +8,7 @@ VENV ?= .venv
 # Arguments for pip when it installs torch, e.g. the index of PyTorch's CPU builds (a plain install on Linux brings CUDA).
 TORCH_PIP_ARGS ?=
 PYTEST_ARGS ?=
+CHAOS_ARGS ?=
 
 bin := $(VENV)/bin
 stamps := $(VENV)/stamps
@@ -42,6 +43,10 @@ bench: $(stamps)/bench ## Measure training, inference and the kernels (about ten
 .PHONY: test
 test: $(stamps)/dev $(stamps)/bench $(stamps)/system ## Run all tests (real PostgreSQL, Valkey, browser and processes; no skips)
 	@$(bin)/python -m pytest -n 3 $(PYTEST_ARGS)
+
+.PHONY: chaos
+chaos: $(stamps)/dev ## 500 jobs under 200 faults on each database, as root; CHAOS_ARGS="--seed 7 --minutes 10 --json"
+	@$(bin)/python -m tests.system.chaos $(CHAOS_ARGS)
 
 .PHONY: check
 check: $(stamps)/dev ## Format, lint, types, import rules, C++ warnings, compose file and Dockerfile

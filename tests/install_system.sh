@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes sure of what the tests use and pip cannot bring: a Chromium and, where there is apt, an emulator of other processors, a
-# compiler for 64-bit ARM, and Debian's copy of Fashion-MNIST.
+# compiler for 64-bit ARM, the program that links network namespaces, and Debian's copy of Fashion-MNIST.
 set -eu
 browser() {
     for name in chromium chromium-browser google-chrome google-chrome-stable; do
@@ -14,6 +14,7 @@ browser >/dev/null || missing="chromium"
 [ -d /usr/share/datasets/fashion-mnist ] || missing="$missing dataset-fashion-mnist"
 command -v qemu-x86_64 >/dev/null || missing="$missing qemu-user"
 command -v aarch64-linux-gnu-g++ >/dev/null || missing="$missing g++-aarch64-linux-gnu"
+command -v ip >/dev/null || missing="$missing iproute2"
 if [ -n "$missing" ] && command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" -eq 0 ]; then
     echo "Installing for the tests: $missing"
     apt-get update -qq
