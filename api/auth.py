@@ -15,6 +15,7 @@ from fastapi.security import HTTPBearer
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api import outage
 from api.context import Context
 from api.problems import Forbidden, Problem, Unauthenticated, respond
 from jobs import keys
@@ -48,6 +49,9 @@ class AuthMiddleware:
             key = await to_thread.run_sync(_verify, self.context.store, plain)
         except Problem as problem:
             await respond(Request(scope), problem)(scope, receive, send)
+            return
+        except outage.AWAY as error:  # before any route, whose errors the handlers see
+            await outage.answer(Request(scope), error)(scope, receive, send)
             return
         scope["fqt.key"] = key
         await self.app(scope, receive, send)

@@ -10,14 +10,12 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from sqlalchemy import Connection
-from sqlalchemy.exc import InternalError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import compile_path
 
-from api import problems
+from api import outage, problems
 from api.problems import FieldError, Problem
 from api.specs import as_field_error, spec_errors
 from api.validation import explain
@@ -45,9 +43,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _framework)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(errors.JobsError, _domain)
-    app.add_exception_handler(OperationalError, _database)
-    app.add_exception_handler(InternalError, _database)  # e.g. a session that the server has ended
-    app.add_exception_handler(PoolTimeoutError, _database)
+    for away in outage.AWAY:
+        app.add_exception_handler(away, _outage)
 
 
 async def _problem(request: Request, error: Exception) -> Response:
@@ -96,9 +93,8 @@ async def _domain(request: Request, error: Exception) -> Response:
     return problems.respond(request, translate(error))
 
 
-async def _database(request: Request, error: Exception) -> Response:
-    log.warning("database does not answer", error=str(error), path=request.url.path)
-    return problems.respond(request, problems.Unavailable("The database does not answer right now; try again."))
+async def _outage(request: Request, error: Exception) -> Response:
+    return outage.answer(request, error)
 
 
 def translate(error: Exception) -> Problem:

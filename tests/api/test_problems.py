@@ -216,6 +216,18 @@ def test_a_silent_database_is_told_as_such(app: FastAPI, client: TestClient) -> 
     assert response.headers["retry-after"] == "2"
 
 
+def test_a_database_that_is_silent_when_the_key_is_looked_up_is_told_as_such(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise OperationalError("SELECT secret", {}, Exception("connection refused"))
+
+    monkeypatch.setattr("api.auth.keys.verify", away)
+    response = client.get("/v1/jobs")
+    assert "secret" not in _check(response, 503, "unavailable").model_dump_json()
+    assert response.headers["retry-after"] == "2"
+
+
 @pytest.mark.parametrize(
     "host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "", "a b", "[::2]"]
 )
