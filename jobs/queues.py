@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, func, literal, or_, select
+from sqlalchemy import ColumnElement, Connection, String, Subquery, case, func, literal, or_, select, union_all
 
 from jobs import database
 from jobs.spec import JobSpec
@@ -21,6 +21,7 @@ from jobs.tables import jobs, keys, turns
 ANY_QUEUE = "auto"  # where jobs wait that any worker may take
 _KEYS_TRIED = 50
 _NOBODY = ""  # stands for the key of jobs that were made without one
+_QUEUED = jobs.c.state == JobState.QUEUED.value
 
 
 class Next(NamedTuple):
@@ -37,7 +38,7 @@ def queue_of(spec: JobSpec) -> str:
 
 def due() -> ColumnElement[bool]:
     """The condition that a job waits for a worker, and not for its back-off to end."""
-    return (jobs.c.state == JobState.QUEUED.value) & or_(jobs.c.not_before.is_(None), jobs.c.not_before <= now())
+    return _QUEUED & or_(jobs.c.not_before.is_(None), jobs.c.not_before <= now())
 
 
 def claimable(queues: Sequence[str]) -> ColumnElement[bool]:
@@ -79,18 +80,27 @@ def waiting(connection: Connection, limit: int = 100, queues: Sequence[str] | No
 
     ``queues``: only those that a worker of these queues could claim.
     """
-    condition = due() if queues is None else claimable(queues)
+    names = _names(connection) if queues is None else sorted({*queues, ANY_QUEUE})
     found: list[tuple[str, str]] = []
-    for name in connection.scalars(select(jobs.c.queue).where(condition).distinct().order_by(jobs.c.queue)).all():
-        query = select(jobs.c.id).where(condition, jobs.c.queue == name).order_by(jobs.c.created_at, jobs.c.id)
+    for name in names:
+        query = select(jobs.c.id).where(due(), jobs.c.queue == name).order_by(jobs.c.created_at, jobs.c.id)
         found += [(job_id, name) for job_id in connection.scalars(query.limit(limit))]
     return found
 
 
+def _names(connection: Connection) -> list[str]:
+    """The queues in which jobs wait, whoever may take them."""
+    # From name to name through an index: DISTINCT would read every job that waits, and so for owners below.
+    names = select(literal("", String).label("name")).cte("names", recursive=True)
+    following = select(jobs.c.queue).where(_QUEUED, jobs.c.queue > names.c.name).order_by(jobs.c.queue).limit(1)
+    names = names.union_all(select(following.scalar_subquery()).where(names.c.name.is_not(None)))
+    return [name for name in connection.scalars(select(names.c.name)) if name]
+
+
 def _owners(connection: Connection, queues: Sequence[str], max_running: int | None) -> list[tuple[str, int | None]]:
     """The keys that have jobs to claim and may run one more, in the order of their turns, each with its limit."""
+    waiting = _waiting_owners(queues)
     owner = func.coalesce(jobs.c.created_by, literal(_NOBODY))
-    waiting = select(owner.label("owner")).where(claimable(queues)).distinct().subquery()
     held = (
         select(owner.label("owner"), func.count().label("count"))
         .where(jobs.c.state.in_(sorted(ACTIVE)))
@@ -111,6 +121,28 @@ def _owners(connection: Connection, queues: Sequence[str], max_running: int | No
         .limit(_KEYS_TRIED)
     )
     return [(row[0], row[1]) for row in connection.execute(query)]
+
+
+def _waiting_owners(queues: Sequence[str]) -> Subquery:
+    """The keys (``owner``) that have a job which a worker of these queues may claim now."""
+    starts = [
+        select(literal(name, String).label("queue"), literal(_NOBODY, String).label("owner"))
+        for name in sorted({*queues, ANY_QUEUE})
+    ]
+    found = select(union_all(*starts).subquery()).cte("found", recursive=True)
+    following = (
+        select(jobs.c.created_by)
+        .where(_QUEUED, jobs.c.queue == found.c.queue, jobs.c.created_by > found.c.owner)
+        .order_by(jobs.c.created_by)
+        .limit(1)
+    )
+    found = found.union_all(select(found.c.queue, following.scalar_subquery()).where(found.c.owner.is_not(None)))
+    # PostgreSQL would answer EXISTS by a hash of all jobs that wait, and IS NULL without an order by any index.
+    first = select(jobs.c.id).where(due(), jobs.c.queue == found.c.queue).order_by(jobs.c.created_by).limit(1)
+    of_key = first.where(jobs.c.created_by == found.c.owner).scalar_subquery().is_not(None)
+    of_nobody = first.where(jobs.c.created_by.is_(None)).scalar_subquery().is_not(None)
+    waits = case((found.c.owner == _NOBODY, of_nobody), else_=of_key)
+    return select(found.c.owner).where(found.c.owner.is_not(None), waits).distinct().subquery()
 
 
 def _take_turn(connection: Connection, owner: str) -> None:

@@ -116,6 +116,7 @@ jobs = Table(
         name="state",
     ),
     Index("ix_jobs_queue", "state", "queue", "created_at", "id"),
+    Index("ix_jobs_waiting", "state", "queue", "created_by"),
     Index("ix_jobs_turn", "state", "created_by", "rank", "created_at", "id"),
     Index("ix_jobs_lease", "state", "lease_expires_at"),
 )
