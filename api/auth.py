@@ -6,7 +6,7 @@ route's own dependency, which also writes it into the OpenAPI document.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from anyio import to_thread
@@ -75,12 +75,12 @@ def _verify(store: Store, plain: str) -> Key:
     return key
 
 
-def _needs(scope: keys.Scope) -> Callable[..., Key]:
+def _needs(scope: keys.Scope) -> Callable[..., Awaitable[Key]]:
     """Return the dependency of routes that need ``scope``."""
 
     documented = Security(_scheme, scopes=[scope])
 
-    def key_with_scope(request: Request, _documented: Any = documented) -> Key:
+    async def key_with_scope(request: Request, _documented: Any = documented) -> Key:
         key = request.scope.get("fqt.key")
         if not isinstance(key, Key):  # a public path with a scope would be a mistake of this program
             raise Unauthenticated

@@ -68,7 +68,7 @@ class Context:
             pause = min(pause * 1.5, 0.5)
 
 
-def _context(request: Request) -> Context:
+async def _context(request: Request) -> Context:  # a function that is not async would be called in a thread
     context = request.app.state.context
     assert isinstance(context, Context)
     return context

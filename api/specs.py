@@ -12,13 +12,13 @@ from api.validation import explain
 from jobs import validation
 from jobs.errors import InvalidSpecError, SpecFault
 from jobs.spec import JobSpec
-from jobs.validation import Bounds
+from jobs.validation import Bounds, Sources
 
 _REFERENCES = ("dataset", "classes", "initial_weights", "teacher")
 
 
-def read_spec(connection: Connection, body: Any, bounds: Bounds) -> JobSpec:
-    """Validate a body as a job spec.
+def read_spec(connection: Connection, body: Any, bounds: Bounds) -> tuple[JobSpec, Sources]:
+    """Validate a body as a job spec; return it with what it refers to.
 
     Raises:
         Invalid: with every wrong field. Where the shape is wrong somewhere, the references that can be read are looked
@@ -31,10 +31,9 @@ def read_spec(connection: Connection, body: Any, bounds: Bounds) -> JobSpec:
         wrong = {found.field.split(".")[0] for found in errors}
         raise Invalid(errors=[*errors, *_dangling(connection, body, wrong)]) from None
     try:
-        validation.check(connection, spec, bounds)
+        return spec, validation.check(connection, spec, bounds)
     except InvalidSpecError as error:
         raise Invalid(errors=[as_field_error(fault) for fault in error.errors]) from None
-    return spec
 
 
 def spec_errors(connection: Connection, body: Any, bounds: Bounds) -> list[FieldError]:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import ColumnElement, Connection, delete, select, update
 
+from jobs import database
 from jobs.errors import IdempotencyConflictError
 from jobs.sqltypes import now
 from jobs.store import Store
@@ -56,27 +56,22 @@ def once(
     identity = {"key_id": key_id, "route": route, "idempotency_key": idempotency_key}
     while True:
         with store.write() as connection:
-            if (answer := _find(connection, identity, digest)) is not None:
-                return answer
-            try:
-                with connection.begin_nested():
-                    status, body = create(connection)
-                    connection.execute(
-                        insert(idempotency).values(
-                            **identity,
-                            request_sha256=digest,
-                            status=status,
-                            body=json.dumps(body),
-                            created_at=now(),
-                        )
-                    )
-            except IntegrityError:
-                # On PostgreSQL a second request waits here for the first one's commit; what it created itself is
-                # undone. Any other violated constraint is the caller's bug and is not ours to repeat.
-                if _find(connection, identity, digest) is None:
-                    raise
-                continue
-            return Answer(status, body)
+            # On PostgreSQL a second request waits here for the end of the first one's transaction.
+            if _reserve(connection, identity, digest):
+                status, body = create(connection)
+                answer = {"status": status, "body": json.dumps(body)}
+                connection.execute(update(idempotency).where(*_conditions(identity)).values(**answer))
+                return Answer(status, body)
+            if (found := _find(connection, identity, digest)) is not None:
+                return found
+        # Purged between the two statements: it is a new request.
+
+
+def _reserve(connection: Connection, identity: dict[str, str], digest: str) -> bool:
+    """Take the place of an answer, which nobody sees before the commit; ``False``: there is one already."""
+    values = {**identity, "request_sha256": digest, "status": 0, "body": "", "created_at": now()}
+    statement = database.insert(connection, idempotency).values(values).on_conflict_do_nothing()
+    return connection.execute(statement.returning(idempotency.c.key_id)).one_or_none() is not None
 
 
 def forget(connection: Connection, *, key_id: str, route: str, idempotency_key: str | None) -> None:
@@ -96,8 +91,7 @@ def purge(connection: Connection, *, older_than_seconds: float) -> int:
 
 
 def _find(connection: Connection, identity: dict[str, str], digest: str) -> Answer | None:
-    conditions = [idempotency.c[column] == value for column, value in identity.items()]
-    row = connection.execute(select(idempotency).where(*conditions)).one_or_none()
+    row = connection.execute(select(idempotency).where(*_conditions(identity))).one_or_none()
     if row is None:
         return None
     if row.request_sha256 != digest:
@@ -105,3 +99,7 @@ def _find(connection: Connection, identity: dict[str, str], digest: str) -> Answ
             "this Idempotency-Key came with another request before; use a new key for a new request"
         )
     return Answer(row.status, json.loads(row.body), replayed=True)
+
+
+def _conditions(identity: dict[str, str]) -> list[ColumnElement[bool]]:
+    return [idempotency.c[column] == value for column, value in identity.items()]

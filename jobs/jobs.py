@@ -18,7 +18,7 @@ from jobs.sqltypes import now
 from jobs.states import JobState
 from jobs.tables import artifacts, checkpoints, keys
 from jobs.tables import jobs as table
-from jobs.validation import UNBOUNDED, Bounds
+from jobs.validation import UNBOUNDED, Bounds, Sources
 
 
 def create(
@@ -29,21 +29,24 @@ def create(
     request_id: str | None = None,
     warnings: Sequence[SpecFault] = (),
     bounds: Bounds = UNBOUNDED,
+    sources: Sources | None = None,
 ) -> Job:
     """Accept a job: it is queued when the transaction commits. Ring ``job.queue`` after the commit, not before.
 
     ``warnings`` say what keeps it from running for now; they stand in its log. ``bounds`` are what the service allows.
+    ``sources``: what :func:`jobs.validation.check` found in this transaction, if it was asked already.
 
     Raises:
         InvalidSpecError: the spec does not fit what the store holds; it has every fault.
         QuotaExceededError: as many jobs of the key wait already as may.
     """
-    sources = validation.check(connection, spec, bounds)
+    sources = sources or validation.check(connection, spec, bounds)
     if created_by is not None:
         _check_quota(connection, created_by, bounds.max_queued)
     job_id = new_id("job")
-    connection.execute(
-        sql_insert(table).values(
+    row = connection.execute(
+        sql_insert(table)
+        .values(
             id=job_id,
             name=spec.name,
             state=JobState.QUEUED.value,
@@ -61,11 +64,12 @@ def create(
             next_seq=2 + len(warnings),
             created_at=now(),
         )
-    )
+        .returning(table)
+    ).one()
     state = {"from": None, "to": JobState.QUEUED.value, "reason": "created"}
-    told = [{"code": "cannot_run_now", "message": row.message, "param": row.field} for row in warnings]
-    events.insert_rows(connection, job_id, 0, 1, [("state", state), *(("warning", row) for row in told)])
-    return get(connection, job_id)
+    told = [{"code": "cannot_run_now", "message": fault.message, "param": fault.field} for fault in warnings]
+    events.insert_rows(connection, job_id, 0, 1, [("state", state), *(("warning", warning) for warning in told)])
+    return Job.of(row)
 
 
 def get(connection: Connection, job_id: str) -> Job:

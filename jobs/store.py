@@ -32,7 +32,7 @@ class Store:
         return cls(settings, engine, BlobStore(settings.blobs), settings.key_secret())
 
     def read(self) -> AbstractContextManager[Connection]:
-        """One consistent view for reading."""
+        """A connection for reading, see :func:`jobs.database.read`."""
         return database.read(self.engine)
 
     def write(self) -> AbstractContextManager[Connection]:

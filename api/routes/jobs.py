@@ -101,7 +101,7 @@ async def create_job(
     made: list[Job] = []
 
     def create(connection: Connection) -> tuple[int, Any]:
-        spec = read_spec(connection, body, bounds)
+        spec, sources = read_spec(connection, body, bounds)
         job = jobs.create(
             connection,
             spec,
@@ -109,6 +109,7 @@ async def create_job(
             request_id=request_id(request),
             warnings=shortcomings(spec, 0, offers),
             bounds=bounds,
+            sources=sources,
         )
         made[:] = [job]
         return 201, JobObject.of(job).model_dump(mode="json")
@@ -132,7 +133,7 @@ async def create_job(
 
 
 def _plan(connection: Connection, body: Any, offers: list[Offer] | None, bounds: Bounds) -> PlanObject:
-    spec = read_spec(connection, body, bounds)
+    spec, _ = read_spec(connection, body, bounds)
     return PlanObject.of(spec, plan.plan(connection, spec, offers, bounds))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Literal, Self
 
@@ -71,8 +70,7 @@ class JobObject(Schema):
     @classmethod
     def of(cls, job: Job) -> Self:
         """Show a job of the store."""
-        values = asdict(job) | {"spec": job.spec}
-        return cls.model_validate({name: values[name] for name in cls.model_fields if name in values})
+        return cls.model_validate({name: getattr(job, name) for name in cls.model_fields if hasattr(job, name)})
 
 
 class JobList(ListOf[JobObject]):

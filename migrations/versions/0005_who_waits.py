@@ -1,4 +1,4 @@
-"""An index that tells which keys have jobs waiting in a queue without reading every job. Programs of before need none."""
+"""An index that tells which keys have jobs waiting in a queue. Programs of before need none."""
 
 from __future__ import annotations
 
