@@ -18,6 +18,7 @@ Row = dict[str, Any]
 class _Kind(StrEnum):
     """What made a row: the value is a field that only its rows have, but for ``model``, which comes last."""
 
+    SERVICE = "part"
     ACCURACY = "protocol"
     KERNEL = "operation"
     INFERENCE = "file_bytes"
@@ -70,6 +71,11 @@ def of_kernels(rows: Iterable[Row]) -> list[Row]:
 def of_accuracy(rows: Iterable[Row]) -> list[Row]:
     """The rows of :mod:`benchmarks.accuracy`."""
     return [row for row in rows if _kind(row) is _Kind.ACCURACY]
+
+
+def of_service(rows: Iterable[Row]) -> list[Row]:
+    """The rows of :mod:`benchmarks.service`."""
+    return [row for row in rows if _kind(row) is _Kind.SERVICE]
 
 
 def title(row: Row) -> str:

@@ -52,7 +52,7 @@ def put(page: Path, tables: str, *, begin: str = BEGIN, end: str = END) -> None:
     page.write_text(f"{before}{begin}\n\n{tables}\n\n{end}{after}")
 
 
-def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: int) -> str:
+def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: int) -> str:
     """A table whose columns line up in a terminal too; those from ``numbers_from`` on to the right."""
     widths = [max(len(line[number]) for line in (columns, *rows)) for number in range(len(columns))]
 
@@ -82,13 +82,13 @@ def _steps(rows: Sequence[results.Row]) -> str:
         )
         for row in rows
     ]
-    return _markdown(columns, cells, 4)
+    return markdown(columns, cells, 4)
 
 
 def _phases(rows: Sequence[results.Row]) -> str:
     phases = {(results.title(row), row["isa"]): row["phases"] for row in rows}
     cells = [(*names, *(f"{found[phase]:.1f}" for phase in PHASES)) for names, found in phases.items()]
-    return _markdown(("network", "kernels", *PHASES), cells, 2)
+    return markdown(("network", "kernels", *PHASES), cells, 2)
 
 
 def _memory(rows: Sequence[results.Row]) -> str:
@@ -102,7 +102,7 @@ def _memory(rows: Sequence[results.Row]) -> str:
         )
         for names, (found, ratio) in memory.items()
     ]
-    return _markdown(("network", "kernels", *sides, "ours / fp32"), cells, 2)
+    return markdown(("network", "kernels", *sides, "ours / fp32"), cells, 2)
 
 
 def _inference(rows: Sequence[results.Row]) -> str:
@@ -124,7 +124,7 @@ def _inference(rows: Sequence[results.Row]) -> str:
         )
         for row in rows
     ]
-    return _markdown(columns, cells, 4)
+    return markdown(columns, cells, 4)
 
 
 def _kernels(rows: Sequence[results.Row]) -> str:
@@ -144,7 +144,7 @@ def _kernels(rows: Sequence[results.Row]) -> str:
         shares = [row["share_of_peak"] for row in found if row.get("share_of_peak") is not None]
         of_peak = (f"{max(shares):.0%}" if shares else "–",) if peaks_known else ()
         cells.append((*line, *of_peak))
-    return _markdown(columns, cells, 3)
+    return markdown(columns, cells, 3)
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
