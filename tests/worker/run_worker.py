@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -13,4 +14,8 @@ if __name__ == "__main__":
     settings = Settings()
     logs.configure(settings.log_level)
     fake = [sys.executable, str(Path(__file__).with_name("fake_child.py"))]
-    sys.exit(Worker(settings, training_command=fake).run())
+    worker = Worker(settings, training_command=fake)
+    if (seconds := os.environ.get("FQT_TEST_VISIBILITY_SECONDS")) is not None:
+        # How long the broker waits for an acknowledgement before it delivers a message once more; an hour by default.
+        worker.app.conf.broker_transport_options["visibility_timeout"] = int(seconds)
+    sys.exit(worker.run())
