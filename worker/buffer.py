@@ -37,9 +37,12 @@ class EventBuffer:
             self._changed.notify_all()
 
     def take(self, limit: int, timeout: float) -> list[Message]:
-        """Up to ``limit`` messages, as soon as there is one; nothing after ``timeout`` seconds or at the end."""
+        """Up to ``limit`` messages: those that come within ``timeout`` seconds; sooner if it is so many, or the end.
+
+        Taken one by one, the steps of a small network would cost a transaction each.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: self._items or self._closed, timeout)
+            self._changed.wait_for(lambda: len(self._items) >= limit or self._closed, timeout)
             taken = [self._items.popleft() for _ in range(min(limit, len(self._items)))]
             self._changed.notify_all()
             return taken

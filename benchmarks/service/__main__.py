@@ -6,6 +6,7 @@ With ``--part`` only these are measured, and a file that is there keeps the rows
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -48,6 +49,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
     given = _arguments(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # by way of what ends the servers
     sys.stdout.write(page.render(measure(given.part or list(PARTS), given.json)) + "\n")
 
 
