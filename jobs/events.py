@@ -19,6 +19,8 @@ _SEARCHED = 2000
 
 NewEvent = tuple[EventType, Mapping[str, Any]]
 
+_INSERT = insert(events).values(created_at=now())
+
 
 def append(
     connection: Connection,
@@ -64,7 +66,7 @@ def insert_rows(connection: Connection, job_id: str, epoch: int, first: int, ite
         for offset, (type_, data) in enumerate(items)
     ]
     # A list, even of one, makes the driver open a pipeline, which costs two round trips.
-    connection.execute(insert(events).values(created_at=now()), rows if len(rows) > 1 else rows[0])
+    connection.execute(_INSERT, rows if len(rows) > 1 else rows[0])
 
 
 def read(connection: Connection, job_id: str, *, after: int = 0, limit: int = 100) -> list[JobEvent]:

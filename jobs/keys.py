@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, bindparam, select, update
 from sqlalchemy import insert as sql_insert
 
 from jobs.errors import NotFoundError
@@ -28,6 +28,7 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 LONGEST_NAME = 200
 
 _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
+_BY_PREFIX = select(keys).where(keys.c.prefix == bindparam("shown"))
 _SHAPE = re.compile(r"fqt_([0-9A-Za-z]{8})([0-9A-Za-z]{32})([0-9A-Za-z]{6})")
 
 
@@ -96,7 +97,7 @@ def verify(connection: Connection, secret: bytes, plain: str) -> Key | None:
     match = _SHAPE.fullmatch(plain)
     if match is None or _checksum(plain[:-6]) != match[3]:
         return None
-    row = connection.execute(select(keys).where(keys.c.prefix == plain[:12])).one_or_none()
+    row = connection.execute(_BY_PREFIX, {"shown": plain[:12]}).one_or_none()
     digest = _digest(plain, secret)
     # The comparison is made even where there is no row, so that its time does not tell whether a prefix exists.
     same = hmac.compare_digest(digest, row.digest if row is not None else "0" * 64)
