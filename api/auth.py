@@ -46,7 +46,8 @@ class AuthMiddleware:
             return
         try:
             plain = _bearer(Headers(scope=scope))
-            key = await to_thread.run_sync(_verify, self.context.store, plain)
+            threads = self.context.database_threads
+            key = await to_thread.run_sync(_verify, self.context.store, plain, limiter=threads)
         except Problem as problem:
             await respond(Request(scope), problem)(scope, receive, send)
             return

@@ -33,6 +33,12 @@ class Context:
     hub: EventHub
     # Uploads write to the disk in threads of their own number, so that slow clients cannot use up everyone's.
     upload_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_UPLOADS_AT_ONCE))
+    # No more threads than connections are at the database: others would only wait, for both and for the interpreter.
+    database_threads: CapacityLimiter = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Count the threads by the settings."""
+        object.__setattr__(self, "database_threads", CapacityLimiter(self.settings.database_pool))
 
     async def read(self, function: Callable[[Connection], T]) -> T:
         """Call ``function`` with a connection for reading, in a thread; the connection is given back at once."""
@@ -41,7 +47,7 @@ class Context:
             with self.store.read() as connection:
                 return function(connection)
 
-        return await to_thread.run_sync(work)
+        return await to_thread.run_sync(work, limiter=self.database_threads)
 
     async def write(self, function: Callable[[Connection], T]) -> T:
         """Call ``function`` in a transaction, in a thread; committed when this returns."""
@@ -50,7 +56,7 @@ class Context:
             with self.store.write() as connection:
                 return function(connection)
 
-        return await to_thread.run_sync(work)
+        return await to_thread.run_sync(work, limiter=self.database_threads)
 
     async def until(self, probe: Callable[[Connection], T | None], seconds: float) -> T | None:
         """Ask ``probe`` again and again until it gives something, ``seconds`` have passed or the process stops.

@@ -122,7 +122,8 @@ async def create_job(
             route="POST /v1/jobs",
             idempotency_key=idempotency_key,
             request=json.dumps(body, sort_keys=True).encode(),
-        )
+        ),
+        limiter=context.database_threads,
     )
     if not answer.replayed:  # after the commit; should it get lost, the reaper rings again
         await to_thread.run_sync(context.doorbell.ring_job, made[0].id, made[0].queue)
