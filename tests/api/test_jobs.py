@@ -324,7 +324,7 @@ def test_choices(client: TestClient) -> None:
     methods = {row["name"]: row for row in client.get("/v1/methods").json()["data"]}
     assert set(methods) == {"fp32", "qat", "psq", "fqt"}
     assert methods["fqt"]["arithmetic"] == "integer"
-    assert methods["fqt"]["options"]["properties"]["bits"]["enum"] == [1, 2, 4, 8]
+    assert methods["fqt"]["options"]["properties"]["bits"]["enum"] == [1, 2, 4, 8, "auto"]
     assert all(row["summary"] and row["source"] for row in methods.values())
     networks = {row["name"]: row for row in client.get("/v1/architectures").json()["data"]}
     assert set(networks) == {"vgg16", "resnet18", "convnet"}

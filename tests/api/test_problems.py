@@ -118,7 +118,7 @@ def test_every_wrong_field_in_one_answer(client: TestClient) -> None:
         "training.augment.pad_crop",
         "devices",
     }
-    assert errors["method.bits"].allowed == [1, 2, 4, 8]
+    assert errors["method.bits"].allowed == [1, 2, 4, 8, "auto"]
     assert errors["training.optimizer"].allowed == ["adam", "sgd", "muon"]
     assert errors["training.epochs"].allowed == {"minimum": 1}
     assert errors["classes"].allowed == {"minItems": 2}
@@ -162,7 +162,7 @@ def test_under_an_unknown_name_the_options_that_no_name_mends_are_told(client: T
         "method.kept",
         "training.epochs",
     }
-    assert errors["method.bits"].allowed == [1, 2, 4, 8]
+    assert errors["method.bits"].allowed == [1, 2, 4, 8, "auto"]
 
 
 @pytest.mark.parametrize("method", [{"name": "fq4"}, {}, {"bits": 4}])

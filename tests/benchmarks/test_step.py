@@ -104,7 +104,7 @@ def test_a_child_tells_why_it_is_gone() -> None:
     [
         (["--model", "lenet"], "model 'lenet' is unknown; use one of convnet, resnet18, vgg16"),
         (["--model", "vgg16", "--method", "qat2"], "method 'qat2'"),
-        (["--model", "vgg16", "--method", "fqt3"], "method 'fqt3': Input should be 1, 2, 4 or 8"),
+        (["--model", "vgg16", "--method", "fqt3"], "method 'fqt3': Input should be 1, 2, 4, 8 or 'auto'"),
         (["--model", "vgg16", "--method", "magic"], "method 'magic' is unknown; use one of fp32, qat, psq, fqt"),
         (["--model", "vgg16", "--batch", "0"], "--batch: '0' is not a whole number from 1"),
         (["--model", "vgg16", "--batch", "5000"], "batch_size: Input should be less than or equal to 4096"),
