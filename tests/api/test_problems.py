@@ -162,7 +162,7 @@ def test_under_an_unknown_name_the_options_that_no_name_mends_are_told(client: T
         "method.kept",
         "training.epochs",
     }
-    assert errors["method.bits"].allowed == [1, 2, 4, 8, "auto"]
+    assert errors["method.bits"].allowed == [1, 2, 4, 8]
 
 
 @pytest.mark.parametrize("method", [{"name": "fq4"}, {}, {"bits": 4}])
