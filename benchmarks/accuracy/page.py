@@ -1,7 +1,8 @@
 """Writes tables and charts of stored results into ``docs/accuracy.md``: ``python -m benchmarks.accuracy.page``.
 
 No figure between the page's markers is typed by hand. Results are the files ``accuracy-*.json`` of
-``benchmarks/results``; the front is drawn from them and from the steps of the last ``make bench``.
+``benchmarks/results``; the front is drawn from them and from the steps of the same methods, which are the files of its
+folder ``points``.
 """
 
 from __future__ import annotations
@@ -58,13 +59,17 @@ def write(rows: Sequence[results.Row], docs: Path) -> str:
     return tables
 
 
+def _stored() -> list[Path]:
+    return [*sorted(results.FOLDER.glob("accuracy-*.json")), *sorted(results.FOLDER.glob("points/*.json"))]
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
     parser = Parser(prog="benchmarks.accuracy.page", description="Write the tables and charts of accuracies anew.")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="the folder of the page")
     parser.add_argument("files", nargs="*", type=Path, help="files of results; without any, all that are stored")
     given: argparse.Namespace = parser.parse_args(arguments)
-    sys.stdout.write(write(results.read(given.files or results.stored()), given.docs) + "\n")
+    sys.stdout.write(write(results.read(given.files or _stored()), given.docs) + "\n")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ class Point:
 
 
 _SGD: dict[str, Any] = {"optimizer": "sgd", "head_learning_rate": 0.03}
-_SGD_RATES = (0.03, 0.1, 0.3, 1.0)
+_SGD_RATES = (0.01, 0.03, 0.1, 0.3, 1.0)
 
 
 POINTS: dict[str, Point] = {

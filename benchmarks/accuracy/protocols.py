@@ -90,7 +90,7 @@ PROTOCOLS: dict[str, Protocol] = {
             pretraining_epochs=2,
             epochs=6,
             batch_size=64,
-            rates=(1e-3, 3e-3, 6e-3, 12e-3),
+            rates=(3e-4, 1e-3, 3e-3, 6e-3, 12e-3),
         ),
         Protocol(
             name="fashion-resnet18",
