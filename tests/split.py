@@ -17,6 +17,7 @@ SERIAL = (
     "tests/api/test_doorbell.py",
     "tests/api/test_page.py",
     "tests/api/test_process.py",
+    "tests/benchmarks/accuracy/test_service.py",
     "tests/service/test_process.py",
     "tests/service/test_up.py",
     "tests/system/",

@@ -84,7 +84,9 @@ def test_continuous_integration_runs_the_commands_of_the_readme() -> None:
 
 def test_tests_that_find_ports_for_servers_run_one_after_the_other() -> None:
     """Between finding a port and taking it, another test could take it (tests/split.py)."""
-    finds = r"^from tests\.service\.running import .*\b(Up|running)\b|\bapi: Api\b|\bports\.any_free\("
+    finds = (
+        r"^from tests\.service\.running import .*\b(Up|running)\b|\bapi: Api\b|\bports\.any_free\(|\bservice\.repeat\("
+    )
     tests = {str(path.relative_to(ROOT)): path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
     finders = {name for name, text in tests.items() if re.search(finds, text, re.MULTILINE)}
     assert {"tests/api/test_process.py", "tests/service/test_up.py", "tests/system/test_flow_parts.py"} <= finders

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.accuracy import __main__ as command
 from benchmarks.accuracy import comparison as comparison_module
-from benchmarks.accuracy import data, runs, service, table
+from benchmarks.accuracy import data, runs, table
 from benchmarks.accuracy.comparison import Comparison, chosen_rates
 from benchmarks.accuracy.points import POINTS, chosen
 from benchmarks.accuracy.protocols import PROTOCOLS
@@ -66,21 +66,6 @@ def test_a_small_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     # What was trained is not trained again.
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a run was repeated"))
     assert comparison.rows() == rows
-
-
-def test_chosen_runs_make_the_same_weights_as_jobs_of_the_service(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one_rate = replace(SMALL, rates=(3e-3,))
-    rows = Comparison(one_rate, ["plain"], chosen("systematic"), 1, tmp_path / "digits").rows()
-    monkeypatch.setitem(PROTOCOLS, "digits", one_rate)
-    service.repeat(rows, tmp_path, 1)
-    (row,) = rows
-    assert row["job_same_weights"]
-    assert row["job_test"] == row["test"]
-    assert table.render(rows).splitlines()[-1].endswith("| same weights |")
-    row["job_same_weights"] = False
-    assert table.render(rows).splitlines()[-1].endswith(f"| {100 * row['test']:.1f} |")
 
 
 def test_rates_are_chosen_on_some_seeds_and_the_others_are_trained_with_them(
