@@ -8,13 +8,13 @@ from pathlib import Path
 
 from benchmarks import results
 from benchmarks.cli import Parser, run
+from benchmarks.drawing import new_figure, save
 from benchmarks.errors import BenchmarkError
 
 _COLOURS = {"torch-fp32": "#2b5c8a", "torch-bf16": "#e08a3c"}
 _LABELS = {"torch-fp32": "against PyTorch FP32", "torch-bf16": "against PyTorch bf16 autocast"}
 _BAR = 0.38
 _INCHES_WIDE, _INCHES_PER_GROUP, _INCHES_AROUND = 8.0, 0.62, 1.5
-_DPI = 160
 
 
 def draw(rows: Sequence[results.Row], path: Path) -> None:
@@ -25,14 +25,10 @@ def draw(rows: Sequence[results.Row], path: Path) -> None:
     """
     if not rows:
         raise BenchmarkError("the files hold no training steps to draw")
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - only this command needs it
-    except ImportError as error:
-        raise BenchmarkError(f"matplotlib is missing ({error}); `make bench` installs it") from error
     ratios: dict[str, dict[str, float]] = {}
     for row in rows:
         ratios.setdefault(f"{results.title(row)} ({row['isa']})", {})[row["baseline"]] = row["ratio"]
-    figure = Figure(figsize=(_INCHES_WIDE, _INCHES_AROUND + _INCHES_PER_GROUP * len(ratios)), layout="constrained")
+    figure = new_figure(_INCHES_WIDE, _INCHES_AROUND + _INCHES_PER_GROUP * len(ratios))
     axes = figure.subplots()
     for number, baseline in enumerate(_COLOURS):
         present = [(place, found[baseline]) for place, found in enumerate(ratios.values()) if baseline in found]
@@ -48,11 +44,7 @@ def draw(rows: Sequence[results.Row], path: Path) -> None:
     axes.set_title(results.machine(rows), fontsize=9, color="#555555")
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(frameon=False, loc="outside lower center", ncols=len(_COLOURS))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        figure.savefig(path, dpi=_DPI)
-    except ValueError as error:
-        raise BenchmarkError(f"{path}: {error}") from error
+    save(figure, path)
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.accuracy.table import Summary
+from benchmarks.drawing import new_figure, save
 from benchmarks.errors import BenchmarkError
 
 _COLOURS = {"float": "#7a8694", "simulated": "#b9c2cc", "integer": "#2b5c8a", "binary": "#1b3a57"}
 _CEILING = "qat"
 _INCHES_WIDE, _INCHES_PER_BAR, _INCHES_AROUND = 7.5, 0.28, 0.9
 _ROOM_BELOW = 4.0
-_DPI = 160
 
 
 def draw(summaries: Sequence[Summary], path: Path) -> None:
@@ -23,16 +23,11 @@ def draw(summaries: Sequence[Summary], path: Path) -> None:
     """
     if not summaries:
         raise BenchmarkError("there are no accuracies to draw")
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - only this command needs it
-        from matplotlib.patches import Patch  # noqa: PLC0415
-    except ImportError as error:
-        raise BenchmarkError(f"matplotlib is missing ({error}); `make bench` installs it") from error
     nets: dict[str, list[Summary]] = {}
     for one in summaries:
         nets.setdefault(one.net, []).append(one)
     heights = [_INCHES_AROUND + _INCHES_PER_BAR * len(group) for group in nets.values()]
-    figure = Figure(figsize=(_INCHES_WIDE, sum(heights) + _INCHES_AROUND / 2), layout="constrained")
+    figure = new_figure(_INCHES_WIDE, sum(heights) + _INCHES_AROUND / 2)
     panels = figure.subplots(len(nets), squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
     for axes, (net, group) in zip(panels, nets.items(), strict=True):
         ordered = sorted(group, key=lambda one: one.test)
@@ -53,7 +48,8 @@ def draw(summaries: Sequence[Summary], path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     panels[-1].set_xlabel("test accuracy, %")
     kinds = sorted({one.arithmetic for one in summaries})
+    from matplotlib.patches import Patch  # noqa: PLC0415 - only this command needs it
+
     handles = [Patch(color=_COLOURS[kind], label=f"{kind} arithmetic in backward") for kind in kinds]
     figure.legend(handles=handles, frameon=False, loc="outside lower center", ncols=len(kinds), fontsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=_DPI)
+    save(figure, path)

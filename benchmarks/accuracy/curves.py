@@ -6,11 +6,10 @@ import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from benchmarks.errors import BenchmarkError
+from benchmarks.drawing import new_figure, save
 from benchmarks.results import Row
 
 _INCHES = (9.0, 3.6)
-_DPI = 160
 _BASELINE = "fp32"
 
 
@@ -57,13 +56,9 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     Raises:
         BenchmarkError: there is nothing to draw with.
     """
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - only this command needs it
-    except ImportError as error:
-        raise BenchmarkError(f"matplotlib is missing ({error}); `make bench` installs it") from error
     nets = chosen_runs(rows)
     width, height = _INCHES
-    figure = Figure(figsize=(width, height * len(nets)), layout="constrained")
+    figure = new_figure(width, height * len(nets))
     panels = figure.subplots(len(nets), 2, squeeze=False)
     for (losses, accuracies), (net, methods) in zip(panels, nets.items(), strict=True):
         for method, runs in methods.items():
@@ -76,5 +71,4 @@ def draw(rows: Sequence[Row], path: Path) -> None:
         accuracies.legend(frameon=False, fontsize=8)
         for axes in (losses, accuracies):
             axes.spines[["top", "right"]].set_visible(False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=_DPI)
+    save(figure, path)

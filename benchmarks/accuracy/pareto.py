@@ -16,11 +16,11 @@ from pathlib import Path
 from benchmarks import results
 from benchmarks.accuracy.table import summaries
 from benchmarks.cli import Parser, run
+from benchmarks.drawing import new_figure, save
 from benchmarks.errors import BenchmarkError
 
 _BASELINE = "torch-fp32"
 _INCHES = (7.5, 4.2)
-_DPI = 160
 _COLUMNS = ("network of the steps", "kernels", "network of the accuracy", "method", "times FP32", "gap to QAT", "front")
 
 
@@ -88,13 +88,9 @@ def draw(found: Sequence[Trade], path: Path) -> None:
     Raises:
         BenchmarkError: there is nothing to draw with.
     """
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - only this command needs it
-    except ImportError as error:
-        raise BenchmarkError(f"matplotlib is missing ({error}); `make bench` installs it") from error
     groups = _groups(found)
     width, height = _INCHES
-    figure = Figure(figsize=(width, height * len(groups)), layout="constrained")
+    figure = new_figure(width, height * len(groups))
     panels = figure.subplots(len(groups), squeeze=False)[:, 0]
     for axes, ((steps, isa, net), group) in zip(panels, groups.items(), strict=True):
         best = sorted(front(group), key=lambda trade: trade.ratio)
@@ -108,8 +104,7 @@ def draw(found: Sequence[Trade], path: Path) -> None:
         axes.set_ylabel("points behind QAT (negative)")
         axes.spines[["top", "right"]].set_visible(False)
         axes.margins(x=0.12, y=0.12)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=_DPI)
+    save(figure, path)
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
