@@ -152,6 +152,7 @@ def _copy_rows(source: Connection, target: Connection) -> dict[str, int]:
     copied = {}
     for table in metadata.sorted_tables:
         count = 0
+        target.execute(delete(table))  # the rows that an upgrade brings
         result = source.execution_options(yield_per=_ROWS).execute(select(table))
         for rows in result.mappings().partitions():
             target.execute(insert(table), [dict(row) for row in rows])

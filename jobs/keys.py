@@ -21,7 +21,7 @@ from sqlalchemy import insert as sql_insert
 from jobs.errors import NotFoundError
 from jobs.ids import new_id
 from jobs.sqltypes import now
-from jobs.tables import keys
+from jobs.tables import DEFAULT_ORGANISATION, keys
 
 Scope: TypeAlias = Literal["read", "write", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -41,6 +41,7 @@ class Key:
     """
 
     id: str
+    organisation_id: str
     name: str
     prefix: str
     scopes: list[Scope]
@@ -62,6 +63,7 @@ def create(
     *,
     name: str,
     scopes: Sequence[Scope],
+    organisation: str = DEFAULT_ORGANISATION,
     max_queued: int | None = None,
     max_running: int | None = None,
 ) -> tuple[Key, str]:
@@ -79,6 +81,7 @@ def create(
         sql_insert(keys)
         .values(
             id=new_id("key"),
+            organisation_id=organisation,
             name=name,
             prefix=plain[:12],
             digest=_digest(plain, secret),
@@ -159,6 +162,7 @@ def _digest(plain: str, secret: bytes) -> str:
 def _key(row: Row[Any]) -> Key:
     return Key(
         row.id,
+        row.organisation_id,
         row.name,
         row.prefix,
         row.scopes,

@@ -39,6 +39,7 @@ class Job(_Row):
     """A job as it stands. ``record``, ``progress``, ``result`` and ``error`` are as shown to users."""
 
     id: str
+    organisation_id: str
     name: str | None
     state: JobState
     queue: str
@@ -124,6 +125,7 @@ class Dataset(_Row):
     """An uploaded data set. ``profile`` when ready; ``error`` (code, message, faults) when invalid."""
 
     id: str
+    organisation_id: str
     name: str
     filename: str | None
     sha256: str

@@ -34,10 +34,28 @@ _Json = JSON(none_as_null=True)
 _Id = String(40)
 _Sha256 = String(64)
 
+# Who shares data sets, jobs and models: everything belongs to one, and a key sees what is its organisation's. There is
+# always the first one. Rows refer to it by a plain column: organisations are never removed.
+DEFAULT_ORGANISATION = "org_default"
+
+
+def _organisation() -> Column[str]:
+    return Column("organisation_id", _Id, nullable=False, server_default=DEFAULT_ORGANISATION)
+
+
+organisations = Table(
+    "organisations",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("name", String(200), nullable=False, unique=True),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
 keys = Table(
     "keys",
     metadata,
     Column("id", _Id, primary_key=True),
+    _organisation(),
     Column("name", String(200), nullable=False),
     Column("prefix", String(20), nullable=False, unique=True),
     Column("digest", String(64), nullable=False),
@@ -62,6 +80,7 @@ datasets = Table(
     "datasets",
     metadata,
     Column("id", _Id, primary_key=True),
+    _organisation(),
     Column("name", String(200), nullable=False),
     Column("filename", String(255)),
     Column("sha256", _Sha256, ForeignKey("blobs.sha256"), nullable=False, index=True),
@@ -75,12 +94,14 @@ datasets = Table(
     Column("created_by", _Id, ForeignKey("keys.id")),
     Column("created_at", UtcDateTime, nullable=False),
     CheckConstraint("state IN ('checking', 'ready', 'invalid')", name="state"),
+    Index("ix_datasets_organisation", "organisation_id", "id"),
 )
 
 jobs = Table(
     "jobs",
     metadata,
     Column("id", _Id, primary_key=True),
+    _organisation(),
     Column("name", String(200)),
     Column("state", String(20), nullable=False),
     Column("queue", String(40), nullable=False),
@@ -119,6 +140,7 @@ jobs = Table(
     Index("ix_jobs_waiting", "state", "queue", "created_by"),
     Index("ix_jobs_turn", "state", "created_by", "rank", "created_at", "id"),
     Index("ix_jobs_lease", "state", "lease_expires_at"),
+    Index("ix_jobs_organisation", "organisation_id", "id"),
 )
 
 # When a job of each key was last claimed: whose turn it is.
