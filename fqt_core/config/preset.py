@@ -1,6 +1,7 @@
 """Named points of the ``fqt`` family, from fast to accurate: the one place that says what they stand for.
 
-What makes a step fast is keeping few groups of the gradient. Bits cost nothing beyond on machines with byte products;
+The three are on the measured front of accuracy against speed (``docs/accuracy.md``). What makes a step fast is keeping few
+groups of the gradient. More than 4 bits gain nothing there: on machines with byte products they cost nothing either, but
 where codes are looked up in tables, 8 bits cost twice what 4 do.
 """
 
@@ -31,6 +32,6 @@ PRESETS: dict[PresetName, Preset] = {
     "fast": _preset(
         "The paper's: a quarter of the groups at 4 bits, one bit on average.", bits=4, pruning="systematic", keep=0.25
     ),
-    "balanced": _preset("Half of the groups at 8 bits.", bits=8, pruning="systematic", keep=0.5),
-    "accurate": _preset("All groups at 8 bits, no pruning.", bits=8, pruning="none", keep=None),
+    "balanced": _preset("Half of the groups at 4 bits.", bits=4, pruning="systematic", keep=0.5),
+    "accurate": _preset("All groups at 4 bits, no pruning.", bits=4, pruning="none", keep=None),
 }

@@ -108,7 +108,7 @@ class Probed:
 
 def warm_up_method(method: Fqt) -> MethodConfig:
     """What the copy of the network is converted to: dense 8 bits, but for layers that the user has exceptions for."""
-    return Fqt(preset="accurate", weight_scale=method.weight_scale, overrides=method.overrides)
+    return Fqt(bits=8, pruning="none", weight_scale=method.weight_scale, overrides=method.overrides)
 
 
 def choose_bits(

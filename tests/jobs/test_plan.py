@@ -153,7 +153,7 @@ def test_what_each_preset_would_cost(store: Store) -> None:
     made = planned(store, method={"name": "qat", "weight_scale": "mean"})
     assert made.gradient_bits == 32
     found = {preset.name: (preset.gradient_bits, preset.seconds is not None) for preset in made.presets}
-    assert found == {"fast": (1, False), "balanced": (4, True), "accurate": (8, False)}
+    assert found == {"fast": (1, False), "balanced": (2, True), "accurate": (4, False)}
     work = [preset.step_macs for preset in made.presets]
     assert work == sorted(work)
     assert work[-1] == made.step_macs

@@ -94,7 +94,7 @@ def test_presets_fill_in_what_is_not_given() -> None:
         method = Fqt(preset=name)
         assert {option: getattr(method, option) for option in preset.options} == dict(preset.options)
         assert set(preset.options) == {"bits", "groups", "pruning", "keep", "rounding", "clip"}
-    assert Fqt(preset="accurate", bits=4).bits == 4
+    assert Fqt(preset="accurate", bits=8).bits == 8
     assert Fqt(preset="fast").average_bits == 1
 
 
