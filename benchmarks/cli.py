@@ -54,6 +54,12 @@ def fail(program: str, message: str) -> NoReturn:
     sys.exit(1)
 
 
+def tell_progress(what: str, done: int, total: int, seconds: float) -> None:
+    """Tell how many of equal pieces of work are done after so many seconds, and about how long the others take."""
+    left = seconds / done * (total - done)
+    say(f"{what}: {done} of {total}, about {left / 60:.0f} min left")
+
+
 def say(line: str) -> None:
     """Tell how far it is; standard output is for results."""
     sys.stderr.write(line + "\n")

@@ -16,7 +16,7 @@ from benchmarks.accuracy.data import Parts, prepare
 from benchmarks.accuracy.points import Point
 from benchmarks.accuracy.protocols import Protocol
 from benchmarks.accuracy.runs import Run
-from benchmarks.cli import say
+from benchmarks.cli import tell_progress
 from benchmarks.results import Row
 from fqt_core import export
 from fqt_core.config import Method
@@ -118,8 +118,7 @@ class Comparison:
         with ThreadPoolExecutor(self._parallel) as pool:
             for number, result in enumerate(pool.map(lambda run: run.train(self.root), runs), start=1):
                 results.append(result)
-                left = (time.monotonic() - begin) / number * (len(runs) - number)
-                say(f"{what}: {number} of {len(runs)}, about {left / 60:.0f} min left")
+                tell_progress(what, number, len(runs), time.monotonic() - begin)
         return results
 
     def _row(self, trial: Trial, result: dict[str, Any]) -> Row:

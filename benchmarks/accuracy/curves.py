@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks.drawing import new_figure, save
 from benchmarks.results import Row
+from benchmarks.table import markdown
 
 _INCHES = (9.0, 3.6)
 _BASELINE = "fp32"
@@ -35,13 +36,13 @@ def seconds_to(rows: Sequence[Row], level: float) -> float | None:
 def render(rows: Sequence[Row], levels: Sequence[float]) -> str:
     """The table: seconds to each level, and how many times as soon as full precision."""
     heads = [f"{100 * level:.0f} %" for level in levels]
-    lines: list[Sequence[str]] = [("net", "method", *heads), ("---",) * (2 + len(levels))]
+    lines: list[Sequence[str]] = []
     for net, methods in chosen_runs(rows).items():
         theirs = [seconds_to(methods.get(_BASELINE, []), level) if _BASELINE in methods else None for level in levels]
         for method, runs in methods.items():
             cells = [_cell(seconds_to(runs, level), base) for level, base in zip(levels, theirs, strict=True)]
             lines.append((net, f"`{method}`", *cells))
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return markdown(("net", "method", *heads), lines, 2)
 
 
 def _cell(seconds: float | None, baseline: float | None) -> str:

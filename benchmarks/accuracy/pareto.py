@@ -18,6 +18,7 @@ from benchmarks.accuracy.table import summaries
 from benchmarks.cli import Parser, run
 from benchmarks.drawing import new_figure, save
 from benchmarks.errors import BenchmarkError
+from benchmarks.table import markdown
 
 _BASELINE = "torch-fp32"
 _INCHES = (7.5, 4.2)
@@ -72,14 +73,14 @@ def _groups(found: Sequence[Trade]) -> dict[tuple[str, str, str], list[Trade]]:
 
 def render(found: Sequence[Trade]) -> str:
     """The table, in Markdown."""
-    lines = [_COLUMNS, tuple("---" for _ in _COLUMNS)]
+    lines: list[tuple[str, ...]] = []
     for group in _groups(found).values():
         best = front(group)
         lines += [
             (t.steps, t.isa, t.net, f"`{t.method}`", f"{t.ratio:.1f}", f"{t.gap:.1f}", "yes" if t in best else "")
             for t in group
         ]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return markdown(_COLUMNS, lines, 4)
 
 
 def draw(found: Sequence[Trade], path: Path) -> None:

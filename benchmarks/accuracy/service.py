@@ -26,7 +26,7 @@ from benchmarks.accuracy.comparison import Comparison, Trial, test_accuracy
 from benchmarks.accuracy.points import chosen
 from benchmarks.accuracy.protocols import PROTOCOLS
 from benchmarks.accuracy.runs import Run
-from benchmarks.cli import Parser, number, run, say
+from benchmarks.cli import Parser, number, run, tell_progress
 from benchmarks.errors import BenchmarkError
 from benchmarks.pipes import ROOT
 from benchmarks.results import Row
@@ -131,8 +131,7 @@ def repeat(rows: Sequence[Row], root: Path, slots: int) -> None:
                 jobs.submit(trial.run)
             for count, (trial, row) in enumerate(trials, start=1):
                 jobs.finish(trial, row, home)
-                left = (time.monotonic() - begin) / count * (len(trials) - count)
-                say(f"jobs: {count} of {len(trials)}, about {left / 60:.0f} min left")
+                tell_progress("jobs", count, len(trials), time.monotonic() - begin)
         except FqtClientError as error:
             raise BenchmarkError(str(error)) from error
 

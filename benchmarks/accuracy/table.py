@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from benchmarks.accuracy.points import POINTS
 from benchmarks.results import Row
+from benchmarks.table import markdown
 
 _HEAD = (
     "net",
@@ -87,7 +88,7 @@ def _as_jobs(rows: Sequence[Row]) -> str:
 
 def render(rows: Iterable[Row]) -> str:
     """The table."""
-    lines = [_HEAD, tuple("---" for _ in _HEAD)]
+    lines = []
     for one in summaries(rows):
         title = POINTS[one.method].title if one.method in POINTS else one.method
         lines.append(
@@ -104,4 +105,4 @@ def render(rows: Iterable[Row]) -> str:
                 one.as_jobs,
             )
         )
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return markdown(_HEAD, lines, 3)

@@ -1,8 +1,8 @@
 """Named points of the ``fqt`` family, from fast to accurate: the one place that says what they stand for.
 
-The three are on the measured front of accuracy against speed (``docs/accuracy.md``). What makes a step fast is keeping few
-groups of the gradient. More than 4 bits gain nothing there: on machines with byte products they cost nothing either, but
-where codes are looked up in tables, 8 bits cost twice what 4 do.
+The three are on the measured front of accuracy against speed (``docs/accuracy.md``). What makes a step fast is keeping
+few groups of the gradient. More than 4 bits gain nothing there: on machines with byte products they cost nothing
+either, but where codes are looked up in tables, 8 bits cost twice what 4 do.
 """
 
 from __future__ import annotations
