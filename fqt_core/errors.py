@@ -17,6 +17,10 @@ class ConfigurationError(FqtError, ValueError):
     """An option has a value that is not allowed."""
 
 
+class StopRequestedError(FqtError):
+    """The run was asked to stop before its first step: there is no checkpoint, and nothing to go on from."""
+
+
 class ConversionError(FqtError):
     """A network could not be converted to the chosen method."""
 

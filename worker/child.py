@@ -12,6 +12,7 @@ import sys
 import traceback
 from pathlib import Path
 
+from fqt_core.errors import StopRequestedError
 from worker.child_errors import explain
 from worker.lifeline import Lifeline
 from worker.protocol import Confined, Exit, TrainingInput
@@ -35,6 +36,8 @@ def main(arguments: list[str]) -> int:
         from worker.child_training import train  # noqa: PLC0415
 
         return train(data, options.folder, lifeline)
+    except StopRequestedError:
+        return Exit.CANCELLED if lifeline.cancel.is_set() else Exit.STOPPED
     except Exception as error:
         failed = explain(error)
         if failed is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from glob import escape
 
@@ -22,7 +22,7 @@ from fqt_core.config.method_base import MethodConfig
 from fqt_core.config.setting import KEPT_PARTS, GradientSetting, probed_images, settings
 from fqt_core.data.batches import TrainingData
 from fqt_core.data.dataset import ImageDataset
-from fqt_core.errors import ConfigurationError
+from fqt_core.errors import ConfigurationError, StopRequestedError
 from fqt_core.events import BitsChosen
 from fqt_core.layers import BinaryLayer
 from fqt_core.random import PhiloxState
@@ -112,16 +112,28 @@ def warm_up_method(method: Fqt) -> MethodConfig:
 
 
 def choose_bits(
-    model: nn.Module, dataset: ImageDataset, training: TrainConfig, method: Fqt, device: torch.device
+    model: nn.Module,
+    dataset: ImageDataset,
+    training: TrainConfig,
+    method: Fqt,
+    device: torch.device,
+    should_stop: Callable[[], bool] | None = None,
 ) -> Choice:
     """Probe, and choose within the method's budget; see :func:`probe`."""
     begin = time.perf_counter()
-    told = probe(model, dataset, training, method, device).choose(method.settled_budget)
+    told = probe(model, dataset, training, method, device, should_stop).choose(method.settled_budget)
     told = told.model_copy(update={"seconds": time.perf_counter() - begin})
     return Choice(method, told)
 
 
-def probe(model: nn.Module, dataset: ImageDataset, training: TrainConfig, method: Fqt, device: torch.device) -> Probed:
+def probe(
+    model: nn.Module,
+    dataset: ImageDataset,
+    training: TrainConfig,
+    method: Fqt,
+    device: torch.device,
+    should_stop: Callable[[], bool] | None = None,
+) -> Probed:
     """Train a little, and measure.
 
     Args:
@@ -131,9 +143,11 @@ def probe(model: nn.Module, dataset: ImageDataset, training: TrainConfig, method
         training: how the run is trained.
         method: the method, with bits ``auto``.
         device: where to train.
+        should_stop: asked before every step, and before each layer that is probed.
 
     Raises:
         ConfigurationError: every layer has an exception by the user, so that there is nothing to choose.
+        StopRequestedError: ``should_stop`` said so.
         NonFiniteLossError, NonFiniteGradientError: see :func:`~fqt_core.training.step.training_step`.
     """
     model.to(device).train()
@@ -144,13 +158,18 @@ def probe(model: nn.Module, dataset: ImageDataset, training: TrainConfig, method
             "method.bits: 'auto' has nothing to choose, for every layer has an override; leave out some, or give bits"
         )
     data = TrainingData(dataset, training)
-    _warm_up(model, data, training, device, layers.values())
+
+    def heed() -> None:
+        if should_stop is not None and should_stop():
+            raise StopRequestedError
+
+    _warm_up(model, data, training, device, layers.values(), heed)
     options = settings(method.groups)
     sensitivity = Sensitivity(model, layers, free, method, options, min(training.micro_batch_size, data.train_images))
     images = probed_images(training.micro_batch_size, dataset.image_size)
     for number in range(PROBED_BATCHES):
         pictures, labels = _batch(data, WARMUP_STEPS + number, device)
-        sensitivity.measure(pictures[:images], labels[:images], seed=training.seed, number=number)
+        sensitivity.measure(pictures[:images], labels[:images], seed=training.seed, number=number, heed=heed)
     return Probed(method, options, sensitivity.noise, sensitivity.elements)
 
 
@@ -160,12 +179,14 @@ def _warm_up(
     training: TrainConfig,
     device: torch.device,
     layers: Collection[BinaryLayer],
+    heed: Callable[[], None],
 ) -> None:
     optimizer = build_optimizer(model, training)
     model.fqt_state = PhiloxState(probe=True)  # type: ignore[assignment]
     for layer in layers:
         layer.state = model.fqt_state  # type: ignore[assignment]
     for step in range(WARMUP_STEPS):
+        heed()
         batch = _batch(data, step, device)
         training_step(
             model,

@@ -30,7 +30,7 @@ steps averages it away.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -254,13 +254,16 @@ class Sensitivity:
         self.noise = {name: LayerNoise() for name in free}
         self.elements: dict[str, int] = {}
 
-    def measure(self, images: Tensor, labels: Tensor, *, seed: int, number: int) -> None:
+    def measure(
+        self, images: Tensor, labels: Tensor, *, seed: int, number: int, heed: Callable[[], None] = lambda: None
+    ) -> None:
         """Probe one batch more.
 
         Args:
             images: float (n, c, h, w), preprocessed, on the network's device.
             labels: int64 (n,).
             seed, number: of the run, and of the batch; they key the random numbers.
+            heed: called before each layer, whose probe takes a while; what it raises ends the probe.
 
         Raises:
             NonFiniteGradientError: the quantisers met an infinity or NaN.
@@ -281,12 +284,14 @@ class Sensitivity:
             for visit in visits.values():
                 visit.compares = True
             for name, noise in self.noise.items():
+                heed()
                 for kind, options in enumerate(_PUT_IN):
                     state.stream += 1
                     self._put_in(
                         visits, name, kind, self._method.with_options(**options), (loss, watched, exact), noise
                     )
         for name, noise in self.noise.items():
+            heed()
             self.elements[name] = visits[name].known()[0].numel()
             self._draw(visits[name], noise, state)
 

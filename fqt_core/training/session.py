@@ -79,7 +79,7 @@ def prepare(
         initial_weights: a safetensors file to start from (fine-tuning); what fits is taken.
         checkpoint_dir: where checkpoints go; ``None``: none are written.
         resume_from: a checkpoint of this very run to go on from.
-        should_stop: see :class:`~fqt_core.training.trainer.Trainer`.
+        should_stop: see :class:`~fqt_core.training.trainer.Trainer`; with bits ``auto`` asked from now on.
         device: ``auto`` (CUDA if there is one), ``cpu``, ``cuda``, or a torch device.
         teacher: what to learn from besides the labels: a packed model file, or a module that takes the same inputs.
 
@@ -88,6 +88,7 @@ def prepare(
         ConfigurationError: the options do not fit each other, the data or the machine.
         InitialWeightsError: ``initial_weights`` cannot be used.
         CheckpointError: ``resume_from`` or ``teacher`` cannot be used.
+        StopRequestedError: ``should_stop`` said so while bits were chosen.
     """
     where = resolve_device(device)
     dataset = _dataset(data, classes, architecture)
@@ -103,7 +104,7 @@ def prepare(
         if resume_from is not None:
             choice = _chosen_before(method, Path(resume_from))
         else:
-            choice = choose_bits(network(warm_up_method(method))[0], dataset, training, method, where)
+            choice = choose_bits(network(warm_up_method(method))[0], dataset, training, method, where, should_stop)
         method = choice.method
     model, conversion, weights = network(method)
     trainer = Trainer(

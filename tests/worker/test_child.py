@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 import worker
 from fqt_core import errors
@@ -22,10 +23,11 @@ from jobs.records import Job
 from jobs.settings import Settings
 from jobs.store import Store
 from tests.jobs.helpers import claim, get, submit
-from tests.worker.helpers import QUICK, children, log, moves, reached, step, until
+from tests.worker.helpers import QUICK, children, log, moves, pause, reached, step, until
 from tests.worker.processes import REAL, Bell, Process
 from worker.child_errors import UnusableInputError, explain
 from worker.inspection import Inspector
+from worker.protocol import Exit
 from worker.slots import Slots
 from worker.supervisor import TRAINING_COMMAND
 
@@ -155,6 +157,24 @@ def test_kill_9_of_the_child_changes_nothing_in_the_result(store: Store) -> None
     first, second = digests(store, calm.id), digests(store, hit.id)
     assert first["weights.safetensors"] == second["weights.safetensors"]
     assert first["model.safetensors"] == second["model.safetensors"]
+
+
+def test_a_pause_is_heeded_while_bits_are_chosen(store: Store) -> None:
+    """The probe of this network takes far longer than a child may take to end."""
+    wide = {"name": "resnet18", "width": 1, "image_size": 32, "channels": 1}
+    job = small(store, architecture=wide, method={"name": "fqt", "bits": "auto"})
+    thread = threading.Thread(target=lambda: run(store))
+    with capture_logs() as logged:
+        thread.start()
+        until(lambda: any("choosing the bits" in str(event.data) for event in log(store, job.id)), 60)
+        pause(store, job.id)
+        reached(store, job.id, "paused", seconds=60)
+        thread.join()
+    assert moves(store, job.id) == ["queued", "running", "pausing", "paused"]
+    assert get(store, job.id).failures == 0
+    assert not any("started" in event.data for event in log(store, job.id))
+    (ended,) = (line for line in logged if line["event"] == "child ended")
+    assert ended["code"] == Exit.STOPPED  # by itself, not by a signal
 
 
 def test_a_teacher_of_another_version_ends_the_job_with_a_clear_record(store: Store) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,12 @@ import fqt_core as fqt
 from fqt_core.config import Convnet, Fqt, Method, MethodConfig
 from fqt_core.config.plan import network_plan
 from fqt_core.config.setting import probed_images, settings
-from fqt_core.errors import CheckpointError, ConfigurationError
+from fqt_core.errors import CheckpointError, ConfigurationError, StopRequestedError
 from fqt_core.events import BitsChosen, CheckpointWritten, parse_event
 from fqt_core.layers import BinaryLayer
 from fqt_core.ops import group_range, select_groups
 from fqt_core.training import Session, prepare
-from fqt_core.training.choice import probe, warm_up_method
+from fqt_core.training.choice import PROBED_BATCHES, WARMUP_STEPS, probe, warm_up_method
 from fqt_core.training.probe import GradientProbe
 from fqt_core.training.sensitivity import Inner, Sensitivity, inclusion
 
@@ -61,8 +62,10 @@ def test_a_run_is_that_of_the_same_choice_written_by_hand_and_goes_on_with_it_af
     assert sha256(by_hand.model) == sha256(whole.model)
     assert by_hand.conversion.rows == whole.conversion.rows
 
+    polls = repeat(False)  # while bits are chosen
+    to_be_stopped = session(method, checkpoint_dir=tmp_path, should_stop=lambda: next(polls, True))
     polls = iter([False] * 3)
-    stopped = list(session(method, checkpoint_dir=tmp_path, should_stop=lambda: next(polls, True)).trainer)
+    stopped = list(to_be_stopped.trainer)
     assert [(one.layers, one.method) for one in told(stopped)] == [(choice.layers, choice.method)]
     written = stopped[-2]
     assert isinstance(written, CheckpointWritten)
@@ -81,6 +84,22 @@ def test_a_run_is_that_of_the_same_choice_written_by_hand_and_goes_on_with_it_af
     assert isinstance(written, CheckpointWritten)
     with pytest.raises(CheckpointError, match="were not chosen"):
         session(method, resume_from=written.path)
+
+
+def test_a_stop_is_heeded_while_bits_are_chosen() -> None:
+    method, polls = Method("fqt", bits="auto"), 0
+
+    def count() -> bool:
+        nonlocal polls
+        polls += 1
+        return False
+
+    session(method, should_stop=count)
+    assert polls == WARMUP_STEPS + PROBED_BATCHES * 5 * 2  # 5 layers, before noise is put in and before it is drawn
+    for allowed in (0, 1, WARMUP_STEPS, WARMUP_STEPS + 7, polls - 1):
+        left = iter([False] * allowed)
+        with pytest.raises(StopRequestedError):
+            session(method, should_stop=lambda left=left: next(left, True))  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("options", [{}, {"groups": "pixel", "rounding": "dither", "weight_scale": "learned"}])
