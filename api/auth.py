@@ -21,6 +21,7 @@ from api.problems import Forbidden, Problem, Unauthenticated, respond
 from jobs import keys
 from jobs.keys import Key
 from jobs.store import Store
+from jobs.tables import DEFAULT_ORGANISATION
 
 PUBLIC_PATHS = frozenset({"/", "/page.css", "/page.js", "/docs", "/openapi.json", "/healthz", "/readyz"})
 
@@ -93,6 +94,14 @@ def _needs(scope: keys.Scope) -> Callable[..., Awaitable[Key]]:
     return key_with_scope
 
 
+async def _operates(key: Annotated[Key, Depends(_needs("read"))]) -> Key:
+    """What is of the whole service, over all organisations, is for the first one: that of who runs it."""
+    if key.organisation_id != DEFAULT_ORGANISATION:
+        raise Forbidden("This is about the whole service; it needs a key of the organisation that runs it.")
+    return key
+
+
 ReadKey = Annotated[Key, Depends(_needs("read"))]
 WriteKey = Annotated[Key, Depends(_needs("write"))]
 AdminKey = Annotated[Key, Depends(_needs("admin"))]
+OperatorKey = Annotated[Key, Depends(_operates)]

@@ -84,7 +84,7 @@ async def _validation(request: Request, error: Exception) -> Response:
     errors = explain(found, model)
     if (check := _BODIES.get(getattr(request.scope.get("route"), "name", ""))) is not None:
         context = request.app.state.context
-        bounds = Bounds.of(context.settings)
+        bounds = Bounds.of(context.settings, request.scope["fqt.key"])
         errors += await context.read(lambda connection: check(connection, error.body, bounds))
     return problems.respond(request, problems.Invalid(errors=errors))
 

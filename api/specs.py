@@ -29,7 +29,7 @@ def read_spec(connection: Connection, body: Any, bounds: Bounds) -> tuple[JobSpe
     except ValidationError as error:
         errors = explain(error.errors(include_url=False), JobSpec)
         wrong = {found.field.split(".")[0] for found in errors}
-        raise Invalid(errors=[*errors, *_dangling(connection, body, wrong)]) from None
+        raise Invalid(errors=[*errors, *_dangling(connection, body, bounds, wrong)]) from None
     try:
         return spec, validation.check(connection, spec, bounds)
     except InvalidSpecError as error:
@@ -51,13 +51,13 @@ def as_field_error(fault: SpecFault) -> FieldError:
     return FieldError(field=fault.field, message=fault.message, allowed=allowed)
 
 
-def _dangling(connection: Connection, body: Any, wrong: set[str]) -> list[FieldError]:
+def _dangling(connection: Connection, body: Any, bounds: Bounds, wrong: set[str]) -> list[FieldError]:
     """Return what is wrong with the references of a body whose shape is wrong in the fields ``wrong``."""
     if not isinstance(body, dict) or "dataset" in wrong:
         return []
     readable = {name: body[name] for name in _REFERENCES if name in body and name not in wrong}
     try:
-        validation.check(connection, JobSpec.model_validate(readable))
+        validation.check(connection, JobSpec.model_validate(readable), bounds)
     except ValidationError:
         return []
     except InvalidSpecError as error:

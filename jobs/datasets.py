@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, or_, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, update
 from sqlalchemy import insert as sql_insert
 
 from fqt_core.config.builtin import BUILTIN_DATASETS
@@ -19,10 +19,11 @@ from jobs.blobs import Blob, BlobStore
 from jobs.errors import DatasetInUseError, NotFoundError
 from jobs.events import clean
 from jobs.ids import new_id
+from jobs.organisations import within
 from jobs.records import Dataset, Page
 from jobs.sqltypes import now
 from jobs.states import TERMINAL
-from jobs.tables import datasets, jobs
+from jobs.tables import DEFAULT_ORGANISATION, datasets, jobs, keys
 
 
 @dataclass(frozen=True)
@@ -53,14 +54,18 @@ def create(
 ) -> Dataset:
     """Insert the row of an upload whose bytes are stored; ring the inspection after the commit.
 
+    The data set is the organisation's of the key that ``created_by`` names; without one, the first organisation's.
+
     Raises:
         BlobMissingError: the file was collected in between; store it again.
     """
     blob_rows.register(connection, store, blob)
+    owner = select(keys.c.organisation_id).where(keys.c.id == created_by).scalar_subquery()
     row = connection.execute(
         sql_insert(datasets)
         .values(
             id=new_id("ds"),
+            organisation_id=func.coalesce(owner, DEFAULT_ORGANISATION),
             name=name,
             filename=filename,
             sha256=blob.sha256,
@@ -75,32 +80,39 @@ def create(
     return Dataset.of(row)
 
 
-def get(connection: Connection, dataset_id: str) -> Dataset:
-    """The uploaded data set; raises NotFoundError."""
-    row = connection.execute(select(datasets).where(datasets.c.id == dataset_id)).one_or_none()
+def get(connection: Connection, dataset_id: str, *, organisation: str | None = None) -> Dataset:
+    """The uploaded data set. Here and below ``organisation`` is whose it must be; ``None``: anybody's, as for workers.
+
+    Raises:
+        NotFoundError: there is no such data set, or it is another organisation's.
+    """
+    query = select(datasets).where(datasets.c.id == dataset_id, within(datasets, organisation))
+    row = connection.execute(query).one_or_none()
     if row is None:
         raise NotFoundError("data set", dataset_id)
     return Dataset.of(row)
 
 
-def list_datasets(connection: Connection, *, after: str | None = None, limit: int = 50) -> Page[Dataset]:
+def list_datasets(
+    connection: Connection, *, after: str | None = None, limit: int = 50, organisation: str | None = None
+) -> Page[Dataset]:
     """Uploaded data sets, newest first, those before the one with id ``after``."""
-    query = select(datasets).order_by(datasets.c.id.desc()).limit(limit + 1)
+    query = select(datasets).where(within(datasets, organisation)).order_by(datasets.c.id.desc()).limit(limit + 1)
     if after is not None:
         query = query.where(datasets.c.id < after)
     rows = connection.execute(query).all()
     return Page([Dataset.of(row) for row in rows[:limit]], has_more=len(rows) > limit)
 
 
-def remove(connection: Connection, dataset_id: str) -> list[str]:
+def remove(connection: Connection, dataset_id: str, *, organisation: str | None = None) -> list[str]:
     """Delete a data set; return the digests for ``Store.collect`` after the commit.
 
     Raises:
-        NotFoundError: there is no such data set.
+        NotFoundError: there is no such data set, or it is another organisation's.
         DatasetInUseError: jobs that have not ended need it.
     """
-    query = select(datasets.c.sha256).where(datasets.c.id == dataset_id).with_for_update()
-    sha256 = connection.execute(query).scalar_one_or_none()
+    query = select(datasets.c.sha256).where(datasets.c.id == dataset_id, within(datasets, organisation))
+    sha256 = connection.execute(query.with_for_update()).scalar_one_or_none()
     if sha256 is None:
         raise NotFoundError("data set", dataset_id)
     users = select(jobs.c.id).where(
@@ -112,14 +124,18 @@ def remove(connection: Connection, dataset_id: str) -> list[str]:
     return [sha256]
 
 
-def source(connection: Connection, reference: str) -> DatasetSource | None:
-    """What a job spec's ``dataset`` refers to; ``None`` if there is none, or it is not ready."""
+def source(connection: Connection, reference: str, *, organisation: str | None = None) -> DatasetSource | None:
+    """What a job spec's ``dataset`` refers to; ``None`` if there is none, or it is not ready.
+
+    Built-in data sets are everybody's.
+    """
     builtin = BUILTIN_DATASETS.get(reference)
     if builtin is not None:
         classes = list(builtin.classes)
         own = builtin.validation_images
         return DatasetSource(reference, None, None, classes, None, builtin.images - own, own)
-    query = select(datasets).where(datasets.c.id == reference, datasets.c.state == "ready")
+    ready = (datasets.c.id == reference) & (datasets.c.state == "ready")
+    query = select(datasets).where(ready, within(datasets, organisation))
     row = connection.execute(query.with_for_update(read=True)).one_or_none()
     if row is None:
         return None

@@ -27,6 +27,13 @@ class NotFoundError(JobsError):
         self.id = id
 
 
+class OrganisationExistsError(JobsError):
+    """There is an organisation of that name already."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is an organisation {name!r} already")
+
+
 class IllegalMoveError(JobsError):
     """A job cannot go from the state it is in to the state that was asked for."""
 

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, insert, select, update
 
 from jobs.errors import LeaseLostError, NotFoundError
+from jobs.organisations import within
 from jobs.records import EventType, JobEvent
 from jobs.sqltypes import now
 from jobs.states import ACTIVE
@@ -87,13 +88,14 @@ def last_lines(connection: Connection, job_id: str) -> list[str]:
     return [str(data.get("message", "")) for data in connection.scalars(query)][::-1]
 
 
-def last_seq(connection: Connection, job_id: str) -> int:
+def last_seq(connection: Connection, job_id: str, *, organisation: str | None = None) -> int:
     """The seq of the newest event.
 
     Raises:
-        NotFoundError: there is no such job.
+        NotFoundError: there is no such job, or it is another organisation's.
     """
-    next_seq = connection.execute(select(jobs.c.next_seq).where(jobs.c.id == job_id)).scalar_one_or_none()
+    query = select(jobs.c.next_seq).where(jobs.c.id == job_id, within(jobs, organisation))
+    next_seq = connection.execute(query).scalar_one_or_none()
     if next_seq is None:
         raise NotFoundError("job", job_id)
     return int(next_seq) - 1

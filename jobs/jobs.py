@@ -11,12 +11,13 @@ from jobs import events, validation
 from jobs.errors import JobNotFinishedError, NotFoundError, QuotaExceededError, SpecFault
 from jobs.ids import new_id
 from jobs.moves import move
+from jobs.organisations import within
 from jobs.queues import queue_of
 from jobs.records import Job, Page
 from jobs.spec import JobSpec
 from jobs.sqltypes import now
 from jobs.states import JobState
-from jobs.tables import artifacts, checkpoints, keys
+from jobs.tables import DEFAULT_ORGANISATION, artifacts, checkpoints, keys
 from jobs.tables import jobs as table
 from jobs.validation import UNBOUNDED, Bounds, Sources
 
@@ -36,6 +37,7 @@ def create(
 ) -> Job:
     """Accept a job: it is queued when the transaction commits. Ring ``job.queue`` after the commit, not before.
 
+    The job is the organisation's of the key that ``created_by`` names; without one, the first organisation's.
     ``warnings`` say what keeps it from running for now; they stand in its log. ``bounds`` are what the service allows.
     ``sources``: what :func:`jobs.validation.check` found in this transaction, if it was asked already.
 
@@ -44,13 +46,15 @@ def create(
         QuotaExceededError: as many jobs of the key wait already as may.
     """
     sources = sources or validation.check(connection, spec, bounds)
+    organisation = DEFAULT_ORGANISATION
     if created_by is not None:
-        _check_quota(connection, created_by, bounds.max_queued)
+        organisation = _admitted(connection, created_by, bounds.max_queued)
     job_id = new_id("job")
     row = connection.execute(
         _INSERT,
         {
             "id": job_id,
+            "organisation_id": organisation,
             "name": spec.name,
             "state": JobState.QUEUED.value,
             "queue": queue_of(spec),
@@ -73,13 +77,13 @@ def create(
     return Job.of(row)
 
 
-def get(connection: Connection, job_id: str) -> Job:
-    """The job.
+def get(connection: Connection, job_id: str, *, organisation: str | None = None) -> Job:
+    """The job. Here and below ``organisation`` is whose job it must be; ``None``: anybody's, as for workers.
 
     Raises:
-        NotFoundError: there is no such job.
+        NotFoundError: there is no such job, or it is another organisation's.
     """
-    row = connection.execute(select(table).where(table.c.id == job_id)).one_or_none()
+    row = connection.execute(select(table).where(table.c.id == job_id, within(table, organisation))).one_or_none()
     if row is None:
         raise NotFoundError("job", job_id)
     return Job.of(row)
@@ -91,9 +95,10 @@ def list_jobs(
     after: str | None = None,
     limit: int = 50,
     states: Sequence[JobState] | None = None,
+    organisation: str | None = None,
 ) -> Page[Job]:
     """Jobs, newest first, those before the one with id ``after``; of these states only, if any are given."""
-    query = select(table).order_by(table.c.id.desc()).limit(limit + 1)
+    query = select(table).where(within(table, organisation)).order_by(table.c.id.desc()).limit(limit + 1)
     if after is not None:
         query = query.where(table.c.id < after)
     if states:
@@ -108,61 +113,65 @@ def counts(connection: Connection) -> dict[JobState, int]:
     return dict.fromkeys(JobState, 0) | {JobState(state): count for state, count in rows}
 
 
-def request_cancel(connection: Connection, job_id: str, *, reason: str = "requested") -> Job:
+def request_cancel(
+    connection: Connection, job_id: str, *, organisation: str | None = None, reason: str = "requested"
+) -> Job:
     """Cancel a job: at once if no worker holds it, otherwise it is ``cancelling`` until its worker has stopped it.
 
     Cancelling what is cancelled or cancelling is no error and changes nothing.
 
     Raises:
-        NotFoundError: there is no such job.
+        NotFoundError: there is no such job, or it is another organisation's.
         IllegalMoveError: the job has ended otherwise.
     """
-    job = _locked(connection, job_id)
+    job = _locked(connection, job_id, organisation)
     if job.state in {JobState.CANCELLED, JobState.CANCELLING}:
         return job
     target = JobState.CANCELLING if job.state.active else JobState.CANCELLED
     return _moved(connection, job_id, target, reason)
 
 
-def request_pause(connection: Connection, job_id: str, *, reason: str = "requested") -> Job:
+def request_pause(
+    connection: Connection, job_id: str, *, organisation: str | None = None, reason: str = "requested"
+) -> Job:
     """Pause a job: at once if it is queued, otherwise it is ``pausing`` until its worker has reached a checkpoint.
 
     Pausing what is paused or pausing is no error and changes nothing.
 
     Raises:
-        NotFoundError: there is no such job.
+        NotFoundError: there is no such job, or it is another organisation's.
         IllegalMoveError: the job has ended, or is being cancelled.
     """
-    job = _locked(connection, job_id)
+    job = _locked(connection, job_id, organisation)
     if job.state in {JobState.PAUSED, JobState.PAUSING}:
         return job
     target = JobState.PAUSING if job.state is JobState.RUNNING else JobState.PAUSED
     return _moved(connection, job_id, target, reason)
 
 
-def resume(connection: Connection, job_id: str, *, reason: str = "requested") -> Job:
+def resume(connection: Connection, job_id: str, *, organisation: str | None = None, reason: str = "requested") -> Job:
     """Put a paused job back into the queue. Ring ``job.queue`` after the commit.
 
     Resuming what is queued or runs is no error and changes nothing.
 
     Raises:
-        NotFoundError: there is no such job.
+        NotFoundError: there is no such job, or it is another organisation's.
         IllegalMoveError: the job has ended, or is not paused yet.
     """
-    job = _locked(connection, job_id)
+    job = _locked(connection, job_id, organisation)
     if job.state in {JobState.QUEUED, JobState.RUNNING}:
         return job
     return _moved(connection, job_id, JobState.QUEUED, reason)
 
 
-def remove(connection: Connection, job_id: str) -> list[str]:
+def remove(connection: Connection, job_id: str, *, organisation: str | None = None) -> list[str]:
     """Delete a job that has ended, with its log and files; return the digests for ``Store.collect`` after the commit.
 
     Raises:
-        NotFoundError: there is no such job.
+        NotFoundError: there is no such job, or it is another organisation's.
         JobNotFinishedError: the job has not ended.
     """
-    job = _locked(connection, job_id)
+    job = _locked(connection, job_id, organisation)
     if not job.state.terminal:
         raise JobNotFinishedError(job_id, job.state)
     digests = [
@@ -175,20 +184,25 @@ def remove(connection: Connection, job_id: str) -> list[str]:
     return digests
 
 
-def _check_quota(connection: Connection, key_id: str, most: int | None) -> None:
-    """Refuse one job too many. Requests of the very same moment do not see each other: this guards, no more."""
-    own = connection.execute(select(keys.c.max_queued).where(keys.c.id == key_id)).scalar_one_or_none()
-    limit = most if own is None else own
+def _admitted(connection: Connection, key_id: str, most: int | None) -> str:
+    """Refuse one job too many; return the key's organisation.
+
+    Requests of the very same moment do not see each other: this guards, no more.
+    """
+    key = connection.execute(select(keys.c.max_queued, keys.c.organisation_id).where(keys.c.id == key_id)).one()
+    limit = most if key.max_queued is None else key.max_queued
     if limit is None:
-        return
+        return str(key.organisation_id)
     waiting = (JobState.QUEUED.value, JobState.PAUSED.value)
     query = select(func.count()).select_from(table).where(table.c.created_by == key_id, table.c.state.in_(waiting))
     if connection.execute(query).scalar_one() >= limit:
         raise QuotaExceededError(limit)
+    return str(key.organisation_id)
 
 
-def _locked(connection: Connection, job_id: str) -> Job:
-    row = connection.execute(select(table).where(table.c.id == job_id).with_for_update()).one_or_none()
+def _locked(connection: Connection, job_id: str, organisation: str | None) -> Job:
+    query = select(table).where(table.c.id == job_id, within(table, organisation)).with_for_update()
+    row = connection.execute(query).one_or_none()
     if row is None:
         raise NotFoundError("job", job_id)
     return Job.of(row)

@@ -20,6 +20,7 @@ from sqlalchemy import insert as sql_insert
 
 from jobs.errors import NotFoundError
 from jobs.ids import new_id
+from jobs.organisations import within
 from jobs.sqltypes import now
 from jobs.tables import DEFAULT_ORGANISATION, keys
 
@@ -109,19 +110,21 @@ def verify(connection: Connection, secret: bytes, plain: str) -> Key | None:
     return _key(row)
 
 
-def list_keys(connection: Connection) -> list[Key]:
-    """All keys, newest first, revoked ones included."""
-    return [_key(row) for row in connection.execute(select(keys).order_by(keys.c.id.desc()))]
+def list_keys(connection: Connection, *, organisation: str | None = None) -> list[Key]:
+    """The organisation's keys (``None``: of all), newest first, revoked ones included."""
+    query = select(keys).where(within(keys, organisation)).order_by(keys.c.id.desc())
+    return [_key(row) for row in connection.execute(query)]
 
 
-def revoke(connection: Connection, key_id: str) -> Key:
+def revoke(connection: Connection, key_id: str, *, organisation: str | None = None) -> Key:
     """Make a key useless from now on; revoking twice is no error.
 
     Raises:
-        NotFoundError: there is no such key.
+        NotFoundError: there is no such key, or it is another organisation's.
     """
-    connection.execute(update(keys).where(keys.c.id == key_id, keys.c.revoked_at.is_(None)).values(revoked_at=now()))
-    row = connection.execute(select(keys).where(keys.c.id == key_id)).one_or_none()
+    mine = (keys.c.id == key_id) & within(keys, organisation)
+    connection.execute(update(keys).where(mine, keys.c.revoked_at.is_(None)).values(revoked_at=now()))
+    row = connection.execute(select(keys).where(mine)).one_or_none()
     if row is None:
         raise NotFoundError("key", key_id)
     return _key(row)

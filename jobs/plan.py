@@ -17,6 +17,7 @@ from fqt_core.config.setting import probed_images
 from jobs import validation
 from jobs.errors import SpecFault
 from jobs.offers import Offer, shortcomings
+from jobs.organisations import within
 from jobs.spec import JobSpec
 from jobs.states import JobState
 from jobs.steps import split, steps_per_epoch
@@ -99,7 +100,7 @@ def plan(
     network = network_plan(spec.architecture, len(sources.classes), spec.method)
     train, held = split(sources.dataset, sources.classes, sources.images, spec.training.validation_fraction)
     per_epoch = steps_per_epoch(train, spec.training.batch_size)
-    measured = _Measured(connection)
+    measured = _Measured(connection, bounds.organisation)
     memory = _memory(spec, network, _teacher(connection, spec, len(sources.classes)), train, train + held)
     seconds = measured.seconds(spec, train, network.macs)
     reason = "no job with this architecture, image size and method, options included, has finished here yet"
@@ -203,13 +204,13 @@ def _passes(training: TrainConfig, images: int, epochs: int) -> float:
 
 
 class _Measured:
-    """What the newest finished jobs tell of time."""
+    """What the organisation's newest finished jobs tell of time: how long others' took is nobody's business."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, organisation: str | None) -> None:
         self._connection = connection
         rows = connection.execute(
             select(jobs.c.spec, jobs.c.result)
-            .where(jobs.c.state == JobState.SUCCEEDED.value)
+            .where(jobs.c.state == JobState.SUCCEEDED.value, within(jobs, organisation))
             .order_by(jobs.c.id.desc())
             .limit(_SEARCHED_JOBS)
         )

@@ -35,6 +35,15 @@ class _Row:
 
 
 @dataclass(frozen=True)
+class Organisation(_Row):
+    """Who shares data sets, jobs and models. ``name`` is unique."""
+
+    id: str
+    name: str
+    created_at: datetime
+
+
+@dataclass(frozen=True)
 class Job(_Row):
     """A job as it stands. ``record``, ``progress``, ``result`` and ``error`` are as shown to users."""
 

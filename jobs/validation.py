@@ -12,6 +12,8 @@ from fqt_core.config.plan import unmatched
 from jobs import datasets
 from jobs.datasets import DatasetSource
 from jobs.errors import InvalidSpecError, SpecFault
+from jobs.keys import Key
+from jobs.organisations import within
 from jobs.settings import Settings
 from jobs.spec import JobSpec
 from jobs.states import JobState
@@ -36,19 +38,24 @@ class Sources:
 
 @dataclass(frozen=True)
 class Bounds:
-    """What this service allows. ``None``: no limit.
+    """What this service allows to one key. ``None``: no limit.
 
-    ``max_seconds``: how long a job may run. ``max_queued``: how many jobs of one key may wait at the same time, for
-    keys without a number of their own.
+    ``organisation``: whose data sets and jobs a spec may refer to. ``max_seconds``: how long a job may run.
+    ``max_queued``: how many jobs of one key may wait at the same time, for keys without a number of their own.
     """
 
+    organisation: str | None = None
     max_seconds: float | None = None
     max_queued: int | None = None
 
     @classmethod
-    def of(cls, settings: Settings) -> Bounds:
-        """The bounds of the settings."""
-        return cls(max_seconds=settings.max_job_seconds, max_queued=settings.max_queued_jobs)
+    def of(cls, settings: Settings, key: Key) -> Bounds:
+        """What the settings allow to a key."""
+        return cls(
+            organisation=key.organisation_id,
+            max_seconds=settings.max_job_seconds,
+            max_queued=settings.max_queued_jobs,
+        )
 
 
 UNBOUNDED = Bounds()
@@ -61,10 +68,10 @@ def check(connection: Connection, spec: JobSpec, bounds: Bounds = UNBOUNDED) -> 
         InvalidSpecError: with every fault.
     """
     faults: list[SpecFault] = []
-    dataset = _dataset(connection, spec, faults)
+    dataset = _dataset(connection, spec, bounds, faults)
     classes, images = ([], 0) if dataset is None else _classes(spec, dataset, faults)
-    weights = _initial_weights(connection, spec, faults)
-    teacher = _teacher(connection, spec, classes, faults)
+    weights = _initial_weights(connection, spec, bounds, faults)
+    teacher = _teacher(connection, spec, classes, bounds, faults)
     _crop(spec, faults)
     _optimizer(spec, faults)
     if dataset is not None and len(classes) > 1 and not any(fault.field.startswith("classes") for fault in faults):
@@ -76,15 +83,14 @@ def check(connection: Connection, spec: JobSpec, bounds: Bounds = UNBOUNDED) -> 
     return Sources(dataset, classes, images, weights, teacher)
 
 
-def _dataset(connection: Connection, spec: JobSpec, faults: list[SpecFault]) -> DatasetSource | None:
+def _dataset(connection: Connection, spec: JobSpec, bounds: Bounds, faults: list[SpecFault]) -> DatasetSource | None:
     builtin = BUILTIN_DATASETS.get(spec.dataset)
     if builtin is not None and not builtin.installed():
         faults.append(SpecFault("dataset", f"{spec.dataset} needs {builtin.requirement}: {builtin.remedy}"))
-    found = datasets.source(connection, spec.dataset)
+    found = datasets.source(connection, spec.dataset, organisation=bounds.organisation)
     if found is None:
-        row = connection.execute(
-            select(dataset_table.c.state).where(dataset_table.c.id == spec.dataset)
-        ).scalar_one_or_none()
+        mine = (dataset_table.c.id == spec.dataset) & within(dataset_table, bounds.organisation)
+        row = connection.execute(select(dataset_table.c.state).where(mine)).scalar_one_or_none()
         messages = {
             None: f"there is no data set {spec.dataset!r}",
             "checking": "the data set is still being looked through; try again when it is ready",
@@ -109,10 +115,10 @@ def _classes(spec: JobSpec, dataset: DatasetSource, faults: list[SpecFault]) -> 
     return chosen, sum(dataset.counts.get(name, 0) for name in chosen)
 
 
-def _initial_weights(connection: Connection, spec: JobSpec, faults: list[SpecFault]) -> str | None:
+def _initial_weights(connection: Connection, spec: JobSpec, bounds: Bounds, faults: list[SpecFault]) -> str | None:
     if spec.initial_weights is None:
         return None
-    found = _succeeded(connection, "initial_weights", spec.initial_weights, "weights", faults)
+    found = _succeeded(connection, "initial_weights", spec.initial_weights, "weights", bounds, faults)
     if found is None:
         return None
     theirs = found[0].architecture
@@ -125,13 +131,15 @@ def _initial_weights(connection: Connection, spec: JobSpec, faults: list[SpecFau
     return _artifact(connection, "initial_weights", spec.initial_weights, "weights", faults)
 
 
-def _teacher(connection: Connection, spec: JobSpec, classes: list[str], faults: list[SpecFault]) -> str | None:
+def _teacher(
+    connection: Connection, spec: JobSpec, classes: list[str], bounds: Bounds, faults: list[SpecFault]
+) -> str | None:
     if spec.teacher is None:
         if spec.training.distillation is not None:
             message = "there is no teacher to learn from; name a succeeded job as `teacher`"
             faults.append(SpecFault("training.distillation", message))
         return None
-    found = _succeeded(connection, "teacher", spec.teacher, "a model", faults)
+    found = _succeeded(connection, "teacher", spec.teacher, "a model", bounds, faults)
     if found is None:
         return None
     theirs, known = found[0].architecture, found[1].get("classes")
@@ -147,10 +155,11 @@ def _teacher(connection: Connection, spec: JobSpec, classes: list[str], faults: 
 
 
 def _succeeded(
-    connection: Connection, field: str, job_id: str, what: str, faults: list[SpecFault]
+    connection: Connection, field: str, job_id: str, what: str, bounds: Bounds, faults: list[SpecFault]
 ) -> tuple[JobSpec, dict[str, Any]] | None:
     """Spec and result of the job that ``field`` names, if it has come to an end that left files."""
-    query = select(jobs.c.state, jobs.c.spec, jobs.c.result).where(jobs.c.id == job_id)
+    mine = (jobs.c.id == job_id) & within(jobs, bounds.organisation)
+    query = select(jobs.c.state, jobs.c.spec, jobs.c.result).where(mine)
     row = connection.execute(query).one_or_none()
     if row is None:
         faults.append(SpecFault(field, f"there is no job {job_id!r}"))

@@ -13,12 +13,15 @@ import typer
 from fqt_client.cli.output import bytes_text, print_facts, print_json
 from fqt_client.cli.session import JsonOption
 from fqt_client.errors import LocalFileError
+from service import cli_keys, cli_organisations
 from service.errors import StartError
 
 if TYPE_CHECKING:
     from jobs.backup import Summary
 
 app = typer.Typer(help="Back up, restore and check what the service keeps, on a machine of the service.")
+app.add_typer(cli_organisations.app, name="organisations")
+app.add_typer(cli_keys.app, name="keys")
 
 
 @app.callback(invoke_without_command=True)

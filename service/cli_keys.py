@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -30,10 +32,14 @@ def create(
     max_running: Annotated[
         int | None, typer.Option("--max-running", min=1, help="Its jobs that may run at the same time.")
     ] = None,
+    organisation: Annotated[
+        str | None, typer.Option("--organisation", help="Id or name of its organisation; default: the first one.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a key. It is shown once: only a hash of it is stored."""
-    from jobs import keys  # noqa: PLC0415
+    from jobs import keys, organisations  # noqa: PLC0415
+    from jobs.tables import DEFAULT_ORGANISATION  # noqa: PLC0415
     from service.parts import opened_store  # noqa: PLC0415
 
     name = name.strip()
@@ -43,9 +49,16 @@ def create(
     chosen = [scope for scope in keys.SCOPES if scope in asked]
     if not chosen or len(chosen) != len(set(asked)):
         raise typer.BadParameter(f"allowed are {', '.join(keys.SCOPES)}", param_hint="--scopes")
-    with opened_store() as store, store.write() as connection:
+    with opened_store() as store, told_missing(), store.write() as connection:
+        owner = organisations.find(connection, organisation or DEFAULT_ORGANISATION)
         key, plain = keys.create(
-            connection, store.key_secret, name=name, scopes=chosen, max_queued=max_queued, max_running=max_running
+            connection,
+            store.key_secret,
+            name=name,
+            scopes=chosen,
+            organisation=owner.id,
+            max_queued=max_queued,
+            max_running=max_running,
         )
     if as_json:
         print_json({**_object(key), "key": plain})
@@ -68,6 +81,7 @@ def list_(as_json: JsonOption = False) -> None:
         (
             key.id,
             key.name,
+            key.organisation_id,
             f"{key.prefix}…",
             ", ".join(key.scopes),
             "revoked" if key.revoked_at else "valid",
@@ -75,7 +89,7 @@ def list_(as_json: JsonOption = False) -> None:
         )
         for key in listed
     ]
-    print_table(("id", "name", "key", "scopes", "state", "created"), rows, empty="no keys")
+    print_table(("id", "name", "organisation", "key", "scopes", "state", "created"), rows, empty="no keys")
 
 
 @app.command()
@@ -83,24 +97,33 @@ def revoke(
     key: Annotated[str, typer.Argument(metavar="KEY", help="Id of the key.")], as_json: JsonOption = False
 ) -> None:
     """Make a key useless from now on."""
-    from fqt_client.errors import NotFoundError  # noqa: PLC0415
-    from jobs import errors, keys  # noqa: PLC0415
+    from jobs import keys  # noqa: PLC0415
     from service.parts import opened_store  # noqa: PLC0415
 
-    try:
-        with opened_store() as store, store.write() as connection:
-            revoked = keys.revoke(connection, key)
-    except errors.NotFoundError as error:
-        raise NotFoundError(str(error), status=404, code="not_found") from error
+    with opened_store() as store, told_missing(), store.write() as connection:
+        revoked = keys.revoke(connection, key)
     if as_json:
         print_json(_object(revoked))
     else:
         print(f"{revoked.id} ({revoked.name}) is revoked")
 
 
+@contextmanager
+def told_missing() -> Iterator[None]:
+    """What is not there as the command's own error."""
+    from fqt_client.errors import NotFoundError  # noqa: PLC0415
+    from jobs import errors  # noqa: PLC0415
+
+    try:
+        yield
+    except errors.NotFoundError as error:
+        raise NotFoundError(str(error), status=404, code="not_found") from error
+
+
 def _object(key: Any) -> dict[str, Any]:
     return {
         "id": key.id,
+        "organisation": key.organisation_id,
         "name": key.name,
         "prefix": key.prefix,
         "scopes": key.scopes,

@@ -27,22 +27,22 @@ _BYTES = {"schema": {"type": "string", "format": "binary"}}
 
 
 @routes.get("/jobs/{job_id}/artifacts", responses=problems(NotFound))
-async def list_artifacts(job_id: JobId, context: AppContext, _key: ReadKey) -> ArtifactList:
+async def list_artifacts(job_id: JobId, context: AppContext, key: ReadKey) -> ArtifactList:
     """List a job's result files."""
 
     def read(connection: Connection) -> list[Artifact]:
-        events.last_seq(connection, job_id)
+        events.last_seq(connection, job_id, organisation=key.organisation_id)
         return artifacts.list_artifacts(connection, job_id)
 
     return ArtifactList(data=[ArtifactObject.of(row) for row in await context.read(read)])
 
 
 @routes.get("/jobs/{job_id}/checkpoints", responses=problems(NotFound))
-async def list_checkpoints(job_id: JobId, context: AppContext, _key: ReadKey) -> CheckpointList:
+async def list_checkpoints(job_id: JobId, context: AppContext, key: ReadKey) -> CheckpointList:
     """List the checkpoints that are kept of a job, newest first."""
 
     def read(connection: Connection) -> list[Checkpoint]:
-        events.last_seq(connection, job_id)
+        events.last_seq(connection, job_id, organisation=key.organisation_id)
         return checkpoints.list_checkpoints(connection, job_id)
 
     return CheckpointList(data=[CheckpointObject.of(row) for row in await context.read(read)])
@@ -63,7 +63,7 @@ async def download_artifact(
     job_id: JobId,
     name: ArtifactName,
     context: AppContext,
-    _key: ReadKey,
+    key: ReadKey,
     byte_range: Annotated[
         str | None, Header(alias="Range", description="One range of bytes, e.g. `bytes=1000-`.")
     ] = None,
@@ -73,7 +73,7 @@ async def download_artifact(
     """Download a result file. The ETag is its SHA-256, which `Repr-Digest` holds as well; `Range` resumes."""
 
     def read(connection: Connection) -> Artifact:
-        events.last_seq(connection, job_id)
+        events.last_seq(connection, job_id, organisation=key.organisation_id)
         return artifacts.get(connection, job_id, name)
 
     artifact = await context.read(read)

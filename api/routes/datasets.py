@@ -105,7 +105,7 @@ async def upload_dataset(
             )
         )
     except BlobMissingError:
-        raise Unavailable("An equal file was being removed at the same moment; send this one again.") from None
+        raise Unavailable("The file could not be kept just now; send it again.") from None
     except BaseException:
         await discard(context, upload.blob)
         raise
@@ -174,7 +174,7 @@ def _faults(error: dict[str, Any]) -> list[FieldError]:
 @routes.get("/datasets", responses=problems())
 async def list_datasets(
     context: AppContext,
-    _key: ReadKey,
+    key: ReadKey,
     after: Annotated[
         str | None,
         Query(
@@ -190,7 +190,10 @@ async def list_datasets(
         names = list(BUILTIN_DATASETS)
         builtin = [row for row in builtin if names.index(row.name) > names.index(after)]
     else:
-        page = await context.read(lambda connection: datasets.list_datasets(connection, after=after, limit=limit))
+        mine = key.organisation_id
+        page = await context.read(
+            lambda connection: datasets.list_datasets(connection, after=after, limit=limit, organisation=mine)
+        )
         uploaded = [DatasetObject.of(row) for row in page.data]
         if page.has_more:
             return DatasetList(data=uploaded, has_more=True)
@@ -200,18 +203,21 @@ async def list_datasets(
 
 
 @routes.get("/datasets/{dataset_id}", responses=problems(NotFound))
-async def get_dataset(dataset_id: DatasetId, context: AppContext, _key: ReadKey) -> DatasetObject:
+async def get_dataset(dataset_id: DatasetId, context: AppContext, key: ReadKey) -> DatasetObject:
     """Get a data set with its profile."""
     builtin = BUILTIN_DATASETS.get(dataset_id)
     if builtin is not None:
         return DatasetObject.of_builtin(builtin)
-    return DatasetObject.of(await context.read(lambda connection: datasets.get(connection, dataset_id)))
+    mine = key.organisation_id
+    row = await context.read(lambda connection: datasets.get(connection, dataset_id, organisation=mine))
+    return DatasetObject.of(row)
 
 
 @routes.delete("/datasets/{dataset_id}", status_code=204, responses=problems(NotFound, Conflict, DatasetInUse))
-async def delete_dataset(dataset_id: DatasetId, context: AppContext, _key: WriteKey) -> None:
+async def delete_dataset(dataset_id: DatasetId, context: AppContext, key: WriteKey) -> None:
     """Delete an uploaded data set. Jobs that have ended keep their results; one that has not ended prevents it."""
     if dataset_id in BUILTIN_DATASETS:
         raise Conflict(f"{dataset_id} is built in and cannot be deleted.")
-    digests = await context.write(lambda connection: datasets.remove(connection, dataset_id))
+    mine = key.organisation_id
+    digests = await context.write(lambda connection: datasets.remove(connection, dataset_id, organisation=mine))
     await to_thread.run_sync(context.store.collect, digests)

@@ -30,14 +30,14 @@ _RETRY_MILLISECONDS = 1000
 async def list_events(
     job_id: JobId,
     context: AppContext,
-    _key: ReadKey,
+    key: ReadKey,
     after: Annotated[int, Query(ge=0, le=2**53, description="`seq` of the last event that is known; 0: none.")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000, description="Events on one page.")] = 100,
 ) -> EventList:
     """List a job's events in order."""
 
     def read(connection: Connection) -> list[JobEvent]:
-        events.last_seq(connection, job_id)
+        events.last_seq(connection, job_id, organisation=key.organisation_id)
         return events.read(connection, job_id, after=after, limit=limit + 1)
 
     found = await context.read(read)
@@ -47,6 +47,7 @@ async def list_events(
 async def _start(
     job_id: JobId,
     context: AppContext,
+    key: ReadKey,
     last_event_id: Annotated[
         str | None,
         Header(
@@ -60,7 +61,8 @@ async def _start(
 
     Holds no database connection when it returns.
     """
-    last = await context.read(lambda connection: events.last_seq(connection, job_id))
+    mine = key.organisation_id
+    last = await context.read(lambda connection: events.last_seq(connection, job_id, organisation=mine))
     after = int(last_event_id or 0)
     if after > last:
         raise Invalid(

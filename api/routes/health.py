@@ -7,7 +7,7 @@ from anyio import to_thread
 from fastapi import Response
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.auth import ReadKey
+from api.auth import OperatorKey
 from api.context import AppContext
 from api.instruments import CONTENT_TYPE
 from api.problems import Unavailable, responses
@@ -47,8 +47,11 @@ async def readiness(context: AppContext) -> Readiness:
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **problems()},
     response_class=Response,
 )
-async def prometheus(context: AppContext, _key: ReadKey) -> Response:
-    """Give the figures of this process, and the number of jobs by state, in Prometheus' text format."""
+async def prometheus(context: AppContext, _key: OperatorKey) -> Response:
+    """Give the figures of this process, and the number of jobs by state, in Prometheus' text format.
+
+    They are those of the whole service: only keys of the organisation that runs it (the first one) may ask.
+    """
     for state, count in (await context.read(jobs.counts)).items():
         context.instruments.jobs.labels(state.value).set(count)
     return Response(context.instruments.text(), media_type=CONTENT_TYPE)

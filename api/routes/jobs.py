@@ -92,7 +92,7 @@ async def create_job(
     """
     # A job that any worker may take is not delayed by the question who is there.
     picky = isinstance(body, dict) and (body.get("device", "auto") != "auto" or body.get("queue") is not None)
-    bounds = Bounds.of(context.settings)
+    bounds = Bounds.of(context.settings, key)
     offers = await to_thread.run_sync(context.doorbell.offers) if dry_run or picky else None
     if dry_run:
         planned = await context.read(lambda connection: _plan(connection, body, offers, bounds))
@@ -141,7 +141,7 @@ def _plan(connection: Connection, body: Any, offers: list[Offer] | None, bounds:
 @routes.get("/jobs", responses=problems())
 async def list_jobs(
     context: AppContext,
-    _key: ReadKey,
+    key: ReadKey,
     state: Annotated[list[JobState] | None, Query(description="Only jobs in one of these states.")] = None,
     after: Annotated[
         str | None, Query(pattern=f"^job_{ULID}$", description="Id of the last job of the page before.")
@@ -149,7 +149,10 @@ async def list_jobs(
     limit: Limit = 20,
 ) -> JobList:
     """List jobs, newest first."""
-    page = await context.read(lambda connection: jobs.list_jobs(connection, after=after, limit=limit, states=state))
+    mine = key.organisation_id
+    page = await context.read(
+        lambda connection: jobs.list_jobs(connection, after=after, limit=limit, states=state, organisation=mine)
+    )
     return JobList(data=[JobObject.of(job) for job in page.data], has_more=page.has_more)
 
 
@@ -162,41 +165,49 @@ async def get_job(
     request: Request,
     job_id: JobId,
     context: AppContext,
-    _key: ReadKey,
+    key: ReadKey,
     if_none_match: Annotated[  # noqa: ARG001 - read by conditional(); named here for the document
         str | None, Header(description="ETag of an earlier answer; 304 if nothing changed since.")
     ] = None,
 ) -> Response:
     """Get a job as it stands, with its progress."""
-    return conditional(request, JobObject.of(await context.read(lambda connection: jobs.get(connection, job_id))))
+    mine = key.organisation_id
+    job = await context.read(lambda connection: jobs.get(connection, job_id, organisation=mine))
+    return conditional(request, JobObject.of(job))
 
 
 @routes.post("/jobs/{job_id}/cancel", responses=problems(NotFound, Conflict))
-async def cancel_job(job_id: JobId, context: AppContext, _key: WriteKey) -> JobObject:
+async def cancel_job(job_id: JobId, context: AppContext, key: WriteKey) -> JobObject:
     """Cancel a job: at once if it waits, at its next step if it runs. Cancelling twice is no error."""
-    return JobObject.of(await context.write(lambda connection: jobs.request_cancel(connection, job_id)))
+    mine = key.organisation_id
+    job = await context.write(lambda connection: jobs.request_cancel(connection, job_id, organisation=mine))
+    return JobObject.of(job)
 
 
 @routes.post("/jobs/{job_id}/pause", responses=problems(NotFound, Conflict))
-async def pause_job(job_id: JobId, context: AppContext, _key: WriteKey) -> JobObject:
+async def pause_job(job_id: JobId, context: AppContext, key: WriteKey) -> JobObject:
     """Pause a job: at once if it waits; if it runs, as soon as it has written a checkpoint. Pausing twice is no error.
 
     A paused job keeps its checkpoint and holds no worker. What it reaches in the end is the same as without the pause.
     """
-    return JobObject.of(await context.write(lambda connection: jobs.request_pause(connection, job_id)))
+    mine = key.organisation_id
+    job = await context.write(lambda connection: jobs.request_pause(connection, job_id, organisation=mine))
+    return JobObject.of(job)
 
 
 @routes.post("/jobs/{job_id}/resume", responses=problems(NotFound, Conflict))
-async def resume_job(job_id: JobId, context: AppContext, _key: WriteKey) -> JobObject:
+async def resume_job(job_id: JobId, context: AppContext, key: WriteKey) -> JobObject:
     """Put a paused job back into the queue: it goes on from its checkpoint. Resuming one that runs is no error."""
-    job = await context.write(lambda connection: jobs.resume(connection, job_id))
+    mine = key.organisation_id
+    job = await context.write(lambda connection: jobs.resume(connection, job_id, organisation=mine))
     if job.state is JobState.QUEUED:
         await to_thread.run_sync(context.doorbell.ring_job, job.id, job.queue)
     return JobObject.of(job)
 
 
 @routes.delete("/jobs/{job_id}", status_code=204, responses=problems(NotFound, Conflict))
-async def delete_job(job_id: JobId, context: AppContext, _key: WriteKey) -> None:
+async def delete_job(job_id: JobId, context: AppContext, key: WriteKey) -> None:
     """Delete a job that has ended, with its log and its files."""
-    digests = await context.write(lambda connection: jobs.remove(connection, job_id))
+    mine = key.organisation_id
+    digests = await context.write(lambda connection: jobs.remove(connection, job_id, organisation=mine))
     await to_thread.run_sync(context.store.collect, digests)

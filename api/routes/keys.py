@@ -1,4 +1,4 @@
-"""API keys. Only a key with the scope ``admin`` may look at keys or change them."""
+"""API keys. Only a key with the scope ``admin`` may look at keys or change them, and only at its organisation's."""
 
 from __future__ import annotations
 
@@ -14,25 +14,28 @@ routes = router("keys")
 
 
 @routes.post("/keys", status_code=201, responses=problems(Malformed, TooLarge, UnsupportedMediaType))
-async def create_key(new: NewKey, context: AppContext, _key: AdminKey) -> CreatedKey:
+async def create_key(new: NewKey, context: AppContext, key: AdminKey) -> CreatedKey:
     """Create an API key. The answer is the only place where the key itself is ever shown."""
-    key, plain = await context.write(
+    made, plain = await context.write(
         lambda connection: keys.create(
             connection,
             context.store.key_secret,
             name=new.name,
             scopes=new.scopes,
+            organisation=key.organisation_id,
             max_queued=new.max_queued,
             max_running=new.max_running,
         )
     )
-    return CreatedKey.of(key).model_copy(update={"key": plain})
+    return CreatedKey.of(made).model_copy(update={"key": plain})
 
 
 @routes.get("/keys", responses=problems())
-async def list_keys(context: AppContext, _key: AdminKey) -> KeyList:
-    """List all keys, revoked ones included, newest first."""
-    return KeyList(data=[KeyObject.of(key) for key in await context.read(keys.list_keys)])
+async def list_keys(context: AppContext, key: AdminKey) -> KeyList:
+    """List all keys of the organisation, revoked ones included, newest first."""
+    mine = key.organisation_id
+    listed = await context.read(lambda connection: keys.list_keys(connection, organisation=mine))
+    return KeyList(data=[KeyObject.of(row) for row in listed])
 
 
 @routes.delete("/keys/{key_id}", responses=problems(NotFound, Conflict))
@@ -40,4 +43,5 @@ async def revoke_key(key_id: KeyId, context: AppContext, key: AdminKey) -> KeyOb
     """Revoke a key: it is refused from now on. A key cannot revoke itself, so that nobody locks themselves out."""
     if key_id == key.id:
         raise Conflict("A key cannot revoke itself; use another key with the scope 'admin'.")
-    return KeyObject.of(await context.write(lambda connection: keys.revoke(connection, key_id)))
+    mine = key.organisation_id
+    return KeyObject.of(await context.write(lambda connection: keys.revoke(connection, key_id, organisation=mine)))

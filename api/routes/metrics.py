@@ -23,7 +23,7 @@ routes = router("metrics")
 async def get_metrics(
     job_id: JobId,
     context: AppContext,
-    _key: ReadKey,
+    key: ReadKey,
     kind: Annotated[
         Literal["step", "epoch", "quantization", "telemetry"] | None, Query(description="Only curves of this kind.")
     ] = None,
@@ -38,7 +38,7 @@ async def get_metrics(
     """Get a job's curves. Steps that were repeated after a crash appear once."""
 
     def read(connection: Connection) -> list[Series]:
-        events.last_seq(connection, job_id)
+        events.last_seq(connection, job_id, organisation=key.organisation_id)
         return metrics.series(connection, job_id, kind=kind, names=name, points=max_points)
 
     return MetricsObject(job=job_id, data=[SeriesObject.of(series) for series in await context.read(read)])

@@ -67,6 +67,22 @@ def test_keys_that_cannot_be(settings: Settings) -> None:
         _fqt("keys", "revoke", "key_none")
 
 
+def test_organisations_and_their_keys(settings: Settings) -> None:
+    _fqt("migrate")
+    made = _json("admin", "organisations", "create", "--name", "biology")
+    assert "there is an organisation 'biology' already" in " ".join(
+        _fqt("admin", "organisations", "create", "--name", "biology").output.split()
+    )
+    assert [row["name"] for row in _json("admin", "organisations", "list")] == ["default", "biology"]
+    keys = [
+        _json("admin", "keys", "create", "--name", "x", *more)["organisation"]
+        for more in ((), ("--organisation", "biology"), ("--organisation", made["id"]))
+    ]
+    assert keys == ["org_default", made["id"], made["id"]]
+    with pytest.raises(NotFoundError, match="chemistry"):
+        _fqt("admin", "keys", "create", "--name", "x", "--organisation", "chemistry")
+
+
 def test_migrating_twice_is_harmless_and_shows_no_password(settings: Settings) -> None:
     assert "are up to date" in _fqt("migrate").output
     assert "are up to date" in _fqt("migrate").output
