@@ -191,7 +191,12 @@ def write(engine: Engine) -> Iterator[Connection]:
 
 def insert(connection: Connection, table: Table) -> Insert:
     """The INSERT of the connection's dialect, which knows ``on_conflict_do_update`` on both databases."""
-    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+    return insert_for(connection.dialect.name, table)
+
+
+def insert_for(dialect: str, table: Table) -> Insert:
+    """The same by the dialect's name: for statements that are built once."""
+    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
 
 
 def is_up_to_date(connection: Connection) -> bool:

@@ -6,15 +6,21 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, select, update
+from sqlalchemy import Connection, Executable, bindparam, delete, select, update
 
 from jobs import database
 from jobs.errors import IdempotencyConflictError
 from jobs.sqltypes import now
 from jobs.store import Store
 from jobs.tables import idempotency
+
+# Built once: every submission needs them, and to build them takes longer than the database needs for some.
+_SAME = [idempotency.c[name] == bindparam(f"of_{name}") for name in ("key_id", "route", "idempotency_key")]
+_FIND = select(idempotency).where(*_SAME)
+_KEEP = update(idempotency).where(*_SAME).values(status=bindparam("new_status"), body=bindparam("new_body"))
 
 
 @dataclass(frozen=True)
@@ -59,8 +65,7 @@ def once(
             # On PostgreSQL a second request waits here for the end of the first one's transaction.
             if _reserve(connection, identity, digest):
                 status, body = create(connection)
-                answer = {"status": status, "body": json.dumps(body)}
-                connection.execute(update(idempotency).where(*_conditions(identity)).values(**answer))
+                connection.execute(_KEEP, {**_named(identity), "new_status": status, "new_body": json.dumps(body)})
                 return Answer(status, body)
             if (found := _find(connection, identity, digest)) is not None:
                 return found
@@ -69,9 +74,15 @@ def once(
 
 def _reserve(connection: Connection, identity: dict[str, str], digest: str) -> bool:
     """Take the place of an answer, which nobody sees before the commit; ``False``: there is one already."""
-    values = {**identity, "request_sha256": digest, "status": 0, "body": "", "created_at": now()}
-    statement = database.insert(connection, idempotency).values(values).on_conflict_do_nothing()
-    return connection.execute(statement.returning(idempotency.c.key_id)).one_or_none() is not None
+    values = {**identity, "request_sha256": digest, "status": 0, "body": ""}
+    return connection.execute(_insert(connection.dialect.name), values).one_or_none() is not None
+
+
+@cache
+def _insert(dialect: str) -> Executable:
+    """The statement that takes the place of an answer, unless there is one."""
+    statement = database.insert_for(dialect, idempotency).values(created_at=now()).on_conflict_do_nothing()
+    return statement.returning(idempotency.c.key_id)
 
 
 def forget(connection: Connection, *, key_id: str, route: str, idempotency_key: str | None) -> None:
@@ -91,7 +102,7 @@ def purge(connection: Connection, *, older_than_seconds: float) -> int:
 
 
 def _find(connection: Connection, identity: dict[str, str], digest: str) -> Answer | None:
-    row = connection.execute(select(idempotency).where(*_conditions(identity))).one_or_none()
+    row = connection.execute(_FIND, _named(identity)).one_or_none()
     if row is None:
         return None
     if row.request_sha256 != digest:
@@ -101,5 +112,5 @@ def _find(connection: Connection, identity: dict[str, str], digest: str) -> Answ
     return Answer(row.status, json.loads(row.body), replayed=True)
 
 
-def _conditions(identity: dict[str, str]) -> list[ColumnElement[bool]]:
-    return [idempotency.c[column] == value for column, value in identity.items()]
+def _named(identity: dict[str, str]) -> dict[str, str]:
+    return {f"of_{column}": value for column, value in identity.items()}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, bindparam, delete, func, select
 from sqlalchemy import insert as sql_insert
 
 from jobs import events, validation
@@ -22,7 +23,16 @@ from jobs.tables import jobs as table
 from jobs.validation import UNBOUNDED, Bounds, Sources
 
 # Statements that every submission needs are built once: that takes longer than what the database does with some.
-_INSERT = sql_insert(table).values(created_at=now()).returning(table)
+_INSERT = sql_insert(table).values(created_at=now()).returning(table.c.organisation_id, table.c.created_at)
+_KEY = select(keys.c.max_queued, keys.c.organisation_id).where(keys.c.id == bindparam("key_id"))
+_WAITING = (
+    select(func.count())
+    .select_from(table)
+    .where(
+        table.c.created_by == bindparam("key_id"),
+        table.c.state.in_((JobState.QUEUED.value, JobState.PAUSED.value)),
+    )
+)
 
 
 def create(
@@ -50,31 +60,30 @@ def create(
     if created_by is not None:
         organisation = _admitted(connection, created_by, bounds.max_queued)
     job_id = new_id("job")
+    columns: dict[str, Any] = {
+        "id": job_id,
+        "organisation_id": organisation,
+        "name": spec.name,
+        "state": JobState.QUEUED,
+        "queue": queue_of(spec),
+        "dataset_id": sources.dataset.id,
+        "dataset_sha256": sources.dataset.sha256,
+        "initial_weights_sha256": sources.initial_weights_sha256,
+        "teacher_sha256": sources.teacher_sha256,
+        "created_by": created_by,
+        "request_id": request_id,
+        "lease_epoch": 0,
+        "failures": 0,
+        "next_seq": 2 + len(warnings),
+    }
     row = connection.execute(
         _INSERT,
-        {
-            "id": job_id,
-            "organisation_id": organisation,
-            "name": spec.name,
-            "state": JobState.QUEUED.value,
-            "queue": queue_of(spec),
-            "rank": -spec.priority,
-            "spec": spec.model_dump(mode="json"),
-            "dataset_id": sources.dataset.id,
-            "dataset_sha256": sources.dataset.sha256,
-            "initial_weights_sha256": sources.initial_weights_sha256,
-            "teacher_sha256": sources.teacher_sha256,
-            "created_by": created_by,
-            "request_id": request_id,
-            "lease_epoch": 0,
-            "failures": 0,
-            "next_seq": 2 + len(warnings),
-        },
+        {**columns, "state": JobState.QUEUED.value, "rank": -spec.priority, "spec": spec.model_dump(mode="json")},
     ).one()
     state = {"from": None, "to": JobState.QUEUED.value, "reason": "created"}
     told = [{"code": "cannot_run_now", "message": fault.message, "param": fault.field} for fault in warnings]
     events.insert_rows(connection, job_id, 0, 1, [("state", state), *(("warning", warning) for warning in told)])
-    return Job.of(row)
+    return Job(**columns, spec=spec, created_at=row.created_at)
 
 
 def get(connection: Connection, job_id: str, *, organisation: str | None = None) -> Job:
@@ -189,13 +198,9 @@ def _admitted(connection: Connection, key_id: str, most: int | None) -> str:
 
     Requests of the very same moment do not see each other: this guards, no more.
     """
-    key = connection.execute(select(keys.c.max_queued, keys.c.organisation_id).where(keys.c.id == key_id)).one()
+    key = connection.execute(_KEY, {"key_id": key_id}).one()
     limit = most if key.max_queued is None else key.max_queued
-    if limit is None:
-        return str(key.organisation_id)
-    waiting = (JobState.QUEUED.value, JobState.PAUSED.value)
-    query = select(func.count()).select_from(table).where(table.c.created_by == key_id, table.c.state.in_(waiting))
-    if connection.execute(query).scalar_one() >= limit:
+    if limit is not None and connection.execute(_WAITING, {"key_id": key_id}).scalar_one() >= limit:
         raise QuotaExceededError(limit)
     return str(key.organisation_id)
 

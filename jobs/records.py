@@ -60,19 +60,19 @@ class Job(_Row):
     created_by: str | None
     request_id: str | None
     lease_epoch: int
-    lease_owner: str | None
-    lease_expires_at: datetime | None
     failures: int
-    not_before: datetime | None
-    ran_seconds: float
     next_seq: int
-    record: dict[str, Any] | None
-    progress: dict[str, Any] | None
-    result: dict[str, Any] | None
-    error: dict[str, Any] | None
     created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
+    ran_seconds: float = 0.0
+    lease_owner: str | None = None
+    lease_expires_at: datetime | None = None
+    not_before: datetime | None = None
+    record: dict[str, Any] | None = None
+    progress: dict[str, Any] | None = None
+    result: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
 
     @classmethod
     def of(cls, row: Row[Any]) -> Self:

@@ -200,6 +200,8 @@ def _crop(spec: JobSpec, faults: list[SpecFault]) -> None:
 
 
 def _overrides(spec: JobSpec, faults: list[SpecFault]) -> None:
+    if not spec.method.exceptions:
+        return
     lost, names = unmatched(spec.architecture, spec.method)
     for number in lost:
         pattern = spec.method.exceptions[number].pattern

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -33,7 +34,12 @@ class BuiltinDataset:
         """Whether this machine has the data set."""
         if self.directory is not None:
             return self.directory.is_dir()
-        return self.package is None or find_spec(self.package) is not None
+        return self.package is None or _importable(self.package)
+
+
+@cache
+def _importable(package: str) -> bool:
+    return find_spec(package) is not None
 
 
 BUILTIN_DATASETS: dict[str, BuiltinDataset] = {
