@@ -20,7 +20,6 @@ from api.context import Context
 from api.problems import Forbidden, Problem, Unauthenticated, respond
 from jobs import keys
 from jobs.keys import Key
-from jobs.store import Store
 from jobs.tables import DEFAULT_ORGANISATION
 
 PUBLIC_PATHS = frozenset({"/", "/page.css", "/page.js", "/docs", "/openapi.json", "/healthz", "/readyz"})
@@ -47,8 +46,7 @@ class AuthMiddleware:
             return
         try:
             plain = _bearer(Headers(scope=scope))
-            threads = self.context.database_threads
-            key = await to_thread.run_sync(_verify, self.context.store, plain, limiter=threads)
+            key = self.context.keys.known(plain) or await self._verify(plain)
         except Problem as problem:
             await respond(Request(scope), problem)(scope, receive, send)
             return
@@ -57,6 +55,12 @@ class AuthMiddleware:
             return
         scope["fqt.key"] = key
         await self.app(scope, receive, send)
+
+    async def _verify(self, plain: str) -> Key:
+        key = await to_thread.run_sync(self.context.keys.verify, plain, limiter=self.context.database_threads)
+        if key is None:
+            raise Unauthenticated("The API key is unknown, mistyped or revoked.")
+        return key
 
 
 def _bearer(headers: Headers) -> str:
@@ -67,14 +71,6 @@ def _bearer(headers: Headers) -> str:
     if len(values) > 1 or scheme.lower() != "bearer":
         raise Unauthenticated('The Authorization header must read "Bearer fqt_…", once.')
     return plain.strip()
-
-
-def _verify(store: Store, plain: str) -> Key:
-    with store.read() as connection:
-        key = keys.verify(connection, store.key_secret, plain)
-    if key is None:
-        raise Unauthenticated("The API key is unknown, mistyped or revoked.")
-    return key
 
 
 def _needs(scope: keys.Scope) -> Callable[..., Awaitable[Key]]:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from api.doorbell import Doorbell
 from api.hub import EventHub
 from api.instruments import Instruments
+from api.key_cache import KeyCache
 from jobs.settings import Settings
 from jobs.store import Store
 
@@ -35,10 +36,12 @@ class Context:
     upload_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_UPLOADS_AT_ONCE))
     # No more threads than connections are at the database: others would only wait, for both and for the interpreter.
     database_threads: CapacityLimiter = field(init=False)
+    keys: KeyCache = field(init=False)
 
     def __post_init__(self) -> None:
-        """Count the threads by the settings."""
+        """Count the threads by the settings; make what is made of the other parts."""
         object.__setattr__(self, "database_threads", CapacityLimiter(self.settings.database_pool))
+        object.__setattr__(self, "keys", KeyCache(self.store))
 
     async def read(self, function: Callable[[Connection], T]) -> T:
         """Call ``function`` with a connection for reading, in a thread; the connection is given back at once."""

@@ -44,4 +44,6 @@ async def revoke_key(key_id: KeyId, context: AppContext, key: AdminKey) -> KeyOb
     if key_id == key.id:
         raise Conflict("A key cannot revoke itself; use another key with the scope 'admin'.")
     mine = key.organisation_id
-    return KeyObject.of(await context.write(lambda connection: keys.revoke(connection, key_id, organisation=mine)))
+    revoked = await context.write(lambda connection: keys.revoke(connection, key_id, organisation=mine))
+    context.keys.forget()
+    return KeyObject.of(revoked)
