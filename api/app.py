@@ -21,6 +21,7 @@ from api.hub import EventHub
 from api.instruments import Instruments
 from api.middleware import HostMiddleware, RequestMiddleware
 from api.openapi import DESCRIPTION, TAGS, install
+from api.ringer import Ringer
 from api.routes import artifacts, datasets, events, health, jobs, keys, methods, metrics
 from jobs import database
 from jobs import keys as key_store
@@ -45,7 +46,7 @@ def create_app(settings: Settings, *, doorbell: Doorbell | None = None) -> FastA
     context = Context(
         settings=settings,
         store=store,
-        doorbell=doorbell or CeleryDoorbell(settings, instruments),
+        doorbell=doorbell or Ringer(CeleryDoorbell(settings, instruments)),
         instruments=instruments,
         hub=EventHub(store),
     )

@@ -28,7 +28,10 @@ log = structlog.get_logger("fqt.api.doorbell")
 
 
 class Doorbell(Protocol):
-    """What the API needs of the broker. All methods may block for about a second, and none raises."""
+    """What the API needs of the broker. None raises. The questions may block for about a second.
+
+    Requests ring through an :class:`api.ringer.Ringer`, which never blocks.
+    """
 
     def ring_job(self, job_id: str, queue: str) -> None:
         """Tell the workers of ``queue`` that a job waits."""

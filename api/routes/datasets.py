@@ -113,7 +113,7 @@ async def upload_dataset(
     if answer.replayed:
         await discard(context, upload.blob)
     else:
-        await to_thread.run_sync(context.doorbell.ring_dataset, dataset_id)
+        context.doorbell.ring_dataset(dataset_id)
     row = await _looked_at(context, dataset_id, wait)
     if row.state == "invalid":
         await _undo(context, dataset_id, key.id, idempotency_key)

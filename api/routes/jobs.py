@@ -126,7 +126,7 @@ async def create_job(
         limiter=context.database_threads,
     )
     if not answer.replayed:  # after the commit; should it get lost, the reaper rings again
-        await to_thread.run_sync(context.doorbell.ring_job, made[0].id, made[0].queue)
+        context.doorbell.ring_job(made[0].id, made[0].queue)
     headers = {"Location": f"/v1/jobs/{answer.body['id']}"}
     if answer.replayed:
         headers["Idempotent-Replayed"] = "true"
@@ -201,7 +201,7 @@ async def resume_job(job_id: JobId, context: AppContext, key: WriteKey) -> JobOb
     mine = key.organisation_id
     job = await context.write(lambda connection: jobs.resume(connection, job_id, organisation=mine))
     if job.state is JobState.QUEUED:
-        await to_thread.run_sync(context.doorbell.ring_job, job.id, job.queue)
+        context.doorbell.ring_job(job.id, job.queue)
     return JobObject.of(job)
 
 
