@@ -71,15 +71,13 @@ def _named(connection: Connection) -> dict[str, list[str]]:
     named: dict[str, list[str]] = {}
     for sha256, user in [
         *connection.execute(select(datasets.c.sha256, "data set " + datasets.c.id)),
+        *connection.execute(select(datasets.c.thumbnails_sha256, "thumbnails of " + datasets.c.id)),
         *connection.execute(select(checkpoints.c.sha256, "checkpoint of " + checkpoints.c.job_id)),
         *connection.execute(select(artifacts.c.sha256, artifacts.c.name + " of " + artifacts.c.job_id)),
-        *connection.execute(
-            select(jobs.c.initial_weights_sha256, "initial weights of " + jobs.c.id).where(
-                jobs.c.initial_weights_sha256.is_not(None)
-            )
-        ),
+        *connection.execute(select(jobs.c.initial_weights_sha256, "initial weights of " + jobs.c.id)),
     ]:
-        named.setdefault(sha256, []).append(user)
+        if sha256 is not None:
+            named.setdefault(sha256, []).append(user)
     return named
 
 

@@ -21,6 +21,7 @@ from jobs.tables import artifacts, blobs, checkpoints, datasets, jobs
 
 _USERS = (
     datasets.c.sha256,
+    datasets.c.thumbnails_sha256,
     checkpoints.c.sha256,
     artifacts.c.sha256,
     jobs.c.initial_weights_sha256,

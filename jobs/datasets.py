@@ -111,9 +111,10 @@ def remove(connection: Connection, dataset_id: str, *, organisation: str | None 
         NotFoundError: there is no such data set, or it is another organisation's.
         DatasetInUseError: jobs that have not ended need it.
     """
-    query = select(datasets.c.sha256).where(datasets.c.id == dataset_id, within(datasets, organisation))
-    sha256 = connection.execute(query.with_for_update()).scalar_one_or_none()
-    if sha256 is None:
+    query = select(datasets.c.sha256, datasets.c.thumbnails_sha256)
+    query = query.where(datasets.c.id == dataset_id, within(datasets, organisation))
+    files = connection.execute(query.with_for_update()).one_or_none()
+    if files is None:
         raise NotFoundError("data set", dataset_id)
     users = select(jobs.c.id).where(
         jobs.c.dataset_id == dataset_id, jobs.c.state.not_in([state.value for state in TERMINAL])
@@ -121,7 +122,7 @@ def remove(connection: Connection, dataset_id: str, *, organisation: str | None 
     if in_use := list(connection.scalars(users.order_by(jobs.c.id).limit(10))):
         raise DatasetInUseError(dataset_id, in_use)
     connection.execute(delete(datasets).where(datasets.c.id == dataset_id))
-    return [sha256]
+    return [sha256 for sha256 in files if sha256 is not None]
 
 
 def source(connection: Connection, reference: str, *, organisation: str | None = None) -> DatasetSource | None:
@@ -180,9 +181,11 @@ def finish_check(
     *,
     profile: Mapping[str, Any] | None = None,
     error: Mapping[str, Any] | None = None,
+    thumbnails: Blob | None = None,
 ) -> bool:
     """Write the outcome of a look: ``profile`` makes the data set ready, ``error`` (code, message, faults) invalid.
 
+    ``thumbnails`` is a stored file whose row was made in this transaction (:func:`jobs.blob_rows.register`).
     Returns ``False`` if the look is not the caller's any more; then nothing was written.
     """
     values = {
@@ -190,6 +193,7 @@ def finish_check(
         "format": (profile or {}).get("format"),
         "profile": clean(profile),
         "error": clean(error),
+        "thumbnails_sha256": None if thumbnails is None else thumbnails.sha256,
         "check_expires_at": None,
     }
     return _change(connection, dataset_id, check_epoch, values)

@@ -131,14 +131,21 @@ class Artifact(_Row):
 
 @dataclass(frozen=True)
 class Dataset(_Row):
-    """An uploaded data set. ``profile`` when ready; ``error`` (code, message, faults) when invalid."""
+    """A data set of the store. ``profile`` when ready; ``error`` (code, message, faults) when invalid.
+
+    ``source`` is ``None`` for an upload, else ``{"kind": "url", "url", …}`` or ``{"kind": "folder", "folder"}``; then
+    ``sha256`` and ``size`` are ``None`` until a worker has fetched or read it. ``sha256`` of a folder is that of its
+    listing, which holds the digest of each file.
+    """
 
     id: str
     organisation_id: str
     name: str
     filename: str | None
-    sha256: str
-    size: int
+    source: dict[str, Any] | None
+    sha256: str | None
+    size: int | None
+    thumbnails_sha256: str | None
     format: str | None
     state: DatasetState
     profile: dict[str, Any] | None

@@ -83,8 +83,11 @@ datasets = Table(
     _organisation(),
     Column("name", String(200), nullable=False),
     Column("filename", String(255)),
-    Column("sha256", _Sha256, ForeignKey("blobs.sha256"), nullable=False, index=True),
-    Column("size", BigInteger, nullable=False),
+    # What is to be fetched or read first (a URL, a mounted folder); null: it was uploaded. Until then it has no bytes.
+    Column("source", _Json),
+    Column("sha256", _Sha256, ForeignKey("blobs.sha256"), index=True),
+    Column("size", BigInteger),
+    Column("thumbnails_sha256", _Sha256, ForeignKey("blobs.sha256"), index=True),
     Column("format", String(40)),
     Column("state", String(20), nullable=False),
     Column("profile", _Json),

@@ -9,7 +9,7 @@ from pathlib import Path
 from fqt_core.errors import DataError
 from fqt_core.events import Failed
 from worker.lifeline import Lifeline
-from worker.protocol import Confined, Exit, InspectionInput, Profiled
+from worker.protocol import THUMBNAILS, Confined, Exit, InspectionInput, Profiled
 from worker.sandbox import confine
 
 
@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
     from fqt_core.data import profile  # noqa: PLC0415
 
     try:
-        lifeline.send(Profiled(profile=profile(data.path)))
+        lifeline.send(Profiled(profile=profile(data.path, thumbnails=options.folder / THUMBNAILS)))
     except DataError as error:
         lifeline.send(Failed(code="invalid_dataset", message=str(error)))
         return Exit.FAILED

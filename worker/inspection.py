@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import stat
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from fqt_core.events import Failed
-from jobs import datasets
-from jobs.errors import BlobError
+from jobs import blob_rows, datasets
+from jobs.blobs import Blob
+from jobs.errors import BlobError, BlobMissingError, BlobTooLargeError
 from jobs.records import Dataset
 from jobs.store import Store
 from worker.capacity import child_limits
 from worker.process import Child, child_command, child_environment
-from worker.protocol import InspectionInput, Message, Profiled
+from worker.protocol import THUMBNAILS, InspectionInput, Message, Profiled
 from worker.workdir import workdir
 
 _log = structlog.stdlib.get_logger(__name__)
 
 INSPECTION_COMMAND: Sequence[str] = child_command("worker.inspect_child")
 _LOOK_SECONDS = 0.2
+_LARGEST_THUMBNAILS = 16 * 2**20
 
 
 class Inspector:
@@ -44,21 +48,31 @@ class Inspector:
             return False
         with structlog.contextvars.bound_contextvars(dataset_id=dataset_id):
             outcome = self._look(dataset)
-            if outcome is None:
+            written = self._write(dataset, outcome) if outcome is not None else None
+            if written is None:
                 _log.warning("the look was broken off and will be repeated", attempt=dataset.check_epoch)
                 with contextlib.suppress(SQLAlchemyError), self._store.write() as connection:
                     datasets.release_check(connection, dataset.id, dataset.check_epoch)
                 return False
-            with self._store.write() as connection:
-                written = datasets.finish_check(connection, dataset.id, dataset.check_epoch, **outcome)
-            _log.info("data set inspected", usable="profile" in outcome, written=written)
+            _log.info("data set inspected", usable=outcome is not None and "error" not in outcome, written=written)
             return written
+
+    def _write(self, dataset: Dataset, outcome: dict[str, Any]) -> bool | None:
+        """Write the outcome; ``None`` if a file of it was collected meanwhile, because an equal one went elsewhere."""
+        thumbnails = outcome.get("thumbnails")
+        try:
+            with self._store.write() as connection:
+                if thumbnails is not None:
+                    blob_rows.register(connection, self._store.blobs, thumbnails)
+                return datasets.finish_check(connection, dataset.id, dataset.check_epoch, **outcome)
+        except BlobMissingError:
+            return None
 
     def _look(self, dataset: Dataset) -> dict[str, Any] | None:
         """The outcome, ready for ``finish_check``; ``None`` if it should be tried again."""
         settings = self._store.settings
         try:
-            path = self._store.blobs.verify(dataset.sha256).resolve()
+            path = self._store.blobs.verify(dataset.sha256 or "").resolve()
         except BlobError as error:
             return {"error": _error("upload_damaged", f"{error}; upload the data set again")}
         with workdir(settings.data_dir / "work", f"{dataset.id}-{dataset.check_epoch}") as folder:
@@ -72,7 +86,7 @@ class Inspector:
                 code = child.finish(0)
             for message in messages:
                 if isinstance(message, Profiled):
-                    return _verdict(message.profile)
+                    return {**_verdict(message.profile), "thumbnails": self._thumbnails(folder)}
                 if isinstance(message, Failed):
                     return {"error": _error(message.code, message.message)}
             if broken_off == "time":
@@ -103,6 +117,16 @@ class Inspector:
                 if not self._renew(dataset):
                     return [], "lost"
         return messages, None
+
+    def _thumbnails(self, folder: Path) -> Blob | None:
+        """Keep the child's contact sheet: a plain file of a contact sheet's size, whatever the child may have left."""
+        path = folder / THUMBNAILS
+        try:
+            if not stat.S_ISREG(path.lstat().st_mode):
+                return None
+            return self._store.blobs.put_file(path, limit=_LARGEST_THUMBNAILS)
+        except (FileNotFoundError, BlobTooLargeError):
+            return None
 
     def _renew(self, dataset: Dataset) -> bool:
         """Renew the lease of this look. A database that is away decides nothing: the outcome is fenced by its epoch."""

@@ -60,6 +60,10 @@ class TrainingInput(BaseModel):
     limits: Limits
 
 
+THUMBNAILS = "thumbnails.webp"
+"""The contact sheet that an inspection leaves in its folder, if the data set is usable."""
+
+
 class InspectionInput(BaseModel):
     """``inspect.json``: what a child needs to look through a data set."""
 

@@ -7,9 +7,9 @@ from pathlib import PurePath
 from typing import Annotated, Any
 
 from anyio import to_thread
-from fastapi import Query, Request, Response
+from fastapi import Header, Query, Request, Response
 from sqlalchemy import Connection
-from starlette.responses import JSONResponse
+from starlette.responses import FileResponse, JSONResponse
 
 from api.auth import ReadKey, WriteKey
 from api.context import AppContext
@@ -27,13 +27,14 @@ from api.problems import (
     UnsupportedMediaType,
 )
 from api.routes.jobs import IdempotencyKey
-from api.routing import problems, router
+from api.routing import matches, problems, router
 from api.schemas.common import ULID, DatasetId, Limit
 from api.schemas.datasets import DatasetList, DatasetObject
 from api.uploads import Upload, discard, receive
 from fqt_core.config.builtin import BUILTIN_DATASETS
 from jobs import datasets, idempotency
 from jobs.errors import BlobMissingError, NotFoundError
+from jobs.keys import Key
 from jobs.records import Dataset
 
 routes = router("datasets")
@@ -211,6 +212,64 @@ async def get_dataset(dataset_id: DatasetId, context: AppContext, key: ReadKey) 
     mine = key.organisation_id
     row = await context.read(lambda connection: datasets.get(connection, dataset_id, organisation=mine))
     return DatasetObject.of(row)
+
+
+@routes.get(
+    "/datasets/{dataset_id}/thumbnails",
+    response_class=FileResponse,
+    responses={
+        200: {
+            "description": "The sheet: row i shows class i, as the profile's `thumbnails` says.",
+            "content": {"image/webp": {"schema": {"type": "string", "format": "binary"}}},
+        },
+        304: {"description": "Unchanged since the ETag that was sent."},
+        **problems(NotFound),
+    },
+)
+async def get_thumbnails(
+    request: Request,
+    dataset_id: DatasetId,
+    context: AppContext,
+    key: ReadKey,
+    if_none_match: Annotated[str | None, Header(description="ETag of what is there already.")] = None,  # noqa: ARG001
+) -> Response:
+    """Get a picture with some images of each class. Built-in data sets and those that are not `ready` have none."""
+
+    def read(connection: Connection) -> str | None:
+        if dataset_id in BUILTIN_DATASETS:
+            return None
+        return _owned(connection, dataset_id, key).thumbnails_sha256
+
+    sha256 = await context.read(read)
+    if sha256 is None:
+        raise NotFound(f"The data set {dataset_id} has no thumbnails.")
+    tag = f'"{sha256}"'
+    headers = {
+        "ETag": tag,
+        "Cache-Control": "private, no-cache",
+        # An image and nothing else, whatever a browser makes of its bytes.
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+        "Cross-Origin-Resource-Policy": "same-origin",
+    }
+    if matches(request, tag):
+        return Response(status_code=304, headers=headers)
+    if not context.store.blobs.exists(sha256):
+        raise BlobMissingError(sha256)
+    return FileResponse(
+        context.store.blobs.path(sha256),
+        headers=headers,
+        media_type="image/webp",
+        filename=f"{dataset_id}.webp",
+        content_disposition_type="inline",
+    )
+
+
+def _owned(connection: Connection, dataset_id: str, key: Key) -> Dataset:
+    """Return a data set of the key's organisation; raises NotFoundError for any other, as if it were not there."""
+    row = datasets.get(connection, dataset_id)
+    if row.organisation_id != key.organisation_id:
+        raise NotFoundError("data set", dataset_id)
+    return row
 
 
 @routes.delete("/datasets/{dataset_id}", status_code=204, responses=problems(NotFound, Conflict, DatasetInUse))

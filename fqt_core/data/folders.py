@@ -110,7 +110,7 @@ class FolderSource(Source):
                 fault = error.faults[0]
                 self.faults.add(where, fault.message, fault.remedy)
                 continue
-            yield Sample(part, index, where, image, content)
+            yield Sample(part, index, where, image)
 
 
 _Path = tuple[tuple[str, ...], bool, str]

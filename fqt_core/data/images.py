@@ -69,7 +69,7 @@ def open_image(data: bytes, where: str = WHOLE_FILE, limits: Limits = DEFAULT_LI
         if width * height > limits.image_pixels:
             raise _too_large(where, width, height, limits)
         image.load()
-        return ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
     except DataError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -81,6 +81,7 @@ def open_image(data: bytes, where: str = WHOLE_FILE, limits: Limits = DEFAULT_LI
         if isinstance(error, UnidentifiedImageError):  # its own words name an object in memory
             reason = "its header makes no sense"
         raise fatal(f"broken image ({reason})", where=where, remedy=_REMEDY) from error
+    return image
 
 
 def _too_large(where: str, width: int, height: int, limits: Limits) -> DataError:

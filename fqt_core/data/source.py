@@ -23,13 +23,12 @@ Labels: TypeAlias = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Sample:
-    """One decoded image: its place in its part, where it came from, and the bytes that tell duplicates apart."""
+    """One decoded image, its place in its part, and where it came from."""
 
     part: Part
     index: int
     where: str
     image: Image.Image
-    content: bytes
 
 
 class Source(ABC):
@@ -149,4 +148,4 @@ class ArraySource(Source):
             data = self._parts[part]
             for index in np.flatnonzero(flags).tolist():
                 pixels = np.ascontiguousarray(data.images[index])
-                yield Sample(part, index, f"{data.where}[{index}]", Image.fromarray(pixels), pixels.tobytes())
+                yield Sample(part, index, f"{data.where}[{index}]", Image.fromarray(pixels))

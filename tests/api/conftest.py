@@ -23,6 +23,7 @@ from jobs.records import Job
 from jobs.settings import Settings
 from jobs.store import Store
 from tests.api.process import Api
+from worker.inspection import Inspector
 
 SPEC: dict[str, Any] = {"dataset": "digits", "architecture": {"name": "resnet18", "width": 0.25, "channels": 1}}
 
@@ -35,7 +36,7 @@ class RecordingDoorbell:
     broker: bool = True
     worker: bool = True
     offered: list[Offer] | None = field(default_factory=lambda: [Offer(("cpu",), 8 << 30)])
-    on_dataset: Callable[[str], None] | None = None
+    on_dataset: Callable[[str], object] | None = None
 
     def ring_job(self, job_id: str, queue: str) -> None:
         self.rung.append((job_id, queue))
@@ -162,7 +163,7 @@ def submit(client: TestClient, **changes: Any) -> str:
 
 
 def inspect(store: Store, dataset_id: str) -> None:
-    """Look through a data set as a worker does."""
+    """Look through a data set as a worker does, in this process."""
     with store.write() as connection:
         row = datasets.claim_check(connection, dataset_id, 60)
     assert row is not None
@@ -179,6 +180,12 @@ def inspect(store: Store, dataset_id: str) -> None:
 def inspected(doorbell: RecordingDoorbell, store: Store) -> None:
     """From here on a worker hears the doorbell of data sets."""
     doorbell.on_dataset = lambda dataset_id: inspect(store, dataset_id)
+
+
+@pytest.fixture
+def looked_through(doorbell: RecordingDoorbell, store: Store) -> None:
+    """From here on the inspection of a worker hears the doorbell of data sets, and starts its child."""
+    doorbell.on_dataset = Inspector(store, threading.Event()).run
 
 
 def png(shade: int = 0) -> bytes:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
+from sqlalchemy import update
 from starlette.requests import Request
 
 from api.multipart import FileUpload
 from fqt_core.config.builtin import BUILTIN_DATASETS
+from jobs import tables
 from jobs.settings import Settings
 from jobs.store import Store
 from tests.api.conftest import SPEC, Attempt, RecordingDoorbell, archive, files_of, inspect, png, submit
@@ -61,6 +65,36 @@ def test_an_upload_is_ready_when_a_worker_has_looked(client: TestClient, setting
     assert client.delete(f"/v1/datasets/{row['id']}").status_code == 204
     assert client.get(f"/v1/datasets/{row['id']}").status_code == 404
     _nothing_left(client, settings)
+
+
+@pytest.mark.usefixtures("looked_through")
+def test_thumbnails_are_served_as_a_picture_and_nothing_else(
+    client: TestClient, settings: Settings, store: Store
+) -> None:
+    row = _upload(client, archive()).json()
+    assert row["profile"]["thumbnails"] == {"rows": 2, "columns": 8, "side": 48}
+    url = f"/v1/datasets/{row['id']}/thumbnails"
+    response = client.get(url)
+    assert response.status_code == 200
+    assert Image.open(io.BytesIO(response.content)).size == (8 * 48, 2 * 48)
+    assert {
+        name: response.headers[name]
+        for name in ("content-type", "x-content-type-options", "content-security-policy", "content-disposition")
+    } == {
+        "content-type": "image/webp",
+        "x-content-type-options": "nosniff",
+        "content-security-policy": "default-src 'none'; sandbox",
+        "content-disposition": f'inline; filename="{row["id"]}.webp"',
+    }
+    assert client.get(url, headers={"If-None-Match": response.headers["etag"]}).status_code == 304
+    assert client.get("/v1/datasets/digits/thumbnails").status_code == 404
+    assert client.get("/v1/datasets/ds_00000000000000000000000000/thumbnails").status_code == 404
+    for organisation, status in (("org_other", 404), (tables.DEFAULT_ORGANISATION, 200)):
+        with store.write() as connection:
+            connection.execute(update(tables.datasets).values(organisation_id=organisation))
+        assert client.get(url).status_code == status
+    client.delete(f"/v1/datasets/{row['id']}")
+    assert files_of(settings) == [], "the picture goes with its data set"
 
 
 _GOOD = {"a/1.png": png(1), "a/2.png": png(2), "b/1.png": png(3), "b/2.png": png(4)}

@@ -257,6 +257,27 @@ class TestInspection:
         with quick_store.read() as connection:
             assert datasets.unchecked(connection) == [dataset_id]
 
+    @pytest.mark.parametrize("left", ["link", "endless", "folder"])
+    def test_only_a_plain_file_of_a_childs_folder_is_kept_as_thumbnails(
+        self, quick_store: Store, left: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("worker.inspection._LARGEST_THUMBNAILS", 1000)
+        (tmp_path / "secret").write_bytes(b"secret")
+        make = {
+            "link": f"os.symlink({str(tmp_path / 'secret')!r}, path)",
+            "endless": "open(path, 'wb').write(bytes(1001))",
+            "folder": "os.mkdir(path)",
+        }[left]
+        code = (
+            "import os, sys; path = os.path.join(sys.argv[1], 'thumbnails.webp'); "
+            f"{make}; os.write(int(sys.argv[3]), "
+            'b\'{"type": "profiled", "profile": {"faults": []}}\\n\')'
+        )
+        dataset_id = self.upload(quick_store)
+        assert self.inspector(quick_store, code).run(dataset_id)
+        dataset = self.get(quick_store, dataset_id)
+        assert (dataset.state, dataset.thumbnails_sha256) == ("ready", None)
+
     def test_a_damaged_upload_is_told_apart(self, quick_store: Store) -> None:
         dataset_id = self.upload(quick_store)
         quick_store.blobs.path(self.get(quick_store, dataset_id).sha256).write_bytes(b"other")
