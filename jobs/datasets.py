@@ -6,7 +6,7 @@ is leased like a job, with an epoch of its own, so that a doorbell that rings tw
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,33 +51,75 @@ def create(
     name: str,
     filename: str | None = None,
     created_by: str | None = None,
+    organisation: str | None = None,
 ) -> Dataset:
-    """Insert the row of an upload whose bytes are stored; ring the inspection after the commit.
+    """Insert the row of an upload whose bytes are stored; if it is ``checking``, ring the inspection after the commit.
 
-    The data set is the organisation's of the key that ``created_by`` names; without one, the first organisation's.
+    Bytes that the organisation has in a data set that is ready are not looked through again. Those of another one are:
+    nobody learns from an answer what others have.
+
+    Without ``organisation`` it is that of the key that ``created_by`` names, and without both the first one.
 
     Raises:
         BlobMissingError: the file was collected in between; store it again.
     """
     blob_rows.register(connection, store, blob)
-    owner = select(keys.c.organisation_id).where(keys.c.id == created_by).scalar_subquery()
+    mine = organisation or _owner(connection, created_by)
     row = connection.execute(
         sql_insert(datasets)
         .values(
             id=new_id("ds"),
-            organisation_id=func.coalesce(owner, DEFAULT_ORGANISATION),
+            organisation_id=mine,
             name=name,
             filename=filename,
             sha256=blob.sha256,
             size=blob.size,
-            state="checking",
             check_epoch=0,
             created_by=created_by,
             created_at=now(),
+            **_known(connection, blob.sha256, mine),
         )
         .returning(datasets)
     ).one()
     return Dataset.of(row)
+
+
+def _owner(connection: Connection, key_id: str | None) -> str:
+    """The organisation of a key; without one, the first organisation."""
+    found = connection.execute(select(keys.c.organisation_id).where(keys.c.id == key_id)).scalar_one_or_none()
+    return str(found or DEFAULT_ORGANISATION)
+
+
+def _known(connection: Connection, sha256: str, organisation: str) -> dict[str, Any]:
+    """What an earlier look at these bytes found, as columns; ``checking`` if the organisation has had none."""
+    found = ("state", "format", "profile", "thumbnails_sha256")
+    query = (
+        select(*(datasets.c[name] for name in found))
+        .where(
+            datasets.c.sha256 == sha256,
+            datasets.c.organisation_id == organisation,
+            datasets.c.state == "ready",
+            datasets.c.thumbnails_sha256.is_not(None),  # by a look of now: an earlier version found less
+        )
+        .order_by(datasets.c.id)
+        .limit(1)
+        .with_for_update(read=True)  # its pictures stay until there is a second row that refers to them
+    )
+    row = connection.execute(query).one_or_none()
+    return {"state": "checking"} if row is None else dict(row._mapping)
+
+
+def originals(connection: Connection, rows: Sequence[Dataset]) -> dict[str, str]:
+    """For each of the data sets whose bytes its organisation had already: the id of the first one with them."""
+    same = (datasets.c.organisation_id, datasets.c.sha256)
+    query = (
+        select(*same, func.min(datasets.c.id).label("first"))
+        .where(datasets.c.sha256.in_({row.sha256 for row in rows if row.sha256}), datasets.c.state != "invalid")
+        .group_by(*same)
+    )
+    first = {(row.organisation_id, row.sha256): str(row.first) for row in connection.execute(query)}
+    found = {row.id: first.get((row.organisation_id, row.sha256 or ""), row.id) for row in rows}
+    return {own: other for own, other in found.items() if own != other}
 
 
 def get(connection: Connection, dataset_id: str, *, organisation: str | None = None) -> Dataset:

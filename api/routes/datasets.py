@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import PurePath
 from typing import Annotated, Any
@@ -81,6 +82,7 @@ async def upload_dataset(
     nothing is kept of it), or the data set in the state `checking` when no worker answered in time (202).
     """
     upload = await receive(request, context)
+    made: list[Dataset] = []
     try:
         name = _name(upload)
 
@@ -92,7 +94,9 @@ async def upload_dataset(
                 name=name,
                 filename=upload.filename,
                 created_by=key.id,
+                organisation=key.organisation_id,
             )
+            made[:] = [row]
             return 201, {"id": row.id}
 
         answer = await to_thread.run_sync(
@@ -113,7 +117,7 @@ async def upload_dataset(
     dataset_id = str(answer.body["id"])
     if answer.replayed:
         await discard(context, upload.blob)
-    else:
+    elif made[0].state == "checking":
         context.doorbell.ring_dataset(dataset_id)
     row = await _looked_at(context, dataset_id, wait)
     if row.state == "invalid":
@@ -121,7 +125,7 @@ async def upload_dataset(
         error = row.error or {}
         raise DatasetRejected(str(error.get("message") or "") or None, errors=_faults(error))
     status = 201 if row.state == "ready" else 202
-    content = DatasetObject.of(row).model_dump(mode="json")
+    content = (await context.read(lambda connection: _shown(connection, [row])))[0].model_dump(mode="json")
     return JSONResponse(content, status, headers={"Location": f"/v1/datasets/{dataset_id}"})
 
 
@@ -192,11 +196,13 @@ async def list_datasets(
         builtin = [row for row in builtin if names.index(row.name) > names.index(after)]
     else:
         mine = key.organisation_id
-        page = await context.read(
-            lambda connection: datasets.list_datasets(connection, after=after, limit=limit, organisation=mine)
-        )
-        uploaded = [DatasetObject.of(row) for row in page.data]
-        if page.has_more:
+
+        def read(connection: Connection) -> tuple[list[DatasetObject], bool]:
+            page = datasets.list_datasets(connection, after=after, limit=limit, organisation=mine)
+            return _shown(connection, page.data), page.has_more
+
+        uploaded, has_more = await context.read(read)
+        if has_more:
             return DatasetList(data=uploaded, has_more=True)
     room = limit - len(uploaded)
     shown = [DatasetObject.of_builtin(row) for row in islice(builtin, room)]
@@ -210,8 +216,16 @@ async def get_dataset(dataset_id: DatasetId, context: AppContext, key: ReadKey) 
     if builtin is not None:
         return DatasetObject.of_builtin(builtin)
     mine = key.organisation_id
-    row = await context.read(lambda connection: datasets.get(connection, dataset_id, organisation=mine))
-    return DatasetObject.of(row)
+
+    def read(connection: Connection) -> DatasetObject:
+        return _shown(connection, [datasets.get(connection, dataset_id, organisation=mine)])[0]
+
+    return await context.read(read)
+
+
+def _shown(connection: Connection, rows: Sequence[Dataset]) -> list[DatasetObject]:
+    originals = datasets.originals(connection, rows)
+    return [DatasetObject.of(row, originals.get(row.id)) for row in rows]
 
 
 @routes.get(

@@ -133,6 +133,11 @@ class DatasetObject(Schema):
     state: DatasetState = Field(description="`checking` until a worker has looked at every image.")
     format: str | None = Field(description="What the file turned out to be.")
     filename: str | None
+    same_as: str | None = Field(
+        default=None,
+        description="The first data set of your organisation with the very same bytes, which are stored once; null: "
+        "this is the first.",
+    )
     sha256: str | None = Field(description="Digest of the uploaded file; null for built-in data sets.")
     size: int | None = Field(description="Bytes of the uploaded file; null for built-in data sets.")
     profile: Profile | None = Field(description="What is in it; null until a worker has looked.")
@@ -140,7 +145,7 @@ class DatasetObject(Schema):
     created_at: datetime | None
 
     @classmethod
-    def of(cls, row: Dataset) -> Self:
+    def of(cls, row: Dataset, same_as: str | None = None) -> Self:
         """Show a data set of the store."""
         return cls(
             id=row.id,
@@ -149,6 +154,7 @@ class DatasetObject(Schema):
             state=row.state,
             format=row.format,
             filename=row.filename,
+            same_as=same_as,
             sha256=row.sha256,
             size=row.size,
             profile=None if row.profile is None else Profile.model_validate(row.profile),

@@ -6,6 +6,8 @@ fetch or a folder to the programs of now.
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -14,7 +16,7 @@ down_revision = "0006"
 branch_labels = None
 depends_on = None
 
-_BYTES = {"sha256": sa.String(length=64), "size": sa.BigInteger()}
+_BYTES: dict[str, sa.types.TypeEngine[Any]] = {"sha256": sa.String(length=64), "size": sa.BigInteger()}
 
 
 def upgrade() -> None:

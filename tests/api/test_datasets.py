@@ -97,6 +97,36 @@ def test_thumbnails_are_served_as_a_picture_and_nothing_else(
     assert files_of(settings) == [], "the picture goes with its data set"
 
 
+@pytest.mark.usefixtures("looked_through")
+def test_equal_bytes_are_stored_once_and_looked_through_once_by_each_organisation(
+    client: TestClient, settings: Settings, store: Store, doorbell: RecordingDoorbell
+) -> None:
+    first, second = (_upload(client, archive(), data={"name": name}).json() for name in ("one", "two"))
+    assert (first["same_as"], second["same_as"]) == (None, first["id"])
+    assert second["profile"] == first["profile"]
+    assert second["state"] == "ready"
+    assert doorbell.rung == [(first["id"], "inspect")], "the second was known"
+    assert [row["same_as"] for row in client.get("/v1/datasets").json()["data"][:2]] == [first["id"], None]
+    assert len(files_of(settings)) == 2, "the bytes and their thumbnails"
+
+    with store.write() as connection:
+        connection.execute(update(tables.datasets).values(organisation_id="org_other"))
+    third = _upload(client, archive()).json()
+    assert third["same_as"] is None, "what others have is not told"
+    assert doorbell.rung[1:] == [(third["id"], "inspect")], "nor is it quicker"
+    with store.write() as connection:
+        connection.execute(update(tables.datasets).values(organisation_id=tables.DEFAULT_ORGANISATION))
+
+    client.delete(f"/v1/datasets/{first['id']}")
+    assert client.get(f"/v1/datasets/{second['id']}").json()["same_as"] is None, "the oldest of those that are left"
+    assert client.get(f"/v1/datasets/{third['id']}").json()["same_as"] == second["id"]
+    assert client.get(f"/v1/datasets/{second['id']}/thumbnails").status_code == 200
+    client.delete(f"/v1/datasets/{second['id']}")
+    assert len(files_of(settings)) == 2
+    client.delete(f"/v1/datasets/{third['id']}")
+    assert files_of(settings) == []
+
+
 _GOOD = {"a/1.png": png(1), "a/2.png": png(2), "b/1.png": png(3), "b/2.png": png(4)}
 _HOSTILE: dict[str, tuple[bytes, str]] = {
     "unknown type": (b"MZ\x90\x00" + bytes(500), ""),
