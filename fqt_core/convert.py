@@ -79,7 +79,7 @@ def convert_(
     rows += _flow_rows(model, flow)
     replacements: dict[int, nn.Module] = {id(layers[name]): layer for name, layer in swaps.items()}
     replacements.update({id(model.get_submodule(name)): nn.Identity() for name in flow.activations | flow.dropouts})
-    _swap(model, replacements)
+    swap_modules(model, replacements)
     chained = _chained(model)
     rows += _chain_rows(model)
     rows += [
@@ -234,7 +234,7 @@ def _notes(flow: Flow) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _swap(model: nn.Module, replacements: Mapping[int, nn.Module]) -> None:
+def swap_modules(model: nn.Module, replacements: Mapping[int, nn.Module]) -> None:
     """Put each replacement wherever its original stands; ``replacements`` is keyed by the original's identity."""
     for parent in list(model.modules()):
         for attribute, child in list(parent.named_children()):

@@ -5,17 +5,21 @@ Independent of :mod:`fqt_core.training`.
 
 from fqt_core.export.format import FORMAT_VERSION
 from fqt_core.export.load import load
+from fqt_core.export.onnx_graph import OnnxReport, onnx_differences, to_onnx
 from fqt_core.export.pack import save_packed, save_weights
 from fqt_core.export.predict import PackedModel, Prediction
 from fqt_core.export.report import PackedReport, PartSize
 
 __all__ = [
     "FORMAT_VERSION",
+    "OnnxReport",
     "PackedModel",
     "PackedReport",
     "PartSize",
     "Prediction",
     "load",
+    "onnx_differences",
     "save_packed",
     "save_weights",
+    "to_onnx",
 ]
