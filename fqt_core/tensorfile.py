@@ -8,8 +8,6 @@ old file or the new one.
 from __future__ import annotations
 
 import json
-import os
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,13 +18,9 @@ from torch import Tensor
 
 from fqt_core.errors import CheckpointError
 from fqt_core.files import write_atomically
+from fqt_core.tensorheader import METADATA, read_header
 
 METADATA_KEY = "fqt"
-MAX_HEADER_BYTES = 16 * 1024 * 1024
-"""Longest header that is read. Ten thousand class names of 200 characters take a third of it."""
-
-_LENGTH_BYTES = 8
-_PICKLED = (b"PK\x03\x04", b"\x80")  # torch.save, in its newer and older format
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -48,8 +42,8 @@ def read_metadata(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: see :func:`read_tensors`.
     """
-    header = _read_header(path)
-    entry = header.get("__metadata__", {})
+    header = read_header(path)
+    entry = header.get(METADATA, {})
     text = entry.get(METADATA_KEY, "{}") if isinstance(entry, dict) else "{}"
     try:
         metadata = json.loads(text)
@@ -58,35 +52,6 @@ def read_metadata(path: Path) -> dict[str, Any]:
     if not isinstance(metadata, dict):
         raise CheckpointError(f"{path}: its metadata {METADATA_KEY!r} is no JSON object")
     return metadata
-
-
-def _read_header(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            start = file.read(_LENGTH_BYTES)
-            if len(start) < _LENGTH_BYTES:
-                raise CheckpointError(f"{path}: only {size} bytes: no safetensors file")
-            (length,) = struct.unpack("<Q", start)
-            if length > size - _LENGTH_BYTES and start.startswith(_PICKLED):
-                raise CheckpointError(
-                    f"{path}: a pickled torch file, which is never read here because it can run code; "
-                    "convert it to safetensors where you trust it"
-                )
-            if length > size - _LENGTH_BYTES:
-                raise CheckpointError(
-                    f"{path}: cut off, or no safetensors file: its header claims {length} bytes, the file has {size}"
-                )
-            if length > MAX_HEADER_BYTES:
-                raise CheckpointError(f"{path}: its header claims {length} bytes; at most {MAX_HEADER_BYTES} are read")
-            header = json.loads(file.read(length))
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: its header is no JSON: {error}") from error
-    if not isinstance(header, dict):
-        raise CheckpointError(f"{path}: its header is no JSON object")
-    return header
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> int:

@@ -21,7 +21,8 @@ from fqt_core.convert import convert_
 from fqt_core.errors import CheckpointError
 from fqt_core.export.format import ModelRecord
 from fqt_core.models import build
-from fqt_core.tensorfile import MAX_HEADER_BYTES, METADATA_KEY, read_metadata, write_tensors
+from fqt_core.tensorfile import METADATA_KEY, read_metadata, write_tensors
+from fqt_core.tensorheader import MAX_HEADER_BYTES
 
 Tensors = dict[str, Tensor]
 Record = dict[str, Any]
