@@ -133,3 +133,19 @@ class BlobMissingError(BlobError):
     def __init__(self, sha256: str) -> None:
         super().__init__(f"the stored file {sha256} is missing")
         self.sha256 = sha256
+
+
+class AddressRefusedError(JobsError, ValueError):
+    """The service may not connect to the address that was named."""
+
+
+class TooManyWebhooksError(JobsError):
+    """An organisation has as many webhooks as it may. ``limit`` is how many that are."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"an organisation has at most {limit} webhooks; delete one first")
+        self.limit = limit
+
+
+class WebhookDisabledError(JobsError):
+    """Nothing is sent to a webhook that is disabled."""
