@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import AsyncIterator
 
 import structlog
@@ -16,13 +17,14 @@ from starlette.middleware import Middleware
 from api import handlers, page, reference
 from api.auth import AuthMiddleware
 from api.context import Context
+from api.deliverer import Deliverer
 from api.doorbell import CeleryDoorbell, Doorbell
 from api.hub import EventHub
 from api.instruments import Instruments
 from api.middleware import HostMiddleware, RequestMiddleware
 from api.openapi import DESCRIPTION, TAGS, install
 from api.ringer import Ringer
-from api.routes import artifacts, datasets, events, health, jobs, keys, methods, metrics
+from api.routes import artifacts, datasets, events, health, jobs, keys, methods, metrics, webhooks
 from jobs import database
 from jobs import keys as key_store
 from jobs.reaper import Reaper
@@ -30,7 +32,7 @@ from jobs.settings import Settings
 from jobs.store import Store
 
 VERSION = "0.1.0"
-_REAPER_PATIENCE = 3.0
+_PATIENCE = 3.0
 log = structlog.get_logger("fqt.api")
 
 
@@ -55,8 +57,15 @@ def create_app(settings: Settings, *, doorbell: Doorbell | None = None) -> FastA
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await to_thread.run_sync(_prepare, context)
         stop = threading.Event()
-        reaper = threading.Thread(target=Reaper(store, context.doorbell).run, args=(stop,), name="reaper", daemon=True)
-        reaper.start()
+        workers = [
+            threading.Thread(target=work, args=(stop,), name=name, daemon=True)
+            for name, work in (
+                ("reaper", Reaper(store, context.doorbell).run),
+                ("deliverer", Deliverer(store, told=instruments.delivery).run),
+            )
+        ]
+        for thread in workers:
+            thread.start()
         hub = asyncio.create_task(context.hub.run(), name="event hub")
         try:
             yield
@@ -64,7 +73,9 @@ def create_app(settings: Settings, *, doorbell: Doorbell | None = None) -> FastA
             context.hub.close()
             stop.set()
             await hub
-            await to_thread.run_sync(reaper.join, _REAPER_PATIENCE)
+            deadline = time.monotonic() + _PATIENCE
+            for thread in workers:
+                await to_thread.run_sync(thread.join, max(0.0, deadline - time.monotonic()))
             context.doorbell.close()
             store.close()
 
@@ -87,7 +98,7 @@ def create_app(settings: Settings, *, doorbell: Doorbell | None = None) -> FastA
         ],
     )
     app.state.context = context
-    for module in (datasets, jobs, events, metrics, artifacts, methods, keys, health):
+    for module in (datasets, jobs, events, metrics, artifacts, methods, webhooks, keys, health):
         app.include_router(module.routes)
     app.include_router(reference.routes)
     app.include_router(page.routes)

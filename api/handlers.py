@@ -30,6 +30,8 @@ _KINDS: dict[type[errors.JobsError], type[Problem]] = {
     errors.IllegalMoveError: problems.Conflict,
     errors.JobNotFinishedError: problems.Conflict,
     errors.BlobTooLargeError: problems.TooLarge,
+    errors.TooManyWebhooksError: problems.TooManyWebhooks,
+    errors.WebhookDisabledError: problems.WebhookDisabled,
 }
 
 # Routes that read their body themselves, since that takes the database: where the framework refuses a header or a

@@ -25,11 +25,22 @@ class Instruments:
         self.doorbells = Counter(
             "fqt_doorbells", "Messages to workers, by task and outcome.", ("task", "outcome"), registry=self.registry
         )
+        self._deliveries = Histogram(
+            "fqt_webhook_seconds",
+            "Time of one attempt to deliver a webhook's message, by outcome.",
+            ("outcome",),
+            buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15),
+            registry=self.registry,
+        )
         self.jobs = Gauge("fqt_jobs", "Jobs by state.", ("state",), registry=self.registry)
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Record one answered request."""
         self._requests.labels(method if method in _METHODS else "other", route, str(status)).observe(seconds)
+
+    def delivery(self, outcome: str, seconds: float) -> None:
+        """Record one attempt to deliver a webhook's message."""
+        self._deliveries.labels(outcome).observe(seconds)
 
     def text(self) -> bytes:
         """Return all figures in Prometheus' text format."""

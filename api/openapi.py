@@ -35,6 +35,7 @@ TAGS = [
     {"name": "metrics", "description": "A job's curves."},
     {"name": "artifacts", "description": "What a job leaves behind."},
     {"name": "methods", "description": "What can be asked for."},
+    {"name": "webhooks", "description": "Messages to a URL of yours when a job or a data set changes."},
     {"name": "keys", "description": "API keys."},
     {"name": "health", "description": "For whoever runs the service."},
 ]

@@ -130,6 +130,18 @@ class QuotaExceeded(Conflict):
     code, title = "quota_exceeded", "Quota exceeded"
 
 
+class TooManyWebhooks(Conflict):
+    """There are as many webhooks as there may be: delete one first."""
+
+    code, title = "too_many_webhooks", "Too many webhooks"
+
+
+class WebhookDisabled(Conflict):
+    """Nothing is sent to a webhook that is disabled; enable it first."""
+
+    code, title = "webhook_disabled", "Webhook disabled"
+
+
 class TooLarge(Problem):
     """The request body is larger than this service accepts."""
 

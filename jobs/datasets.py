@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, upd
 from sqlalchemy import insert as sql_insert
 
 from fqt_core.config.builtin import BUILTIN_DATASETS
-from jobs import blob_rows
+from jobs import blob_rows, deliveries
 from jobs.blobs import Blob, BlobStore
 from jobs.errors import DatasetInUseError, NotFoundError
 from jobs.events import clean
@@ -238,7 +238,13 @@ def finish_check(
         "thumbnails_sha256": None if thumbnails is None else thumbnails.sha256,
         "check_expires_at": None,
     }
-    return _change(connection, dataset_id, check_epoch, values)
+    if not _change(connection, dataset_id, check_epoch, values):
+        return False
+    row = get(connection, dataset_id)
+    failure = {name: (error or {}).get(name) for name in ("code", "message")} if error is not None else None
+    told = {"id": row.id, "name": row.name, "state": row.state, "error": failure}
+    deliveries.publish(connection, row.organisation_id, f"dataset.{row.state}", told)
+    return True
 
 
 def unchecked(connection: Connection, limit: int = 100) -> list[str]:

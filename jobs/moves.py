@@ -1,4 +1,7 @@
-"""Changing the state of a job: :func:`move` is the only way. The event goes with it, in the same transaction."""
+"""Changing the state of a job: :func:`move` is the only way.
+
+The event goes with it in the same transaction, and so does what webhooks are told.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,16 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, select, update
 
-from jobs import events
+from jobs import deliveries, events
 from jobs.errors import IllegalMoveError, LeaseLostError, NotFoundError
 from jobs.records import Job
 from jobs.sqltypes import now
 from jobs.states import ACTIVE, LEGAL, JobState
-from jobs.tables import jobs
+from jobs.tables import jobs, webhooks
+from jobs.webhooks import OF_STATE
+
+# Whether anybody wants to hear of the job's organisation at all: asked with the first statement, at no round trip.
+_HEARD = select(webhooks.c.id).where(deliveries.wanted_by(jobs.c.organisation_id)).limit(1).scalar_subquery()
 
 
 def move(
@@ -43,9 +50,16 @@ def move(
     # The row is locked (PostgreSQL) or the whole database is (SQLite), so what is read here still holds below; the
     # UPDATE repeats every condition all the same.
     row = connection.execute(
-        select(jobs.c.state, jobs.c.lease_epoch, jobs.c.claimed_at, jobs.c.ran_seconds, now().label("instant"))
+        select(
+            jobs.c.state,
+            jobs.c.lease_epoch,
+            jobs.c.claimed_at,
+            jobs.c.ran_seconds,
+            now().label("instant"),
+            _HEARD.label("heard"),
+        )
         .where(jobs.c.id == job_id)
-        .with_for_update()
+        .with_for_update(of=jobs)
     ).one_or_none()
     if row is None:
         raise NotFoundError("job", job_id)
@@ -77,4 +91,20 @@ def move(
     job = Job.of(changed)
     event: dict[str, Any] = {"from": source.value, "to": to.value, "reason": reason, **(data or {})}
     events.insert_rows(connection, job_id, job.lease_epoch, job.next_seq - 1, [("state", event)])
+    if row.heard is not None and to in OF_STATE:
+        deliveries.publish(connection, job.organisation_id, OF_STATE[to], _told(job, reason))
     return job
+
+
+def _told(job: Job, reason: str | None) -> dict[str, Any]:
+    """What webhooks are told of a job. ``seq`` is that of the event: receivers put messages in order by it."""
+    error = job.error or {}
+    return {
+        "id": job.id,
+        "name": job.name,
+        "state": job.state.value,
+        "reason": reason,
+        "seq": job.next_seq - 1,
+        "attempt": job.lease_epoch,
+        "error": {name: error.get(name) for name in ("code", "message", "param")} if error else None,
+    }

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
 
-from jobs import blob_rows, datasets, idempotency, lease, queues, retention
+from jobs import blob_rows, datasets, deliveries, idempotency, lease, queues, retention
 from jobs.errors import LeaseLostError
 from jobs.lease import RetryPolicy
 from jobs.states import JobState
@@ -132,6 +132,7 @@ class Reaper:
         settings = self._store.settings
         with self._store.write() as connection:
             idempotency.purge(connection, older_than_seconds=settings.idempotency_hours * 3600)
+            deliveries.purge(connection, older_than_seconds=settings.webhook_log_days * 86400)
         if settings.log_retention_days is not None:
             with self._store.write() as connection:
                 cut = retention.cut_logs(connection, older_than_seconds=settings.log_retention_days * 86400)

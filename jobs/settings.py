@@ -128,6 +128,11 @@ class Settings(BaseSettings):
     log_retention_days: float | None = Field(
         default=None, gt=0, description="How long the logs and curves of jobs that have ended are kept; null: for ever."
     )
+    webhook_private: bool = Field(
+        default=False,
+        description="Whether webhooks may be sent to this machine and to private networks, and without TLS.",
+    )
+    webhook_log_days: float = Field(default=30, gt=0, description="How long deliveries of webhooks are kept.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
 
     @classmethod

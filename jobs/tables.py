@@ -117,6 +117,9 @@ jobs = Table(
     Column("teacher_sha256", _Sha256, ForeignKey("blobs.sha256"), index=True),
     Column("created_by", _Id, ForeignKey("keys.id")),
     Column("request_id", String(100)),
+    # The trace of the request that made the job (W3C traceparent), and its maker's own words for it.
+    Column("traceparent", String(55)),
+    Column("labels", _Json),
     # The lease: who works on the job, until when, and the number that fences off every earlier attempt.
     Column("lease_epoch", Integer, nullable=False, default=0),
     Column("lease_owner", String(200)),
@@ -206,4 +209,46 @@ idempotency = Table(
     Column("status", Integer, nullable=False),
     Column("body", Text, nullable=False),
     Column("created_at", UtcDateTime, nullable=False, index=True),
+)
+
+# Where an organisation wants to hear of events. The secret that deliveries are signed with is not here: it is derived
+# from the service's secret and the salt. The salt before counts as well until its time is over.
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    _organisation(),
+    Column("url", String(2000), nullable=False),
+    Column("description", String(200)),
+    Column("events", _Json, nullable=False),
+    Column("salt", String(64), nullable=False),
+    Column("old_salt", String(64)),
+    Column("old_salt_expires_at", UtcDateTime),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("disabled_at", UtcDateTime),
+    Column("disabled_reason", String(200)),
+    Column("created_by", _Id, ForeignKey("keys.id")),
+    Column("created_at", UtcDateTime, nullable=False),
+    Index("ix_webhooks_organisation", "organisation_id", "id"),
+)
+
+# What is to be told, inserted in the transaction of what it tells: the outbox.
+deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("webhook_id", _Id, ForeignKey("webhooks.id", ondelete="CASCADE"), nullable=False),
+    Column("type", String(40), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("state", String(20), nullable=False),
+    # Attempts of all times number the lease; those since the last replay are what the schedule counts.
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("tries", Integer, nullable=False, server_default="0"),
+    Column("next_attempt_at", UtcDateTime),
+    Column("log", _Json, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("finished_at", UtcDateTime),
+    CheckConstraint("state IN ('pending', 'delivered', 'failed')", name="state"),
+    Index("ix_webhook_deliveries_webhook", "webhook_id", "id"),
+    Index("ix_webhook_deliveries_due", "state", "webhook_id", "next_attempt_at"),
 )

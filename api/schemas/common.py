@@ -54,6 +54,12 @@ DatasetId = Annotated[
     Path(description="Id of an uploaded data set (`ds_…`) or of a built-in one (`digits`)."),
     AfterValidator(_id("data set", f"ds_{ULID}|[a-z][a-z0-9-]{{0,39}}")),
 ]
+WebhookId = Annotated[
+    str, Path(description="Id of the webhook: `whk_…`."), AfterValidator(_id("webhook", f"whk_{ULID}"))
+]
+DeliveryId = Annotated[
+    str, Path(description="Id of the delivery: `msg_…`."), AfterValidator(_id("delivery", f"msg_{ULID}"))
+]
 ArtifactName = Annotated[
     str, Path(description="Name of the file."), AfterValidator(_id("artifact", r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}"))
 ]

@@ -13,7 +13,14 @@ from api.openapi import render
 from jobs.store import Store
 from tests.api.conftest import key_with
 
-_PARTS = {"job_id": "job_" + "0" * 26, "dataset_id": "digits", "key_id": "key_" + "0" * 26, "name": "report.json"}
+_PARTS = {
+    "job_id": "job_" + "0" * 26,
+    "dataset_id": "digits",
+    "key_id": "key_" + "0" * 26,
+    "name": "report.json",
+    "webhook_id": "whk_" + "0" * 26,
+    "delivery_id": "msg_" + "0" * 26,
+}
 
 
 def _operations(document: dict[str, Any]) -> list[tuple[str, str, list[str]]]:

@@ -28,7 +28,11 @@ def test_the_migrations_make_exactly_the_tables(store: Store) -> None:
             for name in metadata.tables
             for check in inspect(connection).get_check_constraints(name)
         }
-    assert checks == {("jobs", "ck_jobs_state"), ("datasets", "ck_datasets_state")}
+    assert checks == {
+        ("jobs", "ck_jobs_state"),
+        ("datasets", "ck_datasets_state"),
+        ("webhook_deliveries", "ck_webhook_deliveries_state"),
+    }
 
 
 def test_a_migration_can_be_undone_and_done_again_with_jobs_in_the_table(store: Store) -> None:
