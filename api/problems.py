@@ -100,6 +100,12 @@ class Forbidden(Problem):
     status, code, title = 403, "insufficient_scope", "Not permitted"
 
 
+class CsrfRejected(Forbidden):
+    """A browser's session changes nothing without its token: send the session's csrf_token as X-CSRF-Token."""
+
+    code, title = "csrf_token_needed", "Session token needed"
+
+
 class NotFound(Problem):
     """There is no such resource."""
 

@@ -105,9 +105,15 @@ def verify(connection: Connection, secret: bytes, plain: str) -> Key | None:
     digest = _digest(plain, secret)
     # The comparison is made even where there is no row, so that its time does not tell whether a prefix exists.
     same = hmac.compare_digest(digest, row.digest if row is not None else "0" * 64)
-    if row is None or not same or row.revoked_at is not None:
+    if row is None or not same:
         return None
-    return _key(row)
+    return _if_usable(row)
+
+
+def usable(connection: Connection, key_id: str) -> Key | None:
+    """The key with this id, or ``None`` if there is none or it was revoked."""
+    row = connection.execute(select(keys).where(keys.c.id == key_id)).one_or_none()
+    return None if row is None else _if_usable(row)
 
 
 def list_keys(connection: Connection, *, organisation: str | None = None) -> list[Key]:
@@ -160,6 +166,10 @@ def _checksum(body: str) -> str:
 
 def _digest(plain: str, secret: bytes) -> str:
     return hmac.new(secret, plain.encode(), hashlib.sha256).hexdigest()
+
+
+def _if_usable(row: Row[Any]) -> Key | None:
+    return _key(row) if row.revoked_at is None else None
 
 
 def _key(row: Row[Any]) -> Key:
