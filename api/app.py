@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
 
-from api import handlers, page, reference
+from api import handlers, page, reference, session
 from api.auth import AuthMiddleware
 from api.context import Context
 from api.deliverer import Deliverer
@@ -98,7 +98,7 @@ def create_app(settings: Settings, *, doorbell: Doorbell | None = None) -> FastA
         ],
     )
     app.state.context = context
-    for module in (datasets, jobs, events, metrics, artifacts, methods, webhooks, keys, health):
+    for module in (datasets, jobs, events, metrics, artifacts, methods, webhooks, keys, session, health):
         app.include_router(module.routes)
     app.include_router(reference.routes)
     app.include_router(page.routes)

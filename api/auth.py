@@ -15,14 +15,14 @@ from fastapi.security import HTTPBearer
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api import outage
+from api import outage, session
 from api.context import Context
 from api.problems import Forbidden, Problem, Unauthenticated, respond
 from jobs import keys
 from jobs.keys import Key
 from jobs.tables import DEFAULT_ORGANISATION
 
-PUBLIC_PATHS = frozenset({"/", "/page.css", "/page.js", "/docs", "/openapi.json", "/healthz", "/readyz"})
+PUBLIC_PATHS = frozenset({"/", "/page.css", "/page.js", "/docs", "/openapi.json", "/healthz", "/readyz", session.PATH})
 
 _scheme = HTTPBearer(
     scheme_name="api_key",
@@ -45,8 +45,7 @@ class AuthMiddleware:
             await self.app(scope, receive, send)
             return
         try:
-            plain = _bearer(Headers(scope=scope))
-            key = self.context.keys.known(plain) or await self._verify(plain)
+            key = await self._key(scope)
         except Problem as problem:
             await respond(Request(scope), problem)(scope, receive, send)
             return
@@ -56,8 +55,15 @@ class AuthMiddleware:
         scope["fqt.key"] = key
         await self.app(scope, receive, send)
 
-    async def _verify(self, plain: str) -> Key:
-        key = await to_thread.run_sync(self.context.keys.verify, plain, limiter=self.context.database_threads)
+    async def _key(self, scope: Scope) -> Key:
+        threads = self.context.database_threads
+        of_session = session.of_request(scope, self.context.store)
+        if of_session is not None:
+            return await to_thread.run_sync(of_session, limiter=threads)
+        plain = _bearer(Headers(scope=scope))
+        if (known := self.context.keys.known(plain)) is not None:
+            return known
+        key = await to_thread.run_sync(self.context.keys.verify, plain, limiter=threads)
         if key is None:
             raise Unauthenticated("The API key is unknown, mistyped or revoked.")
         return key

@@ -37,6 +37,7 @@ TAGS = [
     {"name": "methods", "description": "What can be asked for."},
     {"name": "webhooks", "description": "Messages to a URL of yours when a job or a data set changes."},
     {"name": "keys", "description": "API keys."},
+    {"name": "session", "description": "A browser's session, which stands for a key."},
     {"name": "health", "description": "For whoever runs the service."},
 ]
 
