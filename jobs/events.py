@@ -70,9 +70,20 @@ def insert_rows(connection: Connection, job_id: str, epoch: int, first: int, ite
     connection.execute(_INSERT, rows if len(rows) > 1 else rows[0])
 
 
-def read(connection: Connection, job_id: str, *, after: int = 0, limit: int = 100) -> list[JobEvent]:
-    """The events with a seq above ``after``, in order, at most ``limit``."""
+def read(
+    connection: Connection,
+    job_id: str,
+    *,
+    after: int = 0,
+    limit: int = 100,
+    types: Sequence[EventType] | None = None,
+) -> list[JobEvent]:
+    """The events with a seq above ``after``, in order, at most ``limit``; with ``types`` only those of these types."""
     query = select(events).where(events.c.job_id == job_id, events.c.seq > after).order_by(events.c.seq).limit(limit)
+    if types is not None:
+        query = query.where(events.c.type.in_(types))
+        if "metric" not in types:  # by the index: most events of a long job are metrics
+            query = query.where(events.c.kind.is_(None))
     return [JobEvent.of(row) for row in connection.execute(query)]
 
 

@@ -18,7 +18,7 @@ from api.routing import problems, router
 from api.schemas.common import JobId
 from api.schemas.events import EventList, EventObject
 from jobs import events
-from jobs.records import JobEvent
+from jobs.records import EventType, JobEvent
 
 routes = router("events")
 log = structlog.get_logger("fqt.api.events")
@@ -33,12 +33,13 @@ async def list_events(
     key: ReadKey,
     after: Annotated[int, Query(ge=0, le=2**53, description="`seq` of the last event that is known; 0: none.")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000, description="Events on one page.")] = 100,
+    type_: Annotated[list[EventType] | None, Query(alias="type", description="Only events of these types.")] = None,
 ) -> EventList:
     """List a job's events in order."""
 
     def read(connection: Connection) -> list[JobEvent]:
         events.last_seq(connection, job_id, organisation=key.organisation_id)
-        return events.read(connection, job_id, after=after, limit=limit + 1)
+        return events.read(connection, job_id, after=after, limit=limit + 1, types=type_)
 
     found = await context.read(read)
     return EventList(data=[EventObject.of(event) for event in found[:limit]], has_more=len(found) > limit)

@@ -37,8 +37,9 @@ async def get_metrics(
 ) -> MetricsObject:
     """Get a job's curves. Steps that were repeated after a crash appear once."""
 
-    def read(connection: Connection) -> list[Series]:
-        events.last_seq(connection, job_id, organisation=key.organisation_id)
-        return metrics.series(connection, job_id, kind=kind, names=name, points=max_points)
+    def read(connection: Connection) -> tuple[int, list[Series]]:
+        last = events.last_seq(connection, job_id, organisation=key.organisation_id)
+        return last, metrics.series(connection, job_id, kind=kind, names=name, points=max_points)
 
-    return MetricsObject(job=job_id, data=[SeriesObject.of(series) for series in await context.read(read)])
+    last, curves = await context.read(read)
+    return MetricsObject(job=job_id, last_seq=last, data=[SeriesObject.of(series) for series in curves])

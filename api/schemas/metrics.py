@@ -30,4 +30,7 @@ class MetricsObject(Schema):
 
     object: Literal["metrics"] = "metrics"
     job: str = Field(description="Id of the job.")
+    last_seq: int = Field(
+        description="All events up to this one are in the curves: a stream with this `Last-Event-ID` goes on from here."
+    )
     data: list[SeriesObject]

@@ -244,6 +244,12 @@ def test_events_and_curves(client: TestClient, store: Store) -> None:
     assert [event["seq"] for event in rest["data"]] == list(range(11, 45))
     assert not rest["has_more"]
 
+    told = [*page["data"], *rest["data"]]
+    for query, types in [("type=metric", {"metric"}), ("type=state&type=log", {"state", "log"}), ("type=log", {"log"})]:
+        found = client.get(f"/v1/jobs/{job_id}/events?limit=1000&{query}").json()["data"]
+        assert found == [event for event in told if event["type"] in types], query
+    assert client.get(f"/v1/jobs/{job_id}/events?type=rumour").status_code == 422
+    assert client.get(f"/v1/jobs/{job_id}/metrics?max_points=5").json()["last_seq"] == told[-1]["seq"]
     curves = {(row["kind"], row["name"]): row for row in client.get(f"/v1/jobs/{job_id}/metrics").json()["data"]}
     assert curves["step", "loss"]["steps"] == list(range(1, 41))
     assert curves["epoch", "validation_accuracy"]["values"] == [None]
