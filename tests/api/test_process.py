@@ -20,6 +20,7 @@ from jobs.store import Store
 from tests.api.conftest import SPEC, Attempt, archive, files_of
 from tests.api.process import ROOT, Api
 from tests.api.test_stream import Message, read_messages
+from tests.worker.helpers import until
 
 _MEGABYTE = bytes(1 << 20)
 
@@ -47,7 +48,7 @@ def test_a_job_and_its_stream_survive_a_restart(api: Api, shared_store: Store, v
     with api.client() as client:
         created = client.post("/v1/jobs", json=SPEC, headers={"Idempotency-Key": "one"})
         job_id = created.json()["id"]
-    assert {"task": "fqt.run", "job_id": job_id} in _sent(valkey_url, "auto")
+    until(lambda: {"task": "fqt.run", "job_id": job_id} in _sent(valkey_url, "auto"))
     attempt = Attempt(shared_store, job_id)
     attempt.steps(1, 3)
 
@@ -109,7 +110,7 @@ def test_a_large_upload_is_not_held_in_memory(api: Api, valkey_url: str) -> None
         assert response.json()["size"] == 150 << 20
         assert api.peak_memory() - before < 40 << 20
         sent = {"task": "fqt.inspect", "dataset_id": response.json()["id"]}
-        assert sent in _sent(valkey_url, "inspect")
+        until(lambda: sent in _sent(valkey_url, "inspect"))
 
 
 def _raw(api: Api, lines: list[str], body: bytes = b"", *, hang_up: bool = False) -> bytes:
