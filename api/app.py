@@ -15,18 +15,22 @@ from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
 
 from api import handlers, page, reference, session
+from api.audit import AuditMiddleware
 from api.auth import AuthMiddleware
 from api.context import Context
 from api.deliverer import Deliverer
 from api.doorbell import CeleryDoorbell, Doorbell
 from api.hub import EventHub
 from api.instruments import Instruments
+from api.ledger import Ledger
+from api.limits import AddressLimitMiddleware, Limiter
 from api.middleware import HostMiddleware, RequestMiddleware
 from api.openapi import DESCRIPTION, TAGS, install
 from api.ringer import Ringer
-from api.routes import artifacts, datasets, events, health, jobs, keys, methods, metrics, webhooks
-from jobs import database
+from api.routes import artifacts, audit, datasets, events, health, jobs, keys, methods, metrics, webhooks
+from jobs import audit_log, database
 from jobs import keys as key_store
+from jobs.audit_log import Entry
 from jobs.reaper import Reaper
 from jobs.settings import Settings
 from jobs.store import Store
@@ -51,6 +55,8 @@ def create_app(settings: Settings, *, doorbell: Doorbell | None = None) -> FastA
         doorbell=doorbell or Ringer(CeleryDoorbell(settings, instruments)),
         instruments=instruments,
         hub=EventHub(store),
+        ledger=Ledger(store, instruments),
+        limiter=Limiter(settings, instruments, store.key_secret),
     )
 
     @contextlib.asynccontextmanager
@@ -62,6 +68,7 @@ def create_app(settings: Settings, *, doorbell: Doorbell | None = None) -> FastA
             for name, work in (
                 ("reaper", Reaper(store, context.doorbell).run),
                 ("deliverer", Deliverer(store, told=instruments.delivery).run),
+                ("ledger", context.ledger.run),
             )
         ]
         for thread in workers:
@@ -76,6 +83,7 @@ def create_app(settings: Settings, *, doorbell: Doorbell | None = None) -> FastA
             deadline = time.monotonic() + _PATIENCE
             for thread in workers:
                 await to_thread.run_sync(thread.join, max(0.0, deadline - time.monotonic()))
+            await context.limiter.close()
             context.doorbell.close()
             store.close()
 
@@ -92,13 +100,15 @@ def create_app(settings: Settings, *, doorbell: Doorbell | None = None) -> FastA
         separate_input_output_schemas=False,
         generate_unique_id_function=_operation_id,
         middleware=[
-            Middleware(RequestMiddleware, instruments=instruments),
+            Middleware(RequestMiddleware, instruments=instruments, proxies=settings.proxies),
             Middleware(HostMiddleware, allowed=settings.hosts),
+            Middleware(AddressLimitMiddleware, limiter=context.limiter),
             Middleware(AuthMiddleware, context=context),
+            Middleware(AuditMiddleware, ledger=context.ledger),
         ],
     )
     app.state.context = context
-    for module in (datasets, jobs, events, metrics, artifacts, methods, webhooks, keys, session, health):
+    for module in (datasets, jobs, events, metrics, artifacts, methods, webhooks, keys, session, audit, health):
         app.include_router(module.routes)
     app.include_router(reference.routes)
     app.include_router(page.routes)
@@ -118,6 +128,7 @@ def _prepare(context: Context) -> None:
         database.upgrade(context.store.engine)
     with context.store.write() as connection:
         if key_store.bootstrap(connection, context.store.key_secret, context.settings.key_path) is not None:
+            audit_log.write(connection, [Entry(action="first key", actor="service")])
             log.info("made the first API key", path=str(context.settings.key_path))
 
 

@@ -16,6 +16,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import outage, session
+from api.address import network_of
 from api.context import Context
 from api.problems import Forbidden, Problem, Unauthenticated, respond
 from jobs import keys
@@ -46,16 +47,34 @@ class AuthMiddleware:
             return
         try:
             key = await self._key(scope)
+            await self.context.limiter.hit("key", key.id)
         except Problem as problem:
             await respond(Request(scope), problem)(scope, receive, send)
             return
         except outage.AWAY as error:  # before any route, whose errors the handlers see
             await outage.answer(Request(scope), error)(scope, receive, send)
             return
+        self.context.ledger.used(key.id)
         scope["fqt.key"] = key
         await self.app(scope, receive, send)
 
     async def _key(self, scope: Scope) -> Key:
+        """The key of a request, or of the browser's session that it belongs to.
+
+        Raises:
+            Unauthenticated: there is no valid one.
+            RateLimited: the same, once too often from this address. Valid keys from there are not kept out.
+        """
+        try:
+            return await self._found(scope)
+        except Unauthenticated:
+            self.context.instruments.unauthenticated.inc()
+            headers = Headers(scope=scope)
+            if "authorization" in headers or "cookie" in headers:
+                await self.context.limiter.hit("failures", network_of(scope["fqt.address"]))
+            raise
+
+    async def _found(self, scope: Scope) -> Key:
         threads = self.context.database_threads
         of_session = session.of_request(scope, self.context.store)
         if of_session is not None:
@@ -65,7 +84,7 @@ class AuthMiddleware:
             return known
         key = await to_thread.run_sync(self.context.keys.verify, plain, limiter=threads)
         if key is None:
-            raise Unauthenticated("The API key is unknown, mistyped or revoked.")
+            raise Unauthenticated("The API key is unknown, mistyped, revoked or has expired.")
         return key
 
 

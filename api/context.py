@@ -16,6 +16,8 @@ from api.doorbell import Doorbell
 from api.hub import EventHub
 from api.instruments import Instruments
 from api.key_cache import KeyCache
+from api.ledger import Ledger
+from api.limits import Limiter
 from jobs.settings import Settings
 from jobs.store import Store
 
@@ -32,6 +34,8 @@ class Context:
     doorbell: Doorbell
     instruments: Instruments
     hub: EventHub
+    ledger: Ledger
+    limiter: Limiter
     # Uploads write to the disk in threads of their own number, so that slow clients cannot use up everyone's.
     upload_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_UPLOADS_AT_ONCE))
     # No more threads than connections are at the database: others would only wait, for both and for the interpreter.

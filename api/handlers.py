@@ -29,6 +29,7 @@ _KINDS: dict[type[errors.JobsError], type[Problem]] = {
     errors.DatasetInUseError: problems.DatasetInUse,
     errors.IllegalMoveError: problems.Conflict,
     errors.JobNotFinishedError: problems.Conflict,
+    errors.KeyEndedError: problems.Conflict,
     errors.BlobTooLargeError: problems.TooLarge,
     errors.TooManyWebhooksError: problems.TooManyWebhooks,
     errors.WebhookDisabledError: problems.WebhookDisabled,

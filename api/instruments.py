@@ -32,6 +32,20 @@ class Instruments:
             buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15),
             registry=self.registry,
         )
+        self.unauthenticated = Counter(
+            "fqt_unauthenticated_requests",
+            "Requests that were refused for want of a valid key.",
+            registry=self.registry,
+        )
+        self.limited = Counter(
+            "fqt_rate_limited_requests",
+            "Requests that were one too many, by limit.",
+            ("limit",),
+            registry=self.registry,
+        )
+        self.audit_lost = Counter(
+            "fqt_audit_entries_lost", "Entries of the audit log that could not be kept.", registry=self.registry
+        )
         self.jobs = Gauge("fqt_jobs", "Jobs by state.", ("state",), registry=self.registry)
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:

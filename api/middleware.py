@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.address import Network, client_address
 from api.instruments import Instruments
-from api.problems import REQUEST_ID_HEADER, HostNotAllowed, Internal, Problem, respond
+from api.problems import REQUEST_ID_HEADER, BadHeaders, HeadersTooLarge, HostNotAllowed, Internal, Problem, respond
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?")
@@ -25,6 +26,9 @@ _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 }
+MAX_HEADER_BYTES = 32 * 1024
+# Two of these, and two programs on the way may each believe another one.
+_ONCE = (b"content-type", b"content-length", b"idempotency-key", b"last-event-id", b"x-request-id")
 log = structlog.get_logger("fqt.api")
 
 
@@ -34,9 +38,10 @@ class RequestMiddleware:
     A client may send its own ``X-Request-ID`` (up to 100 letters, digits and ``._-``); otherwise one is made.
     """
 
-    def __init__(self, app: ASGIApp, instruments: Instruments) -> None:
+    def __init__(self, app: ASGIApp, instruments: Instruments, proxies: Sequence[Network] = ()) -> None:
         self.app = app
         self.instruments = instruments
+        self.proxies = proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -46,6 +51,7 @@ class RequestMiddleware:
         sent = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
         identity = sent if _REQUEST_ID.fullmatch(sent) else f"req_{secrets.token_hex(12)}"
         scope["fqt.request_id"] = identity
+        scope["fqt.address"] = client_address(scope, self.proxies)
         begin = time.perf_counter()
         status = 0
 
@@ -61,9 +67,12 @@ class RequestMiddleware:
 
         with structlog.contextvars.bound_contextvars(request_id=identity):
             try:
+                _check_headers(scope)
                 await self.app(scope, receive, send_named)
             except ClientDisconnect:
                 status = status or 499  # nginx's number for it; nobody is there to be told
+            except (BadHeaders, HeadersTooLarge) as problem:
+                await respond(Request(scope), problem)(scope, receive, send_named)
             except Exception as error:
                 log.exception("unexpected error", method=scope["method"], path=scope["path"])
                 if status:
@@ -92,11 +101,27 @@ class HostMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on if its Host header is allowed."""
         if scope["type"] == "http" and "*" not in self.allowed:
-            match = _HOST.fullmatch(Headers(scope=scope).get("host", ""))
+            hosts = Headers(scope=scope).getlist("host")
+            match = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
             if match is None or match["host"].lower() not in self.allowed:
                 await respond(Request(scope), HostNotAllowed())(scope, receive, send)
                 return
         await self.app(scope, receive, send)
+
+
+def _check_headers(scope: Scope) -> None:
+    """Refuse what no honest client sends.
+
+    Raises:
+        HeadersTooLarge: names and values together have more than ``MAX_HEADER_BYTES``.
+        BadHeaders: one that may stand there once stands there several times.
+    """
+    headers = scope["headers"]
+    if sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
+        raise HeadersTooLarge(f"The headers of a request have at most {MAX_HEADER_BYTES} bytes.")
+    names = [name for name, _ in headers]
+    if double := [name.decode() for name in _ONCE if names.count(name) > 1]:
+        raise BadHeaders(f"The header {double[0]} may be sent once.")
 
 
 def _expected(error: Exception) -> Problem:

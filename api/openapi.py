@@ -38,6 +38,7 @@ TAGS = [
     {"name": "webhooks", "description": "Messages to a URL of yours when a job or a data set changes."},
     {"name": "keys", "description": "API keys."},
     {"name": "session", "description": "A browser's session, which stands for a key."},
+    {"name": "audit", "description": "Who changed what."},
     {"name": "health", "description": "For whoever runs the service."},
 ]
 

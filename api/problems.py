@@ -79,6 +79,12 @@ class Malformed(Problem):
     status, code, title = 400, "malformed_body", "Malformed request"
 
 
+class BadHeaders(Problem):
+    """A header that may stand in a request once stands there several times."""
+
+    status, code, title = 400, "bad_headers", "Bad headers"
+
+
 class HostNotAllowed(Problem):
     """The Host header names a host that this service does not answer for; see the setting FQT_ALLOWED_HOSTS."""
 
@@ -182,6 +188,18 @@ class IdempotencyMismatch(Invalid):
     """This Idempotency-Key was used before with another request; use a new key for a new request."""
 
     code, title = "idempotency_key_reused", "Idempotency key reused"
+
+
+class RateLimited(Problem):
+    """Too many requests; the Retry-After header says when to try again."""
+
+    status, code, title = 429, "rate_limited", "Too many requests"
+
+
+class HeadersTooLarge(Problem):
+    """The request's headers are larger than this service accepts."""
+
+    status, code, title = 431, "headers_too_large", "Headers too large"
 
 
 class Internal(Problem):

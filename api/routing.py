@@ -16,7 +16,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from api import json_body
-from api.problems import Forbidden, Invalid, Problem, TooLarge, Unauthenticated, UnsupportedMediaType
+from api.problems import (
+    Forbidden,
+    Invalid,
+    Problem,
+    RateLimited,
+    TooLarge,
+    Unauthenticated,
+    UnsupportedMediaType,
+)
 from api.problems import responses as entries
 from api.validation import UNKNOWN_PARAMETER
 
@@ -65,7 +73,7 @@ def router(tag: str, prefix: str = "/v1") -> APIRouter:
 
 def problems(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI entries of an operation that needs a key and can answer with these problems besides."""
-    return entries(Unauthenticated, Forbidden, Invalid, *kinds)
+    return entries(Unauthenticated, Forbidden, Invalid, RateLimited, *kinds)
 
 
 def conditional(request: Request, body: BaseModel) -> Response:

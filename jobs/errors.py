@@ -99,6 +99,14 @@ class QuotaExceededError(JobsError):
         self.limit = limit
 
 
+class KeyEndedError(JobsError):
+    """A key that is revoked or has ended cannot be given a new secret."""
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"key {key_id} is revoked or has ended; make a new one")
+        self.key_id = key_id
+
+
 class BackupError(JobsError):
     """A backup cannot be made, or not be restored."""
 

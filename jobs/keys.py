@@ -9,16 +9,16 @@ import re
 import secrets
 import string
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from sqlalchemy import Connection, Row, bindparam, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, or_, select, update
 from sqlalchemy import insert as sql_insert
 
-from jobs.errors import NotFoundError
+from jobs.errors import KeyEndedError, NotFoundError
 from jobs.ids import new_id
 from jobs.organisations import within
 from jobs.sqltypes import now
@@ -28,8 +28,16 @@ Scope: TypeAlias = Literal["read", "write", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 LONGEST_NAME = 200
 
+_NO_DIGEST = "0" * 64
 _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
-_BY_PREFIX = select(keys).where(keys.c.prefix == bindparam("shown"))
+LONGEST_OVERLAP_SECONDS = 30 * 86400
+_SHOWN = 12  # characters of a key that may be shown: they name it, whatever secret follows them
+
+# By the database's clock: whether the key opens anything, and whether its secret of before still does.
+_OPENS = and_(keys.c.revoked_at.is_(None), or_(keys.c.expires_at.is_(None), keys.c.expires_at > now()))
+_BY_PREFIX = select(keys, _OPENS.label("opens"), (keys.c.previous_expires_at > now()).label("overlaps")).where(
+    keys.c.prefix == bindparam("shown")
+)
 _SHAPE = re.compile(r"fqt_([0-9A-Za-z]{8})([0-9A-Za-z]{32})([0-9A-Za-z]{6})")
 
 
@@ -37,8 +45,11 @@ _SHAPE = re.compile(r"fqt_([0-9A-Za-z]{8})([0-9A-Za-z]{32})([0-9A-Za-z]{6})")
 class Key:
     """A key without its secret. ``prefix`` is the part that may be shown (``fqt_`` and 8 characters).
 
-    ``max_queued`` and ``max_running``: how many of its jobs may wait, and run, at the same time; ``None``: as many as
-    the settings say.
+    ``expires_at``: it opens nothing from then on; ``None``: it does not end by itself. ``last_used_at`` is right to a
+    minute or so. After a rotation (``rotated_at``) the secret of before opens until ``previous_expires_at``.
+    ``max_steps`` and ``max_memory_bytes``: what one of its jobs may be predicted to take; ``None``: what the settings
+    say. ``max_queued`` and ``max_running``: how many of its jobs may wait, and run, at the same time; ``None``: as many
+    as the settings say.
     """
 
     id: str
@@ -48,8 +59,14 @@ class Key:
     scopes: list[Scope]
     created_at: datetime
     revoked_at: datetime | None
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = None
+    rotated_at: datetime | None = None
+    previous_expires_at: datetime | None = None
     max_queued: int | None = None
     max_running: int | None = None
+    max_steps: int | None = None
+    max_memory_bytes: int | None = None
 
     def allows(self, scope: Scope) -> bool:
         """Whether the key may do what needs ``scope``: ``admin`` may do all, ``write`` may also read."""
@@ -65,8 +82,11 @@ def create(
     name: str,
     scopes: Sequence[Scope],
     organisation: str = DEFAULT_ORGANISATION,
+    expires_at: datetime | None = None,
     max_queued: int | None = None,
     max_running: int | None = None,
+    max_steps: int | None = None,
+    max_memory_bytes: int | None = None,
 ) -> tuple[Key, str]:
     """Make a key; return it and the plain text, which cannot be shown again.
 
@@ -84,12 +104,15 @@ def create(
             id=new_id("key"),
             organisation_id=organisation,
             name=name,
-            prefix=plain[:12],
+            prefix=plain[:_SHOWN],
             digest=_digest(plain, secret),
             scopes=[scope for scope in SCOPES if scope in scopes],
             created_at=now(),
+            expires_at=expires_at,
             max_queued=max_queued,
             max_running=max_running,
+            max_steps=max_steps,
+            max_memory_bytes=max_memory_bytes,
         )
         .returning(keys)
     ).one()
@@ -97,22 +120,24 @@ def create(
 
 
 def verify(connection: Connection, secret: bytes, plain: str) -> Key | None:
-    """The key with this plain text, or ``None`` if there is none or it was revoked."""
+    """The key with this plain text, or ``None`` if there is none, it was revoked, or it has ended."""
     match = _SHAPE.fullmatch(plain)
     if match is None or _checksum(plain[:-6]) != match[3]:
         return None
-    row = connection.execute(_BY_PREFIX, {"shown": plain[:12]}).one_or_none()
+    row = connection.execute(_BY_PREFIX, {"shown": plain[:_SHOWN]}).one_or_none()
     digest = _digest(plain, secret)
-    # The comparison is made even where there is no row, so that its time does not tell whether a prefix exists.
-    same = hmac.compare_digest(digest, row.digest if row is not None else "0" * 64)
+    # Comparisons are made even where there is no row, so that their time does not tell whether a prefix exists.
+    same = hmac.compare_digest(digest, row.digest if row is not None else _NO_DIGEST)
+    previous = row.previous_digest if row is not None and row.overlaps else None
+    same |= hmac.compare_digest(digest, previous or _NO_DIGEST)
     if row is None or not same:
         return None
     return _if_usable(row)
 
 
 def usable(connection: Connection, key_id: str) -> Key | None:
-    """The key with this id, or ``None`` if there is none or it was revoked."""
-    row = connection.execute(select(keys).where(keys.c.id == key_id)).one_or_none()
+    """The key with this id, or ``None`` if there is none, it was revoked, or it has ended."""
+    row = connection.execute(select(keys, _OPENS.label("opens")).where(keys.c.id == key_id)).one_or_none()
     return None if row is None else _if_usable(row)
 
 
@@ -136,6 +161,54 @@ def revoke(connection: Connection, key_id: str, *, organisation: str | None = No
     return _key(row)
 
 
+def rotate(
+    connection: Connection,
+    secret: bytes,
+    key_id: str,
+    *,
+    overlap_seconds: float = 0,
+    organisation: str | None = None,
+) -> tuple[Key, str]:
+    """Give a key a new secret; return it and the plain text, which cannot be shown again.
+
+    Id, prefix, jobs and quotas stay. The secret of before opens for ``overlap_seconds`` more, the one before that
+    no more at all.
+
+    Raises:
+        ValueError: the overlap is negative, or too long.
+        NotFoundError: there is no such key, or it is another organisation's.
+        KeyEndedError: it is revoked, or has ended.
+    """
+    if not 0 <= overlap_seconds <= LONGEST_OVERLAP_SECONDS:
+        raise ValueError(f"overlap_seconds: 0 to {LONGEST_OVERLAP_SECONDS}")
+    query = select(keys.c.prefix, keys.c.digest, _OPENS.label("opens"))
+    query = query.where(keys.c.id == key_id, within(keys, organisation)).with_for_update()
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        raise NotFoundError("key", key_id)
+    if not row.opens:
+        raise KeyEndedError(key_id)
+    plain = _plain(row.prefix)
+    values: dict[str, Any] = {
+        "digest": _digest(plain, secret),
+        "rotated_at": now(),
+        "previous_digest": row.digest if overlap_seconds else None,
+        "previous_expires_at": now(overlap_seconds) if overlap_seconds else None,
+    }
+    changed = connection.execute(update(keys).where(keys.c.id == key_id).values(**values).returning(keys)).one()
+    return _key(changed), plain
+
+
+def touch(connection: Connection, key_ids: Iterable[str]) -> None:
+    """Note that these keys are used now."""
+    connection.execute(update(keys).where(keys.c.id.in_(sorted(key_ids))).values(last_used_at=now()))
+
+
+def any_opens(connection: Connection) -> bool:
+    """Whether there is a key that opens something."""
+    return connection.execute(select(keys.c.id).where(_OPENS).limit(1)).first() is not None
+
+
 def bootstrap(connection: Connection, secret: bytes, path: Path) -> str | None:
     """Make the first key (all scopes) and write it to ``path`` (mode 0600); ``None`` if there is a key already."""
     if connection.execute(select(keys.c.id).limit(1)).first() is not None:
@@ -149,9 +222,14 @@ def bootstrap(connection: Connection, secret: bytes, path: Path) -> str | None:
     return plain
 
 
-def _plain() -> str:
-    body = "fqt_" + "".join(secrets.choice(_ALPHABET) for _ in range(40))
+def _plain(prefix: str = "") -> str:
+    prefix = prefix or "fqt_" + _random(8)
+    body = prefix + _random(32)
     return body + _checksum(body)
+
+
+def _random(length: int) -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
 
 
 def _checksum(body: str) -> str:
@@ -169,18 +247,8 @@ def _digest(plain: str, secret: bytes) -> str:
 
 
 def _if_usable(row: Row[Any]) -> Key | None:
-    return _key(row) if row.revoked_at is None else None
+    return _key(row) if row.opens else None
 
 
 def _key(row: Row[Any]) -> Key:
-    return Key(
-        row.id,
-        row.organisation_id,
-        row.name,
-        row.prefix,
-        row.scopes,
-        row.created_at,
-        row.revoked_at,
-        max_queued=row.max_queued,
-        max_running=row.max_running,
-    )
+    return Key(**{field.name: getattr(row, field.name) for field in fields(Key)})

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
 
-from jobs import blob_rows, datasets, deliveries, idempotency, lease, queues, retention
+from jobs import audit_log, blob_rows, datasets, deliveries, idempotency, lease, queues, retention
 from jobs.errors import LeaseLostError
 from jobs.lease import RetryPolicy
 from jobs.states import JobState
@@ -138,6 +138,9 @@ class Reaper:
                 cut = retention.cut_logs(connection, older_than_seconds=settings.log_retention_days * 86400)
             if cut:
                 _log.info("cut the logs of %d jobs that ended long ago", cut)
+        if settings.audit_retention_days is not None:
+            with self._store.write() as connection:
+                audit_log.purge(connection, older_than_seconds=settings.audit_retention_days * 86400)
         with self._store.read() as connection:
             leftovers = blob_rows.unreferenced(connection, older_than_seconds=_BLOB_GRACE_SECONDS)
         if leftovers:

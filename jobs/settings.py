@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
@@ -14,11 +15,16 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsS
 from jobs.names import check_queue
 
 SECRETS_DIR = "FQT_SECRETS_DIR"
+_RATE = r"^([1-9][0-9]{0,8}/(second|minute|hour|day)|off)$"
 
 
 def _default_data_dir() -> Path:
     base = os.environ.get("XDG_DATA_HOME")
     return (Path(base) if base else Path.home() / ".local" / "share") / "fqt"
+
+
+def _networks(text: str) -> list[IPv4Network | IPv6Network]:
+    return [ip_network(part.strip()) for part in text.split(",") if part.strip()]
 
 
 class Settings(BaseSettings):
@@ -51,6 +57,24 @@ class Settings(BaseSettings):
         default="",
         description="Host names that the API answers for, separated by commas (`*`: any); empty: the loopback names, "
         "`host` and the host of `api_url`.",
+    )
+    rate_limit_key: str = Field(
+        default="6000/minute",
+        pattern=_RATE,
+        description="Requests of one API key: a number per second, minute, hour or day, over all API processes; `off`: "
+        "no limit.",
+    )
+    rate_limit_address: str = Field(
+        default="12000/minute", pattern=_RATE, description="Requests from one address (IPv6: one /64 network)."
+    )
+    rate_limit_failures: str = Field(
+        default="60/minute",
+        pattern=_RATE,
+        description="Requests from one address with a key that does not exist; beyond, such requests get 429, not 401.",
+    )
+    trusted_proxies: str = Field(
+        default="",
+        description="Addresses or networks of proxies whose X-Forwarded-For is believed, separated by commas.",
     )
     migrate_at_start: bool | None = Field(
         default=None, description="Whether the API brings the tables up to date at its start; null: on SQLite only."
@@ -133,6 +157,9 @@ class Settings(BaseSettings):
         description="Whether webhooks may be sent to this machine and to private networks, and without TLS.",
     )
     webhook_log_days: float = Field(default=30, gt=0, description="How long deliveries of webhooks are kept.")
+    audit_retention_days: float | None = Field(
+        default=365, gt=0, description="How long the audit log is kept; null: for ever."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
 
     @classmethod
@@ -158,6 +185,12 @@ class Settings(BaseSettings):
         for name in filter(None, (part.strip() for part in queues.split(","))):
             check_queue(name)
         return queues
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies_are_networks(cls, proxies: str) -> str:
+        _networks(proxies)
+        return proxies
 
     @model_validator(mode="after")
     def _times_fit(self) -> Self:
@@ -191,6 +224,11 @@ class Settings(BaseSettings):
         ours = urlsplit(self.public_url).hostname or ""
         names = {"localhost", "127.0.0.1", "[::1]", self.host.lower(), ours.lower()}
         return {f"[{name}]" if ":" in name and not name.startswith("[") else name for name in names if name}
+
+    @property
+    def proxies(self) -> list[IPv4Network | IPv6Network]:
+        """The networks of trusted proxies."""
+        return _networks(self.trusted_proxies)
 
     @property
     def migrates(self) -> bool:

@@ -62,6 +62,15 @@ keys = Table(
     Column("scopes", _Json, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("revoked_at", UtcDateTime),
+    Column("expires_at", UtcDateTime),
+    Column("last_used_at", UtcDateTime),
+    # The secret of before the last change, and until when it still opens.
+    Column("rotated_at", UtcDateTime),
+    Column("previous_digest", String(64)),
+    Column("previous_expires_at", UtcDateTime),
+    # Ceilings of a job's predicted steps and memory, below those of the settings.
+    Column("max_steps", BigInteger),
+    Column("max_memory_bytes", BigInteger),
     # How many jobs of the key may wait, and run, at the same time; null: as many as the settings say.
     Column("max_queued", Integer),
     Column("max_running", Integer),
@@ -251,4 +260,25 @@ deliveries = Table(
     CheckConstraint("state IN ('pending', 'delivered', 'failed')", name="state"),
     Index("ix_webhook_deliveries_webhook", "webhook_id", "id"),
     Index("ix_webhook_deliveries_due", "state", "webhook_id", "next_attempt_at"),
+)
+
+# Who changed what. Rows refer to nothing: they outlast what they tell of.
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    _organisation(),
+    Column("actor", String(20), nullable=False),
+    Column("key_id", _Id),
+    Column("key_prefix", String(20)),
+    Column("action", String(100), nullable=False),
+    Column("method", String(20)),
+    Column("resource_id", String(200)),
+    Column("status", Integer),
+    Column("request_id", String(100)),
+    Column("address", String(64)),
+    Column("created_at", UtcDateTime, nullable=False),
+    Index("ix_audit_log_organisation", "organisation_id", "id"),
+    Index("ix_audit_log_resource", "organisation_id", "resource_id", "id"),
+    Index("ix_audit_log_created_at", "created_at"),
 )

@@ -14,6 +14,7 @@ from fqt_client.cli.output import bytes_text, print_facts, print_json
 from fqt_client.cli.session import JsonOption
 from fqt_client.errors import LocalFileError
 from service import cli_keys, cli_organisations
+from service.audit import note
 from service.errors import StartError
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ def backup(
 
     with opened_store() as store, _told():
         summary = backups.write(store, directory)
+        with store.write() as connection:
+            note(connection, "backup")
     _show(summary, directory, as_json)
     return 1 if summary.lost else 0
 
@@ -59,10 +62,12 @@ def restore(
     Jobs that ran when the backup was made go on from the checkpoints that are in it.
     """
     from jobs import backup as backups  # noqa: PLC0415
-    from service.parts import database_errors, read_settings  # noqa: PLC0415
+    from service.parts import database_errors, opened_store, read_settings  # noqa: PLC0415
 
     with database_errors(), _told():
         summary = backups.restore(read_settings(), directory)
+    with opened_store() as store, store.write() as connection:
+        note(connection, "restore")
     _show(summary, directory, as_json)
 
 

@@ -8,6 +8,7 @@ import typer
 
 from fqt_client.cli.output import print_json, print_table, time_text
 from fqt_client.cli.session import JsonOption
+from service.audit import note
 
 if TYPE_CHECKING:
     from jobs.records import Organisation
@@ -36,6 +37,7 @@ def create(
     try:
         with opened_store() as store, store.write() as connection:
             made = organisations.create(connection, name)
+            note(connection, "organisations create", made.id)
     except OrganisationExistsError as error:
         raise typer.BadParameter(str(error), param_hint="--name") from error
     if as_json:

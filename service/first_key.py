@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 
-from jobs import keys
+from jobs import audit_log, keys
+from jobs.audit_log import Entry
 from jobs.settings import Settings
 from service.parts import opened_store
 
@@ -22,7 +23,8 @@ def first_key(settings: Settings) -> str:
             plain = settings.key_path.read_text().strip()
         if plain and keys.verify(connection, store.key_secret, plain) is not None:
             return plain
-        _, plain = keys.create(connection, store.key_secret, name="fqt up", scopes=keys.SCOPES)
+        key, plain = keys.create(connection, store.key_secret, name="fqt up", scopes=keys.SCOPES)
+        audit_log.write(connection, [Entry(action="first key", actor="service", resource_id=key.id)])
         settings.key_path.unlink(missing_ok=True)
         descriptor = os.open(settings.key_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:

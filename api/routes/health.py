@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.auth import OperatorKey
 from api.context import AppContext
 from api.instruments import CONTENT_TYPE
-from api.problems import Unavailable, responses
+from api.problems import RateLimited, Unavailable, responses
 from api.routing import problems, router
 from api.schemas.health import Health, Readiness
 from jobs import jobs
@@ -25,7 +25,7 @@ async def liveness() -> Health:
     return Health()
 
 
-@routes.get("/readyz", responses=responses(Unavailable))
+@routes.get("/readyz", responses=responses(RateLimited, Unavailable))
 async def readiness(context: AppContext) -> Readiness:
     """Say whether the service can do its work: 503 without its database or its broker. Needs no key."""
     try:

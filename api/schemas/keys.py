@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from api.schemas.common import ListOf, Schema
 from jobs.keys import LONGEST_NAME, Key, Scope
@@ -14,6 +14,17 @@ _QUEUED = (
     "Jobs of the key that may wait at the same time, queued or paused; null: as many as the service's settings say."
 )
 _RUNNING = "Jobs of the key that may run at the same time; null: as many as the service's settings say."
+_STEPS = "Optimiser steps that a job of the key may be planned to take; null: as many as the service's settings say."
+_MEMORY = "Memory in bytes that a job of the key may be planned to take; null: as much as the service's settings say."
+_EXPIRES = "When it stops opening anything; null: not by itself."
+_LARGEST = 2**62
+_MOST = 2**31 - 1
+
+
+def _in_the_future(moment: datetime) -> datetime:
+    if moment <= datetime.now(UTC):
+        raise ValueError("lies in the past; a key ends in the future")
+    return moment
 
 
 def _distinct(scopes: list[Scope]) -> list[Scope]:
@@ -34,8 +45,13 @@ class NewKey(BaseModel):
         json_schema_extra={"uniqueItems": True},
         description="`read`, `write` (includes read), `admin` (includes all).",
     )
-    max_queued: int | None = Field(default=None, ge=0, description=_QUEUED)
-    max_running: int | None = Field(default=None, ge=1, description=_RUNNING)
+    expires_at: Annotated[AwareDatetime, AfterValidator(_in_the_future)] | None = Field(
+        default=None, description=_EXPIRES
+    )
+    max_queued: int | None = Field(default=None, ge=0, le=_MOST, description=_QUEUED)
+    max_running: int | None = Field(default=None, ge=1, le=_MOST, description=_RUNNING)
+    max_steps: int | None = Field(default=None, ge=1, le=_LARGEST, description=_STEPS)
+    max_memory_bytes: int | None = Field(default=None, ge=1, le=_LARGEST, description=_MEMORY)
 
 
 class KeyObject(Schema):
@@ -43,27 +59,28 @@ class KeyObject(Schema):
 
     id: str
     object: Literal["key"] = "key"
+    organisation: str = Field(description="Id of the organisation that it is a key of.")
     name: str
     prefix: str = Field(description="The part of the key that may be shown.")
     scopes: list[Scope]
     created_at: datetime
     revoked_at: datetime | None
+    expires_at: datetime | None = Field(description=_EXPIRES)
+    last_used_at: datetime | None = Field(description="When it was last used, to a minute or so; null: never.")
+    rotated_at: datetime | None = Field(description="When its secret was last changed; null: never.")
+    previous_expires_at: datetime | None = Field(
+        description="Until when the secret of before the last change opens as well; null: it does not."
+    )
     max_queued: int | None = Field(description=_QUEUED)
     max_running: int | None = Field(description=_RUNNING)
+    max_steps: int | None = Field(description=_STEPS)
+    max_memory_bytes: int | None = Field(description=_MEMORY)
 
     @classmethod
     def of(cls, key: Key) -> Self:
         """Show a key of the store."""
-        return cls(
-            id=key.id,
-            name=key.name,
-            prefix=key.prefix,
-            scopes=key.scopes,
-            created_at=key.created_at,
-            revoked_at=key.revoked_at,
-            max_queued=key.max_queued,
-            max_running=key.max_running,
-        )
+        shown = {name: getattr(key, name) for name in KeyObject.model_fields if hasattr(key, name)}
+        return cls.model_validate({**shown, "organisation": key.organisation_id})
 
 
 class CreatedKey(KeyObject):

@@ -146,6 +146,8 @@ def service(kind: str, prefix: Sequence[str] = (), **changes: object) -> Iterato
             database_url=url,
             broker_url=address,
             port=free_port(),
+            rate_limit_key="off",  # what one user may ask for is no measure of what the service can do
+            rate_limit_address="off",
             **changes,  # type: ignore[arg-type]
         )
         store = Store.open(settings, migrate=True)

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import hmac
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import update
 
 from jobs import keys
-from jobs.errors import NotFoundError
+from jobs.errors import KeyEndedError, NotFoundError
+from jobs.sqltypes import now
 from jobs.store import Store
 
 
@@ -39,7 +42,7 @@ def test_a_wrong_key_with_a_known_prefix_is_compared_in_constant_time(
         body = plain[:12] + "0" * 32
         for forged in (body, "fqt_" + "0" * 40):
             assert keys.verify(connection, store.key_secret, forged + keys._checksum(forged)) is None
-    assert len(compared) == 2
+    assert len(compared) == 4  # with the secret of now and that of before, whether there are such or not
 
 
 def test_a_revoked_key_opens_nothing(store: Store) -> None:
@@ -52,6 +55,49 @@ def test_a_revoked_key_opens_nothing(store: Store) -> None:
         assert [row.id for row in keys.list_keys(connection)] == [key.id]
         with pytest.raises(NotFoundError):
             keys.revoke(connection, "key_none")
+
+
+def test_a_key_ends_when_it_was_to_end(store: Store) -> None:
+    with store.write() as connection:
+        soon = datetime.now(UTC) + timedelta(hours=1)
+        key, plain = keys.create(connection, store.key_secret, name="a", scopes=["read"], expires_at=soon)
+        assert key.expires_at == soon
+        assert keys.verify(connection, store.key_secret, plain) == key
+        assert keys.any_opens(connection)
+        connection.execute(update(keys.keys).values(expires_at=now(-1)))
+        assert keys.verify(connection, store.key_secret, plain) is None
+        assert not keys.any_opens(connection)
+        with pytest.raises(KeyEndedError):
+            keys.rotate(connection, store.key_secret, key.id)
+
+
+def test_a_rotated_key_has_a_new_secret_and_for_a_while_the_one_of_before(store: Store) -> None:
+    secret = store.key_secret
+    with store.write() as connection:
+        key, first = keys.create(connection, secret, name="a", scopes=["read"], max_queued=3)
+        changed, second = keys.rotate(connection, secret, key.id, overlap_seconds=60)
+        assert (changed.id, changed.prefix, changed.max_queued) == (key.id, key.prefix, 3)
+        assert changed.rotated_at is not None
+        assert changed.previous_expires_at is not None
+        assert first != second
+        for plain in (first, second):
+            assert keys.verify(connection, secret, plain) == changed
+        connection.execute(update(keys.keys).values(previous_expires_at=now(-1)))
+        assert keys.verify(connection, secret, first) is None
+        assert keys.verify(connection, secret, second) is not None
+        _, third = keys.rotate(connection, secret, key.id)
+        assert [keys.verify(connection, secret, plain) is None for plain in (first, second, third)] == [
+            True,
+            True,
+            False,
+        ]
+        keys.revoke(connection, key.id)
+        assert keys.verify(connection, secret, third) is None
+        for wrong in (-1, keys.LONGEST_OVERLAP_SECONDS + 1):
+            with pytest.raises(ValueError, match="overlap"):
+                keys.rotate(connection, secret, key.id, overlap_seconds=wrong)
+        with pytest.raises(NotFoundError):
+            keys.rotate(connection, secret, "key_none")
 
 
 def test_scopes(store: Store) -> None:

@@ -1,0 +1,98 @@
+"""What the parameters of paths stand for, for tests that walk through every operation of the API.
+
+A new resource adds its path parameter to ``PATH``: a function that makes one of it, for the first organisation, and
+returns its id. Where an operation needs more than that to be asked properly, it is in ``QUERY`` or ``BODY``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi.testclient import TestClient
+from sqlalchemy import func, select, update
+
+from jobs import blob_rows, datasets, deliveries, keys, webhooks
+from jobs.store import Store
+from jobs.tables import DEFAULT_ORGANISATION
+from jobs.tables import deliveries as delivery_table
+from jobs.tables import webhooks as webhook_table
+from tests.api.conftest import SPEC, Attempt, archive, submit
+
+
+@dataclass(frozen=True)
+class Scene:
+    """An API with a key of the first organisation, which ``client`` sends, and what is kept below it."""
+
+    client: TestClient
+    store: Store
+
+
+def a_job(scene: Scene) -> str:
+    """A job that has succeeded, with a result file ``report.json`` and a checkpoint."""
+    job_id = submit(scene.client)
+    attempt = Attempt(scene.store, job_id)
+    attempt.checkpoint(1, job_id.encode())
+    attempt.artifact("report.json", b"{}")
+    attempt.succeed()
+    return job_id
+
+
+def a_dataset(scene: Scene) -> str:
+    """An uploaded data set that was looked through, with thumbnails."""
+    store = scene.store
+    blob, sheet = store.blobs.put_stream([archive()]), store.blobs.put_stream([b"thumbnails"])
+    profile = {"format": "folders", "classes": [{"name": "a", "count": 1}], "image_count": 1}
+    with store.write() as connection:
+        made = datasets.create(connection, store.blobs, blob, name="mine")
+        looked = datasets.claim_check(connection, made.id, 60)
+        if looked is not None:  # the first with these bytes
+            blob_rows.register(connection, store.blobs, sheet)
+            datasets.finish_check(connection, made.id, looked.check_epoch, profile=profile, thumbnails=sheet)
+    return made.id
+
+
+def a_key(scene: Scene) -> str:
+    """A key that may read."""
+    with scene.store.write() as connection:
+        return keys.create(connection, scene.store.key_secret, name="mine", scopes=["read"])[0].id
+
+
+def a_webhook(scene: Scene) -> str:
+    """Where to tell of events."""
+    with scene.store.write() as connection:
+        return webhooks.create(connection, organisation=DEFAULT_ORGANISATION, url="https://example.com/hook").id
+
+
+def a_delivery(scene: Scene) -> str:
+    """A delivery that has failed, of the webhook that was made last."""
+    with scene.store.write() as connection:
+        webhook = connection.execute(select(func.max(webhook_table.c.id))).scalar_one()
+        made = deliveries.test(connection, webhook, organisation=DEFAULT_ORGANISATION).id
+        connection.execute(update(delivery_table).where(delivery_table.c.id == made).values(state="failed"))
+    return made
+
+
+PATH: Mapping[str, Callable[[Scene], str]] = {
+    "job_id": a_job,
+    "dataset_id": a_dataset,
+    "key_id": a_key,
+    "webhook_id": a_webhook,
+    "delivery_id": a_delivery,  # of the webhook before it
+    "name": lambda _scene: "report.json",  # of the job before it
+}
+
+QUERY: Mapping[str, Callable[[Scene], str]] = {}
+"""Required query parameters, by name: things of the first organisation that an operation is about."""
+
+BODY: Mapping[str, Callable[[Scene], dict[str, Any]]] = {
+    "create_job": lambda _scene: {"json": SPEC},
+    "create_key": lambda _scene: {"json": {"name": "made", "scopes": ["read"]}},
+    "create_webhook": lambda _scene: {"json": {"url": "https://example.com/hook"}},
+    "upload_dataset": lambda _scene: {"files": {"file": ("a.zip", archive())}, "params": {"wait": 0}},
+}
+"""Bodies, by operation, as arguments of the client's ``request``; others are sent ``{}`` as JSON, or an empty file."""
+
+OPERATOR_ONLY = frozenset({"prometheus"})
+"""Operations about the whole service, over all organisations: keys of other organisations get 403."""
