@@ -11,11 +11,11 @@ from sqlalchemy import Connection, select
 
 from fqt_core.config import PRESETS, Fqt, TrainConfig
 from fqt_core.config.method_base import OneBitForward
-from fqt_core.config.plan import NetworkPlan, network_plan
+from fqt_core.config.plan import network_plan
 from fqt_core.config.preset import PresetName
-from fqt_core.config.setting import probed_images
 from jobs import validation
 from jobs.errors import SpecFault
+from jobs.memory import memory_bytes, teacher_network
 from jobs.offers import Offer, shortcomings
 from jobs.organisations import within
 from jobs.spec import JobSpec
@@ -26,16 +26,8 @@ from jobs.validation import UNBOUNDED, Bounds
 
 _MEASURED_JOBS = 5
 _SEARCHED_JOBS = 500
-_PROCESS_BYTES = 400 * 2**20  # Python, torch and its libraries, before any data
-_FLOAT_BYTES = 4
-# Float values per parameter: weight, gradient, two moments of Adam, and the copy of the best epoch.
-_VALUES_PER_PARAMETER = {"adam": 5, "sgd": 4, "muon": 5}
-_ORTHOGONALISED = 4  # matrices of the size of the largest weight that a step of Muon has at the same time
 _PASSES_OF_A_STEP = 3  # one forward, and a backward one of twice its work
 _Kind: TypeAlias = tuple[str, str, bool]
-
-_PASSING_OUTPUTS = 4  # float tensors of a layer's output size that exist at the same time, forward or backward
-_PROBED_OUTPUTS = 4  # of every layer's output size that exist at the same time while bits are chosen
 
 
 @dataclass(frozen=True)
@@ -101,7 +93,8 @@ def plan(
     train, held = split(sources.dataset, sources.classes, sources.images, spec.training.validation_fraction)
     per_epoch = steps_per_epoch(train, spec.training.batch_size)
     measured = _Measured(connection, bounds.organisation)
-    memory = _memory(spec, network, _teacher(connection, spec, len(sources.classes)), train, train + held)
+    teacher = teacher_network(connection, spec, len(sources.classes))
+    memory = memory_bytes(spec, network, teacher, train, train + held)
     seconds = measured.seconds(spec, train, network.macs)
     reason = "no job with this architecture, image size and method, options included, has finished here yet"
     return Plan(
@@ -126,39 +119,6 @@ def plan(
         presets=[_preset(spec, name, len(sources.classes), train, measured) for name in PRESETS],
         warnings=shortcomings(spec, memory, offers),
     )
-
-
-def _memory(spec: JobSpec, network: NetworkPlan, teacher: NetworkPlan | None, train: int, images: int) -> int:
-    training = spec.training
-    batch = min(training.micro_batch_size, train)
-    pixels = spec.architecture.channels * spec.architecture.image_size**2
-    values = _VALUES_PER_PARAMETER[training.optimizer] * network.parameters
-    if training.optimizer == "muon":  # one moment of the latents, and the matrices of the largest one
-        largest_weight = max(layer.weights for layer in network.layers)
-        values += _ORTHOGONALISED * largest_weight - network.binary_parameters
-    if training.ema is not None:
-        values += network.parameters
-    passing = _passing_bytes(network)
-    if teacher is not None:  # its forward pass keeps nothing, and ours has not yet made what it keeps
-        passing = max(passing, _passing_bytes(teacher))
-    going_through = batch * (network.activation_bytes + passing)
-    if spec.method.chooses_bits:
-        probed = probed_images(batch, spec.architecture.image_size)
-        outputs = sum(layer.out_channels * layer.output_size**2 for layer in network.layers)
-        going_through = max(going_through, probed * _PROBED_OUTPUTS * _FLOAT_BYTES * outputs)
-    return (
-        _PROCESS_BYTES
-        + images * pixels
-        + _FLOAT_BYTES * values
-        + (teacher.model_bytes if teacher is not None else 0)
-        + going_through
-    )
-
-
-def _passing_bytes(network: NetworkPlan) -> int:
-    """Of one image: what comes and goes while a layer runs."""
-    largest = max(layer.out_channels * layer.output_size**2 for layer in network.layers)
-    return _PASSING_OUTPUTS * _FLOAT_BYTES * largest
 
 
 def _preset(spec: JobSpec, name: PresetName, classes: int, images: int, measured: _Measured) -> PresetPlan:
@@ -244,12 +204,3 @@ def _kind(spec: JobSpec) -> _Kind:
     """What must agree for times to be comparable: a preset's name tells nothing that its options do not."""
     network = spec.architecture.model_dump_json(exclude={"width", "channels"})
     return network, spec.method.model_dump_json(exclude={"preset"}), spec.training.optimizer == "muon"
-
-
-def _teacher(connection: Connection, spec: JobSpec, classes: int) -> NetworkPlan | None:
-    if spec.teacher is None:
-        return None
-    theirs = JobSpec.model_validate(
-        connection.execute(select(jobs.c.spec).where(jobs.c.id == spec.teacher)).scalar_one()
-    )
-    return network_plan(theirs.architecture, classes, theirs.method)

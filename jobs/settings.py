@@ -134,6 +134,18 @@ class Settings(BaseSettings):
         description="Jobs of one API key that may run at the same time, unless the key has a number of its own; null: "
         "no limit.",
     )
+    max_job_steps: int | None = Field(
+        default=None,
+        ge=1,
+        description="Optimiser steps that a job may be planned for; a key's own ceiling may lie below, not above; "
+        "null: no limit.",
+    )
+    max_job_memory_bytes: int | None = Field(
+        default=None,
+        ge=1,
+        description="Memory that a job may be planned for; a key's own ceiling may lie below, not above; null: no "
+        "limit.",
+    )
     child_disk_bytes: int = Field(
         default=16 * 2**30, ge=2**20, description="Bound of what one child may keep in its folder on the worker's disk."
     )

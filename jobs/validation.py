@@ -10,6 +10,7 @@ from sqlalchemy import Connection, select
 from fqt_core.config.builtin import BUILTIN_DATASETS
 from fqt_core.config.plan import unmatched
 from jobs import datasets
+from jobs.ceilings import lesser, too_many_steps, too_much_memory
 from jobs.datasets import DatasetSource
 from jobs.errors import InvalidSpecError, SpecFault
 from jobs.keys import Key
@@ -42,11 +43,14 @@ class Bounds:
 
     ``organisation``: whose data sets and jobs a spec may refer to. ``max_seconds``: how long a job may run.
     ``max_queued``: how many jobs of one key may wait at the same time, for keys without a number of their own.
+    ``max_steps``, ``max_memory_bytes``: what a job may be predicted to take.
     """
 
     organisation: str | None = None
     max_seconds: float | None = None
     max_queued: int | None = None
+    max_steps: int | None = None
+    max_memory_bytes: int | None = None
 
     @classmethod
     def of(cls, settings: Settings, key: Key) -> Bounds:
@@ -55,6 +59,8 @@ class Bounds:
             organisation=key.organisation_id,
             max_seconds=settings.max_job_seconds,
             max_queued=settings.max_queued_jobs,
+            max_steps=lesser(key.max_steps, settings.max_job_steps),
+            max_memory_bytes=lesser(key.max_memory_bytes, settings.max_job_memory_bytes),
         )
 
 
@@ -75,7 +81,12 @@ def check(connection: Connection, spec: JobSpec, bounds: Bounds = UNBOUNDED) -> 
     _crop(spec, faults)
     _optimizer(spec, faults)
     if dataset is not None and len(classes) > 1 and not any(fault.field.startswith("classes") for fault in faults):
-        _warmup(spec, split(dataset, classes, images, spec.training.validation_fraction)[0], faults)
+        train, held = split(dataset, classes, images, spec.training.validation_fraction)
+        _warmup(spec, train, faults)
+        if bounds.max_steps is not None:
+            faults += too_many_steps(spec, train, bounds.max_steps)
+        if bounds.max_memory_bytes is not None and (teacher is not None) == (spec.teacher is not None):
+            faults += too_much_memory(connection, spec, len(classes), train, train + held, bounds.max_memory_bytes)
     _overrides(spec, faults)
     _time(spec, bounds, faults)
     if faults or dataset is None:
