@@ -27,7 +27,7 @@ from api.limits import AddressLimitMiddleware, Limiter
 from api.middleware import HostMiddleware, RequestMiddleware
 from api.openapi import DESCRIPTION, TAGS, install
 from api.ringer import Ringer
-from api.routes import artifacts, audit, datasets, events, health, jobs, keys, methods, metrics, webhooks
+from api.routes import artifacts, audit, datasets, events, health, imports, jobs, keys, methods, metrics, webhooks
 from jobs import audit_log, database
 from jobs import keys as key_store
 from jobs.audit_log import Entry
@@ -108,7 +108,10 @@ def create_app(settings: Settings, *, doorbell: Doorbell | None = None) -> FastA
         ],
     )
     app.state.context = context
-    for module in (datasets, jobs, events, metrics, artifacts, methods, webhooks, keys, session, audit, health):
+    for module in (
+        *(datasets, imports, jobs, events, metrics, artifacts, methods),
+        *(webhooks, keys, session, audit, health),
+    ):
         app.include_router(module.routes)
     app.include_router(reference.routes)
     app.include_router(page.routes)

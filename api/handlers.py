@@ -30,6 +30,7 @@ _KINDS: dict[type[errors.JobsError], type[Problem]] = {
     errors.IllegalMoveError: problems.Conflict,
     errors.JobNotFinishedError: problems.Conflict,
     errors.KeyEndedError: problems.Conflict,
+    errors.UrlRefusedError: problems.UrlRefused,
     errors.BlobTooLargeError: problems.TooLarge,
     errors.TooManyWebhooksError: problems.TooManyWebhooks,
     errors.WebhookDisabledError: problems.WebhookDisabled,

@@ -112,6 +112,12 @@ class CsrfRejected(Forbidden):
     code, title = "csrf_token_needed", "Session token needed"
 
 
+class DownloadsOff(Problem):
+    """This service downloads nothing: whoever runs it has not switched FQT_DATASET_URLS on."""
+
+    status, code, title = 403, "downloads_off", "Downloads are off"
+
+
 class NotFound(Problem):
     """There is no such resource."""
 
@@ -182,6 +188,18 @@ class DatasetRejected(Invalid):
     """The data set cannot be used; `errors` lists every fault that was found. Nothing was kept of it."""
 
     code, title = "dataset_rejected", "Data set rejected"
+
+
+class UrlRefused(Invalid):
+    """Nothing is fetched from this URL: it is none of http or https, or leads to an address that is not allowed."""
+
+    code, title = "url_refused", "URL refused"
+
+
+class DownloadFailed(Invalid):
+    """The data set could not be downloaded: its server does not answer, or not with the file. Nothing was kept."""
+
+    code, title = "download_failed", "Download failed"
 
 
 class IdempotencyMismatch(Invalid):

@@ -77,7 +77,7 @@ def create(
             check_epoch=0,
             created_by=created_by,
             created_at=now(),
-            **_known(connection, blob.sha256, mine),
+            **known(connection, blob.sha256, mine),
         )
         .returning(datasets)
     ).one()
@@ -90,7 +90,7 @@ def _owner(connection: Connection, key_id: str | None) -> str:
     return str(found or DEFAULT_ORGANISATION)
 
 
-def _known(connection: Connection, sha256: str, organisation: str) -> dict[str, Any]:
+def known(connection: Connection, sha256: str, organisation: str) -> dict[str, Any]:
     """What an earlier look at these bytes found, as columns; ``checking`` if the organisation has had none."""
     found = ("state", "format", "profile", "thumbnails_sha256")
     query = (

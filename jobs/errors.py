@@ -79,6 +79,10 @@ class DatasetInUseError(JobsError):
         self.jobs = list(jobs)
 
 
+class UrlRefusedError(JobsError):
+    """A URL names what is not fetched from."""
+
+
 class JobNotFinishedError(JobsError):
     """A job can be deleted only when it has ended; cancel it first."""
 

@@ -109,6 +109,16 @@ class Settings(BaseSettings):
     )
     inspect_seconds: float = Field(default=600, gt=0, description="Longest time to look through a data set.")
 
+    dataset_urls: Literal["off", "public", "private"] = Field(
+        default="off",
+        description="Whether data sets may be downloaded by URL: not at all; from public addresses; or from private "
+        "networks and this machine too (never from link-local addresses and metadata services).",
+    )
+    dataset_url_ports: str = Field(
+        default="80,443", description="Ports that data sets may be downloaded from, separated by commas."
+    )
+    dataset_url_seconds: float = Field(default=600, gt=0, description="Longest time that a download may take.")
+
     queues: str = Field(
         default="cpu",
         description="Queues that a worker serves, separated by commas: `cpu`, `cuda`, and names of your own.",
@@ -204,6 +214,14 @@ class Settings(BaseSettings):
         _networks(proxies)
         return proxies
 
+    @field_validator("dataset_url_ports")
+    @classmethod
+    def _ports_are_numbers(cls, ports: str) -> str:
+        for port in ports.split(","):
+            if not (port.strip().isdecimal() and 0 < int(port) < 65536):
+                raise ValueError(f"{port.strip()!r} is no port; write numbers with commas between them: 80,443")
+        return ports
+
     @model_validator(mode="after")
     def _times_fit(self) -> Self:
         if self.heartbeat_seconds * 2 > self.lease_seconds:
@@ -251,6 +269,11 @@ class Settings(BaseSettings):
     def key_path(self) -> Path:
         """The file that the first API key of an embedded installation is written to (mode 0600)."""
         return self.data_dir / "key"
+
+    @property
+    def url_ports(self) -> frozenset[int]:
+        """The ports that data sets may be downloaded from."""
+        return frozenset(int(port) for port in self.dataset_url_ports.split(","))
 
     @property
     def queue_names(self) -> list[str]:

@@ -14,6 +14,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 SERIAL = (
+    "tests/api/hostile/",
     "tests/api/test_doorbell.py",
     "tests/api/test_page.py",
     "tests/api/test_process.py",

@@ -73,6 +73,23 @@ class InspectionInput(BaseModel):
     limits: Limits
 
 
+class FetchInput(BaseModel):
+    """``fetch.json``: what a child needs to download a data set. ``private`` and ``ports``: see :mod:`jobs.urls`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str
+    private: bool
+    ports: list[int]
+    sha256: str | None = Field(description="What the bytes must have, if that is known.")
+    max_bytes: int
+    limits: Limits
+
+
+DOWNLOAD = "download"
+"""The file that a fetching child leaves in its folder."""
+
+
 class Confined(BaseModel):
     """The first line of a child: which limits hold. What the kernel did not allow says why."""
 
@@ -91,7 +108,15 @@ class Profiled(BaseModel):
     profile: dict[str, Any]
 
 
-Message = Annotated[AnyEvent | Confined | Profiled, Field(discriminator="type")]
+class Fetched(BaseModel):
+    """The one result of a download: it is whole, in the child's folder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: Literal["fetched"] = "fetched"
+
+
+Message = Annotated[AnyEvent | Confined | Profiled | Fetched, Field(discriminator="type")]
 _ADAPTER: TypeAdapter[Message] = TypeAdapter(Message)
 
 

@@ -21,8 +21,10 @@ _CLONE_NEWUSER = 0x10000000
 _CLONE_NEWNET = 0x40000000
 
 
-def confine(limits: Limits) -> dict[str, Any]:
+def confine(limits: Limits, *, network: bool = False) -> dict[str, Any]:
     """Confine this process; return what holds: a value, ``True``, or the reason why not.
+
+    ``network``: leave it the network, for what is there to fetch something.
 
     Keys: ``core_dumps`` (bytes), ``memory_bytes``, ``file_bytes``, ``nice``, ``network`` (``off`` or why it is on),
     ``parent_death``, ``no_new_privileges``.
@@ -33,7 +35,7 @@ def confine(limits: Limits) -> dict[str, Any]:
         "memory_bytes": _attempt(lambda: _bound(resource.RLIMIT_DATA, limits.memory_bytes)),
         "file_bytes": _attempt(lambda: _bound(resource.RLIMIT_FSIZE, limits.file_bytes)),
         "nice": _attempt(lambda: os.nice(limits.nice)),
-        "network": _attempt(lambda: _leave_network(libc)),
+        "network": "on" if network else _attempt(lambda: _leave_network(libc)),
         # After the network: a user namespace brings new credentials, and the kernel forgets the signal with them.
         "parent_death": _attempt(lambda: _prctl(libc, _PR_SET_PDEATHSIG, signal.SIGKILL)),
         "no_new_privileges": _attempt(lambda: _prctl(libc, _PR_SET_NO_NEW_PRIVS, 1)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import islice
 from pathlib import PurePath
 from typing import Annotated, Any
@@ -10,7 +9,7 @@ from typing import Annotated, Any
 from anyio import to_thread
 from fastapi import Header, Query, Request, Response
 from sqlalchemy import Connection
-from starlette.responses import FileResponse, JSONResponse
+from starlette.responses import FileResponse
 
 from api.auth import ReadKey, WriteKey
 from api.context import AppContext
@@ -32,16 +31,17 @@ from api.routing import matches, problems, router
 from api.schemas.common import ULID, DatasetId, Limit
 from api.schemas.datasets import DatasetList, DatasetObject
 from api.uploads import Upload, discard, receive
+from api.verdicts import Wait, as_shown, verdict
 from fqt_core.config.builtin import BUILTIN_DATASETS
 from jobs import datasets, idempotency
 from jobs.errors import BlobMissingError, NotFoundError
+from jobs.imports import LONGEST_NAME
 from jobs.keys import Key
 from jobs.records import Dataset
 
 routes = router("datasets")
 
 _ROUTE = "POST /v1/datasets"
-_MAX_NAME = 200
 _FORM = {
     "type": "object",
     "required": ["file"],
@@ -52,7 +52,7 @@ _FORM = {
             "description": "zip, tar or tar.gz of one folder of images per class (PNG, JPEG, WebP, BMP); IDX files "
             "(MNIST names); or NPZ with `images` and `labels`.",
         },
-        "name": {"type": "string", "maxLength": _MAX_NAME, "description": "A name for people."},
+        "name": {"type": "string", "maxLength": LONGEST_NAME, "description": "A name for people."},
     },
 }
 
@@ -72,9 +72,7 @@ async def upload_dataset(
     context: AppContext,
     key: WriteKey,
     idempotency_key: IdempotencyKey = None,
-    wait: Annotated[
-        float, Query(ge=0, le=300, description="Seconds to wait for a worker's verdict on the images.")
-    ] = 60,
+    wait: Wait = 60,
 ) -> Response:
     """Upload a data set: its bytes are stored as they come, then a worker looks at every image.
 
@@ -119,61 +117,16 @@ async def upload_dataset(
         await discard(context, upload.blob)
     elif made[0].state == "checking":
         context.doorbell.ring_dataset(dataset_id)
-    row = await _looked_at(context, dataset_id, wait)
-    if row.state == "invalid":
-        await _undo(context, dataset_id, key.id, idempotency_key)
-        error = row.error or {}
-        raise DatasetRejected(str(error.get("message") or "") or None, errors=_faults(error))
-    status = 201 if row.state == "ready" else 202
-    content = (await context.read(lambda connection: _shown(connection, [row])))[0].model_dump(mode="json")
-    return JSONResponse(content, status, headers={"Location": f"/v1/datasets/{dataset_id}"})
+    return await verdict(context, dataset_id, wait=wait, key_id=key.id, route=_ROUTE, idempotency_key=idempotency_key)
 
 
 def _name(upload: Upload) -> str:
     """Return the name that was given, else the file's without its endings."""
     name = upload.fields.get("name", "").strip()
-    if len(name) > _MAX_NAME:
-        raise Invalid(errors=[FieldError(field="name", message="too long", allowed={"maxLength": _MAX_NAME})])
+    if len(name) > LONGEST_NAME:
+        raise Invalid(errors=[FieldError(field="name", message="too long", allowed={"maxLength": LONGEST_NAME})])
     stem = (upload.filename or "").removesuffix(".gz")
-    return (name or PurePath(stem).stem or "data set")[:_MAX_NAME]
-
-
-async def _looked_at(context: AppContext, dataset_id: str, wait: float) -> Dataset:
-    """Wait for a worker to look through the data set; return it as it is then."""
-
-    def verdict(connection: Connection) -> Dataset | None:
-        row = datasets.get(connection, dataset_id)
-        return row if row.state != "checking" else None
-
-    try:
-        found: Dataset | None = await context.until(verdict, wait)
-        if found is None:
-            found = await context.read(lambda connection: datasets.get(connection, dataset_id))
-    except NotFoundError:
-        raise Conflict("The data set was deleted while it was being checked; upload it again.") from None
-    return found
-
-
-async def _undo(context: AppContext, dataset_id: str, key_id: str, idempotency_key: str | None) -> None:
-    """Remove a refused upload, and the memory of it: the same file is judged again when it comes again."""
-
-    def undo(connection: Connection) -> list[str]:
-        idempotency.forget(connection, key_id=key_id, route=_ROUTE, idempotency_key=idempotency_key)
-        return datasets.remove(connection, dataset_id)
-
-    digests = await context.write(undo)
-    await to_thread.run_sync(context.store.collect, digests)
-
-
-def _faults(error: dict[str, Any]) -> list[FieldError]:
-    """Return a worker's findings as field errors: the place in the file stands for the field."""
-    return [
-        FieldError(
-            field=str(fault.get("where") or "file"),
-            message="; ".join(str(fault[part]) for part in ("message", "remedy") if fault.get(part)),
-        )
-        for fault in error.get("faults") or []
-    ]
+    return (name or PurePath(stem).stem or "data set")[:LONGEST_NAME]
 
 
 @routes.get("/datasets", responses=problems())
@@ -199,7 +152,7 @@ async def list_datasets(
 
         def read(connection: Connection) -> tuple[list[DatasetObject], bool]:
             page = datasets.list_datasets(connection, after=after, limit=limit, organisation=mine)
-            return _shown(connection, page.data), page.has_more
+            return as_shown(connection, page.data), page.has_more
 
         uploaded, has_more = await context.read(read)
         if has_more:
@@ -218,14 +171,9 @@ async def get_dataset(dataset_id: DatasetId, context: AppContext, key: ReadKey) 
     mine = key.organisation_id
 
     def read(connection: Connection) -> DatasetObject:
-        return _shown(connection, [datasets.get(connection, dataset_id, organisation=mine)])[0]
+        return as_shown(connection, [datasets.get(connection, dataset_id, organisation=mine)])[0]
 
     return await context.read(read)
-
-
-def _shown(connection: Connection, rows: Sequence[Dataset]) -> list[DatasetObject]:
-    originals = datasets.originals(connection, rows)
-    return [DatasetObject.of(row, originals.get(row.id)) for row in rows]
 
 
 @routes.get(

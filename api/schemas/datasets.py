@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.schemas.common import ListOf, OpenSchema, Schema
 from fqt_core.config.builtin import BuiltinDataset
+from jobs.imports import LONGEST_NAME
 from jobs.records import Dataset, DatasetState
+from jobs.urls import LONGEST_URL
 
 
 class Size(Schema):
@@ -123,13 +125,50 @@ class Profile(OpenSchema):
     complete: bool = Field(default=True, description="False: reading stopped at the 20th fault.")
 
 
+class DatasetOrigin(Schema):
+    """Where a data set came from."""
+
+    kind: Literal["upload", "url", "folder", "builtin"]
+    url: str | None = Field(default=None, description="Where it was downloaded from, without the query.")
+    folder: str | None = Field(default=None, description="Name of the mounted folder that it is.")
+
+    @classmethod
+    def of(cls, row: Dataset) -> Self:
+        """Show where a data set of the store came from."""
+        source = row.source or {"kind": "upload"}
+        return cls(kind=source["kind"], url=source.get("shown"), folder=source.get("folder"))
+
+
+class UrlImport(BaseModel):
+    """A data set to download."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={"examples": [{"url": "https://example.org/sets/pets.zip", "name": "pets"}]},
+    )
+
+    url: str = Field(
+        min_length=1,
+        max_length=LONGEST_URL,
+        description="An http or https URL of the file itself: no redirect is followed.",
+    )
+    name: str | None = Field(
+        default=None, min_length=1, max_length=LONGEST_NAME, description="A name for people; null: the file's own."
+    )
+    sha256: str | None = Field(
+        default=None, pattern="^[0-9a-f]{64}$", description="SHA-256 (hex) that the file must have; null: any."
+    )
+
+
 class DatasetObject(Schema):
-    """A data set: uploaded, or built in."""
+    """A data set: uploaded, downloaded, mounted, or built in."""
 
     id: str
     object: Literal["dataset"] = "dataset"
     name: str
     builtin: bool = Field(description="Whether it comes with the service.")
+    origin: DatasetOrigin
     state: DatasetState = Field(description="`checking` until a worker has looked at every image.")
     format: str | None = Field(description="What the file turned out to be.")
     filename: str | None
@@ -138,8 +177,10 @@ class DatasetObject(Schema):
         description="The first data set of your organisation with the very same bytes, which are stored once; null: "
         "this is the first.",
     )
-    sha256: str | None = Field(description="Digest of the uploaded file; null for built-in data sets.")
-    size: int | None = Field(description="Bytes of the uploaded file; null for built-in data sets.")
+    sha256: str | None = Field(
+        description="Digest of its file, or of a folder's listing; null before a worker has it, and if it is built in."
+    )
+    size: int | None = Field(description="Bytes of its file, or of a folder's files; null as of `sha256`.")
     profile: Profile | None = Field(description="What is in it; null until a worker has looked.")
     error: dict[str, Any] | None = Field(description="What is wrong with it, if it is `invalid`.")
     created_at: datetime | None
@@ -151,6 +192,7 @@ class DatasetObject(Schema):
             id=row.id,
             name=row.name,
             builtin=False,
+            origin=DatasetOrigin.of(row),
             state=row.state,
             format=row.format,
             filename=row.filename,
@@ -169,6 +211,7 @@ class DatasetObject(Schema):
             id=row.name,
             name=row.title,
             builtin=True,
+            origin=DatasetOrigin(kind="builtin"),
             state="ready",
             format="builtin",
             filename=None,

@@ -90,6 +90,7 @@ BODY: Mapping[str, Callable[[Scene], dict[str, Any]]] = {
     "create_job": lambda _scene: {"json": SPEC},
     "create_key": lambda _scene: {"json": {"name": "made", "scopes": ["read"]}},
     "create_webhook": lambda _scene: {"json": {"url": "https://example.com/hook"}},
+    "import_from_url": lambda _scene: {"json": {"url": "https://example.com/a.zip"}, "params": {"wait": 0}},
     "upload_dataset": lambda _scene: {"files": {"file": ("a.zip", archive())}, "params": {"wait": 0}},
 }
 """Bodies, by operation, as arguments of the client's ``request``; others are sent ``{}`` as JSON, or an empty file."""

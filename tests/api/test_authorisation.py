@@ -125,7 +125,7 @@ class Keys:
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
     """Every operation is asked several times with keys that are none."""
-    return settings.model_copy(update={"rate_limit_failures": "off"})
+    return settings.model_copy(update={"rate_limit_failures": "off", "dataset_urls": "public"})
 
 
 @pytest.fixture

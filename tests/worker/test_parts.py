@@ -13,7 +13,7 @@ from sqlalchemy import update
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from fqt_core.events import LogLine, StepDone
-from jobs import datasets, events, jobs, lease
+from jobs import datasets, events, imports, jobs, lease, urls
 from jobs.errors import LeaseLostError
 from jobs.settings import Settings
 from jobs.sqltypes import now
@@ -277,6 +277,28 @@ class TestInspection:
         assert self.inspector(quick_store, code).run(dataset_id)
         dataset = self.get(quick_store, dataset_id)
         assert (dataset.state, dataset.thumbnails_sha256) == ("ready", None)
+
+    def test_one_slow_download_holds_up_nothing_else(self, tmp_path: Path) -> None:
+        store = Store.open(Settings(data_dir=tmp_path, dataset_urls="public", **QUICK), migrate=True)
+        url, draining = "https://public.example/a.zip", threading.Event()
+        target = urls.parse(url, private=False, ports=[443])
+        with store.write() as connection:
+            slow, other = (
+                imports.from_url(connection, url, target, name=None, sha256=None, organisation="org_default").id
+                for _ in range(2)
+            )
+        sleep, said = ([sys.executable, "-c", code] for code in ("import time; time.sleep(60)", "raise SystemExit(9)"))
+        inspector = Inspector(store, draining, said, sleep)
+        thread = threading.Thread(target=inspector.run, args=(slow,))
+        thread.start()
+        until(lambda: self.get(store, slow).check_epoch == 1)
+        assert not inspector.run(other)
+        assert self.get(store, other).check_epoch == 0, "left for when the first is through"
+        assert not inspector.run(self.upload(store)), "looked through, and to be repeated"
+        draining.set()
+        thread.join(20)
+        assert not thread.is_alive()
+        store.close()
 
     def test_a_damaged_upload_is_told_apart(self, quick_store: Store) -> None:
         dataset_id = self.upload(quick_store)
