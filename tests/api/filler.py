@@ -97,3 +97,6 @@ BODY: Mapping[str, Callable[[Scene], dict[str, Any]]] = {
 
 OPERATOR_ONLY = frozenset({"prometheus"})
 """Operations about the whole service, over all organisations: keys of other organisations get 403."""
+
+TELLS_ATTEMPTS = frozenset({"list_audit_entries"})
+"""Operations that tell an organisation what its own keys have asked for: with ids that are others'."""

@@ -214,6 +214,8 @@ def test_what_is_another_organisations_does_not_exist(
             assert _neutral(response) == _neutral(nothing), told
         else:  # a list, or something new: of the other organisation
             assert response.status_code < 400, f"{told}: {response.text[:300]}"
+            if call.operation.id in filler.TELLS_ATTEMPTS:
+                continue
             mine = _ID.finditer(" ".join(other.path for other in every))
             assert not [match[0] for match in mine if match[0] in response.text], told
 
