@@ -27,7 +27,20 @@ from api.limits import AddressLimitMiddleware, Limiter
 from api.middleware import HostMiddleware, RequestMiddleware
 from api.openapi import DESCRIPTION, TAGS, install
 from api.ringer import Ringer
-from api.routes import artifacts, audit, datasets, events, health, imports, jobs, keys, methods, metrics, webhooks
+from api.routes import (
+    artifacts,
+    audit,
+    datasets,
+    events,
+    health,
+    imports,
+    jobs,
+    keys,
+    methods,
+    metrics,
+    openai,
+    webhooks,
+)
 from jobs import audit_log, database
 from jobs import keys as key_store
 from jobs.audit_log import Entry
@@ -110,7 +123,7 @@ def create_app(settings: Settings, *, doorbell: Doorbell | None = None) -> FastA
     app.state.context = context
     for module in (
         *(datasets, imports, jobs, events, metrics, artifacts, methods),
-        *(webhooks, keys, session, audit, health),
+        *(webhooks, openai, keys, session, audit, health),
     ):
         app.include_router(module.routes)
     app.include_router(reference.routes)

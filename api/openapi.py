@@ -10,7 +10,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from api.problems import FieldError, ProblemDocument
+from api.problems import FieldError, OpenAIProblemDocument, ProblemDocument
 from jobs.settings import Settings
 from jobs.spec import JobSpec
 
@@ -36,6 +36,7 @@ TAGS = [
     {"name": "artifacts", "description": "What a job leaves behind."},
     {"name": "methods", "description": "What can be asked for."},
     {"name": "webhooks", "description": "Messages to a URL of yours when a job or a data set changes."},
+    {"name": "openai", "description": "For OpenAI's clients: their words for files and fine-tuning jobs."},
     {"name": "keys", "description": "API keys."},
     {"name": "session", "description": "A browser's session, which stands for a key."},
     {"name": "audit", "description": "Who changed what."},
@@ -51,7 +52,7 @@ def install(app: FastAPI) -> None:
         if app.openapi_schema is None:
             found = derived()
             schemas = found.setdefault("components", {}).setdefault("schemas", {})
-            for model in (ProblemDocument, FieldError, JobSpec):
+            for model in (ProblemDocument, OpenAIProblemDocument, FieldError, JobSpec):
                 schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
                 inner = schema.pop("$defs", {})
                 for name, part in {**inner, model.__name__: schema}.items():

@@ -14,6 +14,8 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from api.openai import errors as openai
+
 MEDIA_TYPE = "application/problem+json"
 REQUEST_ID_HEADER = "X-Request-ID"
 
@@ -41,6 +43,12 @@ class ProblemDocument(BaseModel):
     code: str = Field(description="Stable code of the kind of problem.")
     errors: list[FieldError] = Field(description="Every wrong field; empty where no field is to blame.")
     request_id: str = Field(description="Id of the request, as in the `X-Request-ID` header and the log.")
+
+
+class OpenAIProblemDocument(ProblemDocument):
+    """Body of every 4xx and 5xx answer to OpenAI's clients."""
+
+    error: openai.OpenAIError
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457's word
@@ -273,9 +281,14 @@ def respond(request: Request, problem: Problem) -> JSONResponse:
         errors=problem.errors,
         request_id=identity,
     )
-    response = JSONResponse(document.model_dump(mode="json"), problem.status, media_type=MEDIA_TYPE)
+    body = document.model_dump(mode="json")
+    own = dict(problem.headers)
+    if openai.applies(document.instance):
+        body["error"] = openai.member(problem.status, problem.code, problem.detail, problem.errors)
+        own |= openai.headers(problem.status)
+    response = JSONResponse(body, problem.status, media_type=MEDIA_TYPE)
     headers: MutableHeaders = response.headers
-    headers.update(problem.headers)
+    headers.update(own)
     headers[REQUEST_ID_HEADER] = identity
     headers["Cache-Control"] = "no-store"
     return response

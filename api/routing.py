@@ -16,7 +16,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from api import json_body
+from api.openai import errors as openai
 from api.problems import (
+    MEDIA_TYPE,
     Forbidden,
     Invalid,
     Problem,
@@ -74,6 +76,19 @@ def router(tag: str, prefix: str = "/v1") -> APIRouter:
 def problems(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI entries of an operation that needs a key and can answer with these problems besides."""
     return entries(Unauthenticated, Forbidden, Invalid, RateLimited, *kinds)
+
+
+def openai_problems(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:
+    """Return the same entries for an operation of OpenAI's API, whose problems have a member more."""
+    found = problems(*kinds)
+    for entry in found.values():
+        content = entry["content"][MEDIA_TYPE]
+        content["schema"] = {"$ref": "#/components/schemas/OpenAIProblemDocument"}
+        for code, example in content["examples"].items():
+            value = example["value"]
+            error = openai.member(value["status"], code, value["detail"], ())
+            example["value"] = {**value, "error": error}
+    return found
 
 
 def conditional(request: Request, body: BaseModel) -> Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -29,14 +29,14 @@ class Upload:
     fields: Mapping[str, str]
 
 
-async def receive(request: Request, context: Context) -> Upload:
-    """Store the file of a multipart/form-data request.
+async def receive(request: Request, context: Context, fields: Collection[str] = ("name",)) -> Upload:
+    """Store the file of a multipart/form-data request, which may have these short fields.
 
     Raises:
         Problem: the form is not what it should be, or too large; see :class:`api.multipart.FileUpload`.
         ClientDisconnect: the client went away. In each case nothing is kept.
     """
-    form = FileUpload(request, limit=context.settings.max_upload_bytes, fields=("name",))
+    form = FileUpload(request, limit=context.settings.max_upload_bytes, fields=fields)
     buffer = bytearray()
     with context.store.blobs.writer() as writer:
         async for piece in form.chunks():

@@ -27,10 +27,10 @@ _KINDS: dict[str, type[Invalid]] = {
 }
 
 
-async def verdict(
+async def judged(
     context: Context, dataset_id: str, *, wait: float, key_id: str, route: str, idempotency_key: str | None
-) -> JSONResponse:
-    """Wait for a worker's look; answer with the data set: ready (201), or still being looked through (202).
+) -> Dataset:
+    """Wait for a worker's look; return the data set: ready, or still being looked through.
 
     Raises:
         Invalid: it cannot be had or used; nothing is kept of it.
@@ -42,9 +42,14 @@ async def verdict(
         error = row.error or {}
         kind = _KINDS.get(str(error.get("code")), DatasetRejected)
         raise kind(str(error.get("message") or "") or None, errors=_faults(error))
+    return row
+
+
+async def answered(context: Context, row: Dataset) -> JSONResponse:
+    """Answer with the data set: ready (201), or still being looked through (202)."""
     status = 201 if row.state == "ready" else 202
     content = (await context.read(lambda connection: as_shown(connection, [row])))[0].model_dump(mode="json")
-    return JSONResponse(content, status, headers={"Location": f"/v1/datasets/{dataset_id}"})
+    return JSONResponse(content, status, headers={"Location": f"/v1/datasets/{row.id}"})
 
 
 def as_shown(connection: Connection, rows: Sequence[Dataset]) -> list[DatasetObject]:

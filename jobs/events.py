@@ -87,6 +87,14 @@ def read(
     return [JobEvent.of(row) for row in connection.execute(query)]
 
 
+def read_back(connection: Connection, job_id: str, *, before: int | None = None, limit: int = 100) -> list[JobEvent]:
+    """The events with a seq below ``before``, the newest first, at most ``limit``."""
+    query = select(events).where(events.c.job_id == job_id)
+    if before is not None:
+        query = query.where(events.c.seq < before)
+    return [JobEvent.of(row) for row in connection.execute(query.order_by(events.c.seq.desc()).limit(limit))]
+
+
 def last_lines(connection: Connection, job_id: str) -> list[str]:
     """What a job logged last, the newest line at the end. Looks at its newest events only."""
     first = select(jobs.c.next_seq - _SEARCHED).where(jobs.c.id == job_id).scalar_subquery()

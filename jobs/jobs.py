@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, select
@@ -41,6 +41,8 @@ def create(
     *,
     created_by: str | None = None,
     request_id: str | None = None,
+    traceparent: str | None = None,
+    labels: Mapping[str, str] | None = None,
     warnings: Sequence[SpecFault] = (),
     bounds: Bounds = UNBOUNDED,
     sources: Sources | None = None,
@@ -48,6 +50,7 @@ def create(
     """Accept a job: it is queued when the transaction commits. Ring ``job.queue`` after the commit, not before.
 
     The job is the organisation's of the key that ``created_by`` names; without one, the first organisation's.
+    ``traceparent`` is the trace of the request (W3C), ``labels`` are its maker's own words for the job.
     ``warnings`` say what keeps it from running for now; they stand in its log. ``bounds`` are what the service allows.
     ``sources``: what :func:`jobs.validation.check` found in this transaction, if it was asked already.
 
@@ -72,6 +75,8 @@ def create(
         "teacher_sha256": sources.teacher_sha256,
         "created_by": created_by,
         "request_id": request_id,
+        "traceparent": traceparent,
+        "labels": events.clean(labels),
         "lease_epoch": 0,
         "failures": 0,
         "next_seq": 2 + len(warnings),

@@ -45,7 +45,10 @@ class Organisation(_Row):
 
 @dataclass(frozen=True)
 class Job(_Row):
-    """A job as it stands. ``record``, ``progress``, ``result`` and ``error`` are as shown to users."""
+    """A job as it stands. ``labels`` are its maker's own words for it.
+
+    ``record``, ``progress``, ``result`` and ``error`` are as shown to users.
+    """
 
     id: str
     organisation_id: str
@@ -59,6 +62,8 @@ class Job(_Row):
     teacher_sha256: str | None
     created_by: str | None
     request_id: str | None
+    traceparent: str | None
+    labels: dict[str, str] | None
     lease_epoch: int
     failures: int
     next_seq: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from itertools import islice
 from pathlib import PurePath
 from typing import Annotated, Any
@@ -12,7 +13,7 @@ from sqlalchemy import Connection
 from starlette.responses import FileResponse
 
 from api.auth import ReadKey, WriteKey
-from api.context import AppContext
+from api.context import AppContext, Context
 from api.problems import (
     Conflict,
     DatasetInUse,
@@ -31,10 +32,10 @@ from api.routing import matches, problems, router
 from api.schemas.common import ULID, DatasetId, Limit
 from api.schemas.datasets import DatasetList, DatasetObject
 from api.uploads import Upload, discard, receive
-from api.verdicts import Wait, as_shown, verdict
+from api.verdicts import Wait, answered, as_shown, judged
 from fqt_core.config.builtin import BUILTIN_DATASETS
 from jobs import datasets, idempotency
-from jobs.errors import BlobMissingError, NotFoundError
+from jobs.errors import BlobMissingError
 from jobs.imports import LONGEST_NAME
 from jobs.keys import Key
 from jobs.records import Dataset
@@ -79,9 +80,31 @@ async def upload_dataset(
     The answer is the data set when it is ready (201), every fault that was found when it cannot be used (422;
     nothing is kept of it), or the data set in the state `checking` when no worker answered in time (202).
     """
-    upload = await receive(request, context)
+    row = await accept(request, context, key, idempotency_key, wait)
+    return await answered(context, row)
+
+
+async def accept(
+    request: Request,
+    context: Context,
+    key: Key,
+    idempotency_key: str | None,
+    wait: float,
+    *,
+    fields: Collection[str] = ("name",),
+    examine: Callable[[Upload], None] = lambda _upload: None,
+) -> Dataset:
+    """Store an upload and have a worker look at it; return the data set as it is after at most ``wait`` seconds.
+
+    ``fields`` are the short fields that the form may have; ``examine`` raises what is wrong with them.
+
+    Raises:
+        DatasetRejected: it cannot be used; nothing is kept of it.
+    """
+    upload = await receive(request, context, fields)
     made: list[Dataset] = []
     try:
+        examine(upload)
         name = _name(upload)
 
         def create(connection: Connection) -> tuple[int, Any]:
@@ -117,7 +140,7 @@ async def upload_dataset(
         await discard(context, upload.blob)
     elif made[0].state == "checking":
         context.doorbell.ring_dataset(dataset_id)
-    return await verdict(context, dataset_id, wait=wait, key_id=key.id, route=_ROUTE, idempotency_key=idempotency_key)
+    return await judged(context, dataset_id, wait=wait, key_id=key.id, route=_ROUTE, idempotency_key=idempotency_key)
 
 
 def _name(upload: Upload) -> str:
@@ -200,7 +223,7 @@ async def get_thumbnails(
     def read(connection: Connection) -> str | None:
         if dataset_id in BUILTIN_DATASETS:
             return None
-        return _owned(connection, dataset_id, key).thumbnails_sha256
+        return datasets.get(connection, dataset_id, organisation=key.organisation_id).thumbnails_sha256
 
     sha256 = await context.read(read)
     if sha256 is None:
@@ -224,14 +247,6 @@ async def get_thumbnails(
         filename=f"{dataset_id}.webp",
         content_disposition_type="inline",
     )
-
-
-def _owned(connection: Connection, dataset_id: str, key: Key) -> Dataset:
-    """Return a data set of the key's organisation; raises NotFoundError for any other, as if it were not there."""
-    row = datasets.get(connection, dataset_id)
-    if row.organisation_id != key.organisation_id:
-        raise NotFoundError("data set", dataset_id)
-    return row
 
 
 @routes.delete("/datasets/{dataset_id}", status_code=204, responses=problems(NotFound, Conflict, DatasetInUse))

@@ -25,7 +25,7 @@ from api.problems import (
 from api.routes.jobs import IdempotencyKey
 from api.routing import problems, router
 from api.schemas.datasets import DatasetObject, UrlImport
-from api.verdicts import Wait, verdict
+from api.verdicts import Wait, answered, judged
 from jobs import idempotency, imports, urls
 from jobs.errors import UrlRefusedError
 from jobs.urls import Target
@@ -87,7 +87,8 @@ async def import_from_url(
     dataset_id = str(answer.body["id"])
     if not answer.replayed:
         context.doorbell.ring_dataset(dataset_id)
-    return await verdict(context, dataset_id, wait=wait, key_id=key.id, route=route, idempotency_key=idempotency_key)
+    row = await judged(context, dataset_id, wait=wait, key_id=key.id, route=route, idempotency_key=idempotency_key)
+    return await answered(context, row)
 
 
 def _target(url: str, context: Context) -> Target:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from anyio import to_thread
@@ -11,7 +12,7 @@ from sqlalchemy import Connection
 from starlette.responses import JSONResponse
 
 from api.auth import ReadKey, WriteKey
-from api.context import AppContext
+from api.context import AppContext, Context
 from api.problems import (
     Conflict,
     IdempotencyMismatch,
@@ -28,6 +29,7 @@ from api.schemas.jobs import JobList, JobObject
 from api.schemas.plan import PlanObject
 from api.specs import read_spec
 from jobs import idempotency, jobs, plan
+from jobs.keys import Key
 from jobs.offers import Offer, shortcomings
 from jobs.records import Job
 from jobs.states import JobState
@@ -90,6 +92,20 @@ async def create_job(
 
     A wrong spec is answered with every wrong field at once. An accepted job is never lost.
     """
+    return await submit(request, body, context, key, idempotency_key, dry_run=dry_run)
+
+
+async def submit(
+    request: Request,
+    body: Any,
+    context: Context,
+    key: Key,
+    idempotency_key: str | None,
+    *,
+    dry_run: bool = False,
+    labels: Mapping[str, str] | None = None,
+) -> Response:
+    """Create a job from a body that was not looked at yet; see :func:`create_job`."""
     # A job that any worker may take is not delayed by the question who is there.
     picky = isinstance(body, dict) and (body.get("device", "auto") != "auto" or body.get("queue") is not None)
     bounds = Bounds.of(context.settings, key)
@@ -107,6 +123,7 @@ async def create_job(
             spec,
             created_by=key.id,
             request_id=request_id(request),
+            labels=labels,
             warnings=shortcomings(spec, 0, offers),
             bounds=bounds,
             sources=sources,
@@ -121,7 +138,7 @@ async def create_job(
             key_id=key.id,
             route="POST /v1/jobs",
             idempotency_key=idempotency_key,
-            request=json.dumps(body, sort_keys=True).encode(),
+            request=json.dumps([body, labels] if labels else body, sort_keys=True).encode(),
         ),
         limiter=context.database_threads,
     )

@@ -62,6 +62,7 @@ class JobObject(Schema):
     progress: JobProgress | None
     result: dict[str, Any] | None = Field(description="Final figures of a job that succeeded.")
     error: JobError | None
+    labels: dict[str, str] | None = Field(description="What its maker noted: `metadata` of `/openai/v1`.")
     ran_seconds: float = Field(description="Time that all attempts that have ended took together.")
     created_at: datetime
     started_at: datetime | None

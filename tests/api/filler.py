@@ -91,6 +91,8 @@ BODY: Mapping[str, Callable[[Scene], dict[str, Any]]] = {
     "create_key": lambda _scene: {"json": {"name": "made", "scopes": ["read"]}},
     "create_webhook": lambda _scene: {"json": {"url": "https://example.com/hook"}},
     "import_from_url": lambda _scene: {"json": {"url": "https://example.com/a.zip"}, "params": {"wait": 0}},
+    "openai_create_job": lambda _scene: {"json": {"model": "resnet18", "training_file": "digits"}},
+    "openai_upload_file": lambda _scene: {"files": {"file": ("a.zip", archive())}, "data": {"purpose": "fine-tune"}},
     "upload_dataset": lambda _scene: {"files": {"file": ("a.zip", archive())}, "params": {"wait": 0}},
 }
 """Bodies, by operation, as arguments of the client's ``request``; others are sent ``{}`` as JSON, or an empty file."""

@@ -16,6 +16,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import update
 
 from api.auth import PUBLIC_PATHS
+from api.routes import openai
 from jobs import keys, organisations
 from jobs.settings import Settings
 from jobs.sqltypes import now
@@ -123,8 +124,9 @@ class Keys:
 
 
 @pytest.fixture
-def settings(settings: Settings) -> Settings:
-    """Every operation is asked several times with keys that are none."""
+def settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Every operation is asked several times with keys that are none; and there is no worker to wait for."""
+    monkeypatch.setattr(openai, "_WAIT_SECONDS", 0)
     return settings.model_copy(update={"rate_limit_failures": "off", "dataset_urls": "public"})
 
 
