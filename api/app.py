@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
 
-from api import handlers, page, reference, session
+from api import handlers, page, reference
 from api.audit import AuditMiddleware
 from api.auth import AuthMiddleware
 from api.context import Context
@@ -27,20 +27,7 @@ from api.limits import AddressLimitMiddleware, Limiter
 from api.middleware import HostMiddleware, RequestMiddleware
 from api.openapi import DESCRIPTION, TAGS, install
 from api.ringer import Ringer
-from api.routes import (
-    artifacts,
-    audit,
-    datasets,
-    events,
-    health,
-    imports,
-    jobs,
-    keys,
-    methods,
-    metrics,
-    openai,
-    webhooks,
-)
+from api.routes import RESOURCES
 from jobs import audit_log, database
 from jobs import keys as key_store
 from jobs.audit_log import Entry
@@ -121,11 +108,8 @@ def create_app(settings: Settings, *, doorbell: Doorbell | None = None) -> FastA
         ],
     )
     app.state.context = context
-    for module in (
-        *(datasets, imports, jobs, events, metrics, artifacts, methods),
-        *(webhooks, openai, keys, session, audit, health),
-    ):
-        app.include_router(module.routes)
+    for routes in RESOURCES:
+        app.include_router(routes)
     app.include_router(reference.routes)
     app.include_router(page.routes)
     handlers.install(app)

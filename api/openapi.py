@@ -33,6 +33,7 @@ TAGS = [
     {"name": "jobs", "description": "Training jobs."},
     {"name": "events", "description": "What a job reports while it runs."},
     {"name": "metrics", "description": "A job's curves."},
+    {"name": "compare", "description": "Jobs side by side."},
     {"name": "artifacts", "description": "What a job leaves behind."},
     {"name": "methods", "description": "What can be asked for."},
     {"name": "webhooks", "description": "Messages to a URL of yours when a job or a data set changes."},

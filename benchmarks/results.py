@@ -19,6 +19,7 @@ class _Kind(StrEnum):
     """What made a row: the value is a field that only its rows have, but for ``model``, which comes last."""
 
     SERVICE = "part"
+    COMPARE = "question"
     ACCURACY = "protocol"
     KERNEL = "operation"
     INFERENCE = "file_bytes"

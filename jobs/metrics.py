@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
-from jobs.tables import events
+from jobs.states import ACTIVE, TERMINAL
+from jobs.tables import curves, events, jobs
 
 KINDS = ("step", "epoch", "quantization", "telemetry")
+LONGEST_NAME = 400
+"""Of a curve that can be asked for."""
+
+WORTH_FOLDING = 256
+"""Events of a running job after which they are folded into columns (:mod:`jobs.curves`)."""
+
 _PER_LAYER = frozenset({"quantization", "telemetry"})
 _NOT_CURVES = frozenset({"kind", "step", "epoch", "best", "type"})
 
@@ -51,7 +58,7 @@ def series(
     query = select(events.c.data).where(events.c.job_id == job_id, events.c.kind.in_([kind] if kind else KINDS))
     curves: dict[tuple[str, str], dict[int, float | None]] = {}
     for data in connection.scalars(query.order_by(events.c.seq)):
-        for name, value in _figures(data):
+        for name, value in figures(data):
             if names is None or name in names:
                 curves.setdefault((data["kind"], name), {})[int(data["step"])] = value
     found = []
@@ -61,7 +68,19 @@ def series(
     return found
 
 
-def _figures(data: dict[str, Any]) -> list[tuple[str, float | None]]:
+def unfolded(connection: Connection, *, ended: bool, limit: int = 100) -> list[str]:
+    """Ids of jobs whose events are worth a fold: of running ones that have many, or of ended ones that have any."""
+    behind = jobs.c.next_seq - 1 - func.coalesce(curves.c.seq, 0)
+    query = select(jobs.c.id).select_from(jobs.outerjoin(curves, curves.c.job_id == jobs.c.id)).limit(limit)
+    if ended:
+        query = query.where(jobs.c.state.in_(sorted(TERMINAL)), behind > 0)
+    else:
+        query = query.where(jobs.c.state.in_(sorted(ACTIVE)), behind >= WORTH_FOLDING)
+    return list(connection.scalars(query))
+
+
+def figures(data: Mapping[str, Any]) -> list[tuple[str, float | None]]:
+    """Name and value of each point of a curve that a metric event has; names as in :class:`Series`."""
     if data["kind"] in _PER_LAYER:
         return [
             (f"{layer}/{name}", value) for layer, figures in data["layers"].items() for name, value in figures.items()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
 
-from jobs import audit_log, blob_rows, datasets, deliveries, idempotency, lease, queues, retention
+from jobs import audit_log, blob_rows, datasets, deliveries, idempotency, lease, metrics, queues, retention
 from jobs.errors import LeaseLostError
 from jobs.lease import RetryPolicy
 from jobs.states import JobState
@@ -25,6 +25,7 @@ _BLOB_GRACE_SECONDS = 3600.0
 _INCOMING_GRACE_SECONDS = 60.0
 _SWEEP_SECONDS = 3600.0
 _SWEEP_BATCH = 500
+_FOLD_SECONDS = 5.0
 
 
 class Doorbell(Protocol):
@@ -77,6 +78,7 @@ class Reaper:
         if time.monotonic() >= self._next_sweep:
             self._next_sweep = time.monotonic() + _SWEEP_SECONDS
             self._sweep_files()
+        self._fold(ended=False)
         return done
 
     def _take_back(self, done: Round) -> None:
@@ -147,6 +149,20 @@ class Reaper:
             _log.info("removed %d stored files that nothing refers to", self._store.collect(leftovers))
         if half := self._store.blobs.sweep_incoming(older_than_seconds=_INCOMING_GRACE_SECONDS):
             _log.info("removed %d files that a crash left unfinished", half)
+        self._fold(ended=True)
+
+    def _fold(self, *, ended: bool) -> None:
+        """Fold logs into columns: of running jobs those that have grown, or of jobs that have ended what is left."""
+        with self._store.read() as connection:
+            found = metrics.unfolded(connection, ended=ended)
+        if not found:
+            return
+        from jobs import curves  # noqa: PLC0415 - imports NumPy, which the API process does without until then
+
+        deadline = time.monotonic() + _FOLD_SECONDS
+        for job_id in found:
+            while time.monotonic() < deadline and curves.fold(self._store, job_id):
+                pass
 
     def _sweep_files(self) -> None:
         """Remove the files that a crash left without a row. Storing the same bytes again makes a file fresh."""

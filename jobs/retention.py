@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, delete, exists, select
 
 from jobs.sqltypes import now
-from jobs.tables import events, jobs
+from jobs.tables import curves, events, jobs
 
 
 def cut_logs(connection: Connection, *, older_than_seconds: float, limit: int = 100) -> int:
@@ -23,4 +23,5 @@ def cut_logs(connection: Connection, *, older_than_seconds: float, limit: int = 
     ).all()
     for row in found:
         connection.execute(delete(events).where(events.c.job_id == row.id, events.c.seq < row.next_seq - 1))
+        connection.execute(delete(curves).where(curves.c.job_id == row.id))
     return len(found)

@@ -11,6 +11,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -177,6 +178,68 @@ events = Table(
     Column("data", _Json, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Index("ix_job_events_kind", "job_id", "kind", "seq"),
+)
+
+# The metric events of a job up to ``seq``, as columns (jobs/curves.py): made from the log, and made again if lost.
+# ``ran_seconds`` and ``claimed_at`` are what that part of the log says of the time that the job ran.
+curves = Table(
+    "curves",
+    metadata,
+    Column("job_id", _Id, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("seq", BigInteger, nullable=False),
+    Column("ran_seconds", Float, nullable=False),
+    Column("claimed_at", UtcDateTime),
+)
+
+curve_parts = Table(
+    "curve_parts",
+    metadata,
+    Column("job_id", _Id, ForeignKey("curves.job_id", ondelete="CASCADE"), primary_key=True),
+    Column("kind", String(20), primary_key=True),
+    Column("part", Integer, primary_key=True, autoincrement=False),
+    Column("name", String(400), primary_key=True),
+    Column("points", Integer, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+)
+
+# A search over fields of a job spec (jobs/sweeps.py), and the lease of whoever takes its next step.
+sweeps = Table(
+    "sweeps",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    _organisation(),
+    Column("name", String(200)),
+    Column("state", String(20), nullable=False),
+    Column("spec", _Json, nullable=False),
+    Column("reason", _Json),
+    Column("created_by", _Id, ForeignKey("keys.id")),
+    Column("request_id", String(100)),
+    Column("lease_epoch", Integer, nullable=False, default=0),
+    Column("lease_expires_at", UtcDateTime),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("finished_at", UtcDateTime),
+    CheckConstraint("state IN ('running', 'finished', 'cancelled', 'failed')", name="state"),
+    Index("ix_sweeps_organisation", "organisation_id", "id"),
+    Index("ix_sweeps_state", "state", "id"),
+)
+
+# ``parameters``: dotted field to value. ``reported``: epoch to the metric's value, as far as the engine knows it, and
+# ``notes`` what the pruner remembers of the trial.
+trials = Table(
+    "trials",
+    metadata,
+    Column("sweep_id", _Id, ForeignKey("sweeps.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("job_id", _Id, ForeignKey("jobs.id", ondelete="SET NULL"), unique=True),
+    Column("state", String(20), nullable=False),
+    Column("parameters", _Json, nullable=False),
+    Column("value", Float),
+    Column("reported", _Json, nullable=False),
+    Column("notes", _Json, nullable=False),
+    Column("reason", String(400)),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("finished_at", UtcDateTime),
+    CheckConstraint("state IN ('running', 'succeeded', 'pruned', 'cancelled', 'failed')", name="state"),
 )
 
 checkpoints = Table(

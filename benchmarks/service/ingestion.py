@@ -42,7 +42,7 @@ _FIGURES = ("loss", "learning_rate", "images_per_second")
 _BATCH, _POINTS_PER_REQUEST = 500, 1000
 _CLIENTS = (1, 2, 4)
 _START_SECONDS = 120.0
-_API = "/api/2.0/mlflow/"
+API = "/api/2.0/mlflow/"
 
 
 def measure() -> list[Row]:
@@ -56,7 +56,7 @@ def measure() -> list[Row]:
     with (
         place.folder() as folder,
         place.database(place.POSTGRESQL, folder) as url,
-        _mlflow(place.another(url), folder) as port,
+        mlflow(place.another(url), folder) as port,
     ):
         for _ in range(_REPEATS):  # in turns, so that whatever else the machine does meets both
             ours.append(_record(folder, place.another(url), steps))
@@ -111,7 +111,7 @@ async def _log(port: int, steps: list[StepDone], clients: int) -> float:
 
     async def send(connection: Connection, mine: list[bytes]) -> None:
         for body in mine:
-            status, answer = await connection.post(f"{_API}runs/log-batch", body, {})
+            status, answer = await connection.post(f"{API}runs/log-batch", body, {})
             if status != 200:
                 raise BenchmarkError(f"MLflow answers with {status}: {answer[:200].decode(errors='replace')}")
 
@@ -124,14 +124,14 @@ async def _log(port: int, steps: list[StepDone], clients: int) -> float:
 
 
 async def _ask(connection: Connection, path: str, body: dict[str, str]) -> dict[str, dict[str, dict[str, str]]]:
-    status, answer = await connection.post(_API + path, json.dumps(body).encode(), {})
+    status, answer = await connection.post(API + path, json.dumps(body).encode(), {})
     if status != 200:
         raise BenchmarkError(f"MLflow answers with {status}: {answer[:200].decode(errors='replace')}")
     return json.loads(answer)  # type: ignore[no-any-return]
 
 
 @contextmanager
-def _mlflow(url: str, folder: Path) -> Iterator[int]:
+def mlflow(url: str, folder: Path) -> Iterator[int]:
     """The port of an MLflow tracking server on this database."""
     port, log = place.free_port(), folder / "mlflow.log"
     workers = len(os.sched_getaffinity(0))

@@ -83,10 +83,11 @@ PATH: Mapping[str, Callable[[Scene], str]] = {
     "name": lambda _scene: "report.json",  # of the job before it
 }
 
-QUERY: Mapping[str, Callable[[Scene], str]] = {}
+QUERY: Mapping[str, Callable[[Scene], str]] = {"job": a_job}
 """Required query parameters, by name: things of the first organisation that an operation is about."""
 
 BODY: Mapping[str, Callable[[Scene], dict[str, Any]]] = {
+    "compare_many_jobs": lambda scene: {"json": {"jobs": [a_job(scene)]}},
     "create_job": lambda _scene: {"json": SPEC},
     "create_key": lambda _scene: {"json": {"name": "made", "scopes": ["read"]}},
     "create_webhook": lambda _scene: {"json": {"url": "https://example.com/hook"}},
@@ -96,6 +97,9 @@ BODY: Mapping[str, Callable[[Scene], dict[str, Any]]] = {
     "upload_dataset": lambda _scene: {"files": {"file": ("a.zip", archive())}, "params": {"wait": 0}},
 }
 """Bodies, by operation, as arguments of the client's ``request``; others are sent ``{}`` as JSON, or an empty file."""
+
+ABOUT_BODY = frozenset({"compare_many_jobs"})
+"""Operations whose body names what they are about, instead of their path."""
 
 OPERATOR_ONLY = frozenset({"prometheus"})
 """Operations about the whole service, over all organisations: keys of other organisations get 403."""

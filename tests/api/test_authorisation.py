@@ -5,6 +5,7 @@ What stands for a path's parameters is in :mod:`tests.api.filler`.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, replace
 from typing import Any
@@ -62,6 +63,8 @@ class Call:
         arguments = dict(self.arguments)
         if "params" in arguments:
             arguments["params"] = {name: _absent(str(value)) for name, value in arguments["params"].items()}
+        if "json" in arguments:
+            arguments["json"] = json.loads(_absent(json.dumps(arguments["json"])))
         return replace(self, path=_absent(self.path), arguments=arguments)
 
 
@@ -210,7 +213,7 @@ def test_what_is_another_organisations_does_not_exist(
         told, response = call.operation.id, call.send(client, known.others)
         if call.operation.id in filler.OPERATOR_ONLY:
             _refused(response, 403, "insufficient_scope", told)
-        elif call.operation.path_parameters or call.operation.query_parameters:
+        elif call.operation.path_parameters or call.operation.query_parameters or told in filler.ABOUT_BODY:
             _refused(response, 404, "not_found", told)
             nothing = call.of_nothing().send(client, known.others)
             assert _neutral(response) == _neutral(nothing), told

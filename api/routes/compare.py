@@ -1,0 +1,81 @@
+"""Jobs side by side."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from anyio import to_thread
+from fastapi import Query, Response
+
+from api.auth import ReadKey
+from api.context import AppContext, Context
+from api.problems import Malformed, NotFound, TooLarge, UnsupportedMediaType
+from api.routing import problems, router
+from api.schemas.compare import (
+    ALIGN,
+    EQUAL,
+    EXAMPLE,
+    JOBS,
+    KINDS,
+    METRICS,
+    MOST_JOBS,
+    MOST_POINTS,
+    POINTS,
+    Alignment,
+    CompareRequest,
+    ComparisonObject,
+    JobReference,
+    MetricKind,
+    MetricName,
+)
+from jobs import database
+
+routes = router("compare")
+_OK: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {"example": EXAMPLE}}}}
+
+
+@routes.get("/compare", response_model=ComparisonObject, responses=_OK | problems(NotFound))
+async def compare_jobs(
+    context: AppContext,
+    key: ReadKey,
+    job: Annotated[list[JobReference], Query(min_length=1, max_length=MOST_JOBS, description=JOBS)],
+    metric: Annotated[list[MetricName] | None, Query(description=METRICS)] = None,
+    kind: Annotated[list[MetricKind] | None, Query(description=KINDS)] = None,
+    align: Annotated[Alignment, Query(description=ALIGN)] = "step",
+    points: Annotated[int, Query(ge=0, le=MOST_POINTS, description=POINTS)] = 100,
+    equal: Annotated[bool, Query(description=EQUAL)] = False,
+) -> Response:
+    """Compare jobs: the parameters that differ, least, greatest and last value of each metric, results and curves."""
+    asked = CompareRequest(jobs=job, metrics=metric, kinds=kind, align=align, points=points, equal=equal)
+    return await _answer(context, asked, key.organisation_id)
+
+
+@routes.post(
+    "/compare",
+    response_model=ComparisonObject,
+    responses=_OK | problems(NotFound, Malformed, TooLarge, UnsupportedMediaType),
+)
+async def compare_many_jobs(asked: CompareRequest, context: AppContext, key: ReadKey) -> Response:
+    """Compare jobs, as `GET /v1/compare` does, by a body: for more of them than fit into a URL. Changes nothing."""
+    return await _answer(context, asked, key.organisation_id)
+
+
+async def _answer(context: Context, asked: CompareRequest, organisation: str) -> Response:
+    def work() -> bytes:
+        from jobs import compare  # noqa: PLC0415 - imports NumPy, which the API process does without until then
+
+        with database.snapshot(context.store.engine) as connection:
+            found = compare.compare(
+                connection,
+                asked.jobs,
+                organisation=organisation,
+                kinds=asked.kinds or compare.DEFAULT_KINDS,
+                names=asked.metrics,
+                axis=asked.align,
+                points=asked.points,
+            )
+        shown = ComparisonObject.of(found, align=asked.align, equal=asked.equal, curves=asked.points > 0)
+        return shown.model_dump_json().encode()  # at once: going through Python objects doubles the time
+
+    body = await to_thread.run_sync(work, limiter=context.database_threads)
+    return Response(body, media_type="application/json")
