@@ -159,6 +159,30 @@ class WarningRaised(Event):
     message: str
 
 
+class Confused(BaseModel):
+    """So many images of one class that were taken for another one; classes by their number."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    true: int
+    predicted: int
+    count: int
+
+
+class Confusion(BaseModel):
+    """Which classes a network takes for which. ``matrix[true][predicted]`` counts images; not with many classes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: Literal["validation"] = "validation"
+    images: int
+    classes: list[str]
+    right: list[int] = Field(description="Of each class: how many were classified right,")
+    of: list[int] = Field(description="of how many.")
+    matrix: list[list[int]] | None
+    most_confused: list[Confused]
+
+
 class Done(Event):
     """Training ended by itself."""
 
@@ -171,6 +195,7 @@ class Done(Event):
     validation_loss: float | None
     train_accuracy: float | None
     seconds: float
+    confusion: Confusion | None = Field(default=None, description="Of the model that was kept, if it was asked for.")
 
 
 class Stopped(Event):

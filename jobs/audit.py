@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, select
 from jobs import blob_rows
 from jobs.errors import BlobDamagedError, BlobMissingError
 from jobs.store import Store
-from jobs.tables import artifacts, checkpoints, datasets, events, jobs
+from jobs.tables import artifacts, checkpoints, datasets, events, jobs, model_exports, models
 from jobs.tables import blobs as blob_table
 
 _JUST_STORED_SECONDS = 3600.0
@@ -75,6 +75,9 @@ def _named(connection: Connection) -> dict[str, list[str]]:
         *connection.execute(select(checkpoints.c.sha256, "checkpoint of " + checkpoints.c.job_id)),
         *connection.execute(select(artifacts.c.sha256, artifacts.c.name + " of " + artifacts.c.job_id)),
         *connection.execute(select(jobs.c.initial_weights_sha256, "initial weights of " + jobs.c.id)),
+        *connection.execute(select(models.c.sha256, "model " + models.c.id)),
+        *connection.execute(select(models.c.weights_sha256, "weights of " + models.c.id)),
+        *connection.execute(select(model_exports.c.sha256, model_exports.c.format + " of " + model_exports.c.model_id)),
     ]:
         if sha256 is not None:
             named.setdefault(sha256, []).append(user)

@@ -17,7 +17,7 @@ from jobs import database
 from jobs.blobs import Blob, BlobStore
 from jobs.errors import BlobMissingError
 from jobs.sqltypes import now
-from jobs.tables import artifacts, blobs, checkpoints, datasets, jobs
+from jobs.tables import artifacts, blobs, checkpoints, datasets, jobs, model_exports, models
 
 _USERS = (
     datasets.c.sha256,
@@ -26,6 +26,9 @@ _USERS = (
     artifacts.c.sha256,
     jobs.c.initial_weights_sha256,
     jobs.c.teacher_sha256,
+    models.c.sha256,
+    models.c.weights_sha256,
+    model_exports.c.sha256,
 )
 
 
@@ -91,7 +94,7 @@ def remove_unregistered(
 
 
 def referenced(connection: Connection) -> set[str]:
-    """Digests of all files that a data set, a checkpoint, a result or a job's initial weights name."""
+    """Digests of all files that a data set, a checkpoint, a result, a model or a job's initial weights name."""
     return {sha256 for column in _USERS for sha256 in connection.scalars(select(column)) if sha256 is not None}
 
 

@@ -15,6 +15,8 @@ T = TypeVar("T")
 
 EventType: TypeAlias = Literal["state", "metric", "log", "checkpoint", "artifact", "warning"]
 DatasetState: TypeAlias = Literal["checking", "ready", "invalid"]
+ModelSource: TypeAlias = Literal["job", "upload"]
+ModelFormat: TypeAlias = Literal["packed", "weights"]
 
 
 @dataclass(frozen=True)
@@ -157,4 +159,45 @@ class Dataset(_Row):
     error: dict[str, Any] | None
     check_epoch: int
     created_by: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Model(_Row):
+    """A model of the registry: what a job made, or an upload.
+
+    ``facts`` says what it is (architecture, method, classes, arithmetic, metrics, …); ``evaluation`` has its curves and
+    confusions. ``parent_id`` and ``teacher_id`` are models or, where those have no row, jobs.
+    """
+
+    id: str
+    organisation_id: str
+    name: str | None
+    source: ModelSource
+    format: ModelFormat
+    job_id: str | None
+    dataset_id: str | None
+    dataset_sha256: str | None
+    parent_id: str | None
+    teacher_id: str | None
+    architecture: str
+    method: str | None
+    sha256: str
+    size: int
+    weights_sha256: str | None
+    facts: dict[str, Any]
+    evaluation: dict[str, Any] | None
+    created_by: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class ModelExport(_Row):
+    """A model in another format, made on request."""
+
+    model_id: str
+    format: str
+    sha256: str
+    size: int
+    details: dict[str, Any]
     created_at: datetime

@@ -16,7 +16,7 @@ ClassName = Annotated[str, Field(min_length=1, max_length=LONGEST_CLASS_NAME)]
 
 
 _DATASET = r"^(ds_[0-9A-Za-z]{26}|digits|fashion-mnist)$"
-_JOB = r"^job_[0-9A-Za-z]{26}$"
+_SOURCE = r"^(job|mdl)_[0-9A-Za-z]{26}$"
 
 
 # What is no id is told in words: a pattern helps nobody who typed a name.
@@ -30,9 +30,12 @@ def _a_dataset(reference: str) -> str:
     return reference
 
 
-def _a_job(reference: str) -> str:
-    if not re.fullmatch(_JOB, reference):
-        raise ValueError(f"there is no job {reference[:100]!r}: name one by its id (job_…, as `fqt jobs` shows it)")
+def _a_source(reference: str) -> str:
+    if not re.fullmatch(_SOURCE, reference):
+        raise ValueError(
+            f"there is no job or model {reference[:100]!r}: name one by its id (job_…, as `fqt jobs` shows it, or "
+            "mdl_…, as `fqt models list` does)"
+        )
     return reference
 
 
@@ -81,15 +84,18 @@ class JobSpec(BaseModel):
     architecture: AnyArchitecture = Field(default_factory=Resnet18, description="The network and its options.")
     method: AnyMethod = Field(default_factory=Fqt, description="The training method and its options.")
     training: TrainConfig = Field(default_factory=TrainConfig, description="Epochs, optimiser, seed and so on.")
-    initial_weights: Annotated[str, AfterValidator(_a_job), Field(json_schema_extra={"pattern": _JOB})] | None = Field(
-        default=None,
-        description="Start from the weights of this succeeded job (fine-tuning); a head of another size starts fresh. "
-        "null: start from a random initialisation.",
+    initial_weights: Annotated[str, AfterValidator(_a_source), Field(json_schema_extra={"pattern": _SOURCE})] | None = (
+        Field(
+            default=None,
+            description="Start from the weights of this succeeded job (`job_…`) or model (`mdl_…`): fine-tuning. A "
+            "head of another size starts fresh. null: start from a random initialisation.",
+        )
     )
-    teacher: Annotated[str, AfterValidator(_a_job), Field(json_schema_extra={"pattern": _JOB})] | None = Field(
+    teacher: Annotated[str, AfterValidator(_a_source), Field(json_schema_extra={"pattern": _SOURCE})] | None = Field(
         default=None,
-        description="Learn from the model of this succeeded job as well (distillation): of "
-        "any network and method, but for the same classes, channels and image size. null: learn from the labels only.",
+        description="Learn from the model of this succeeded job (`job_…`), or from this one (`mdl_…`), as well "
+        "(distillation): of any network and method, but for the same classes, channels and image size. null: learn "
+        "from the labels only.",
     )
     queue: Annotated[str, AfterValidator(check_queue), Field(json_schema_extra={"pattern": QUEUE_PATTERN})] | None = (
         Field(

@@ -271,6 +271,47 @@ artifacts = Table(
     UniqueConstraint("job_id", "name"),
 )
 
+# A model outlives the job that made it, its data set and its parents: what it came from is told by plain columns.
+models = Table(
+    "models",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    _organisation(),
+    Column("name", String(200)),
+    Column("source", String(20), nullable=False),
+    Column("format", String(20), nullable=False),
+    Column("job_id", _Id, index=True),
+    Column("dataset_id", _Id),
+    Column("dataset_sha256", _Sha256),
+    Column("parent_id", _Id),
+    Column("teacher_id", _Id),
+    Column("architecture", String(40), nullable=False),
+    Column("method", String(40)),
+    Column("sha256", _Sha256, ForeignKey("blobs.sha256"), nullable=False, index=True),
+    Column("size", BigInteger, nullable=False),
+    # The weights in full precision beside a packed model: what training can go on from.
+    Column("weights_sha256", _Sha256, ForeignKey("blobs.sha256"), index=True),
+    Column("facts", _Json, nullable=False),
+    # Curves and confusions, which lists do not show.
+    Column("evaluation", _Json),
+    Column("created_by", _Id, ForeignKey("keys.id")),
+    Column("created_at", UtcDateTime, nullable=False),
+    CheckConstraint("source IN ('job', 'upload')", name="source"),
+    CheckConstraint("format IN ('packed', 'weights')", name="format"),
+    Index("ix_models_organisation", "organisation_id", "id"),
+)
+
+model_exports = Table(
+    "model_exports",
+    metadata,
+    Column("model_id", _Id, ForeignKey("models.id", ondelete="CASCADE"), primary_key=True),
+    Column("format", String(20), primary_key=True),
+    Column("sha256", _Sha256, ForeignKey("blobs.sha256"), nullable=False, index=True),
+    Column("size", BigInteger, nullable=False),
+    Column("details", _Json, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
 idempotency = Table(
     "idempotency",
     metadata,

@@ -19,7 +19,7 @@ from jobs.settings import Settings
 from jobs.spec import JobSpec
 from jobs.states import JobState
 from jobs.steps import split, steps_per_epoch
-from jobs.tables import artifacts, jobs
+from jobs.tables import artifacts, jobs, models
 from jobs.tables import datasets as dataset_table
 
 _ADAPTED = {"image_size", "channels"}  # when weights are loaded: heads, and grey against RGB
@@ -41,7 +41,7 @@ class Sources:
 class Bounds:
     """What this service allows to one key. ``None``: no limit.
 
-    ``organisation``: whose data sets and jobs a spec may refer to. ``max_seconds``: how long a job may run.
+    ``organisation``: whose data sets, jobs and models a spec may refer to. ``max_seconds``: how long a job may run.
     ``max_queued``: how many jobs of one key may wait at the same time, for keys without a number of their own.
     ``max_steps``, ``max_memory_bytes``: what a job may be predicted to take.
     """
@@ -65,6 +65,15 @@ class Bounds:
 
 
 UNBOUNDED = Bounds()
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What a spec's ``initial_weights`` or ``teacher`` names: its network (fields that are known), classes, file."""
+
+    architecture: dict[str, Any]
+    classes: list[str] | None
+    sha256: str | None
 
 
 def check(connection: Connection, spec: JobSpec, bounds: Bounds = UNBOUNDED) -> Sources:
@@ -129,17 +138,17 @@ def _classes(spec: JobSpec, dataset: DatasetSource, faults: list[SpecFault]) -> 
 def _initial_weights(connection: Connection, spec: JobSpec, bounds: Bounds, faults: list[SpecFault]) -> str | None:
     if spec.initial_weights is None:
         return None
-    found = _succeeded(connection, "initial_weights", spec.initial_weights, "weights", bounds, faults)
+    found = _source(connection, "initial_weights", spec.initial_weights, "weights", bounds, faults)
     if found is None:
         return None
-    theirs = found[0].architecture
-    fields = type(theirs).model_fields.keys() - _ADAPTED if theirs.name == spec.architecture.name else {"name"}
+    theirs = found.architecture
+    fields = theirs.keys() - _ADAPTED if theirs["name"] == spec.architecture.name else {"name"}
     for field in sorted(fields):
-        here, there = getattr(spec.architecture, field), getattr(theirs, field)
+        here, there = getattr(spec.architecture, field), theirs[field]
         if here != there:
             message = f"the initial weights are of a network with {field} {there!r}, not {here!r}"
             faults.append(SpecFault(f"architecture.{field}", message, there))
-    return _artifact(connection, "initial_weights", spec.initial_weights, "weights", faults)
+    return found.sha256
 
 
 def _teacher(
@@ -147,22 +156,54 @@ def _teacher(
 ) -> str | None:
     if spec.teacher is None:
         if spec.training.distillation is not None:
-            message = "there is no teacher to learn from; name a succeeded job as `teacher`"
+            message = "there is no teacher to learn from; name a succeeded job or a model as `teacher`"
             faults.append(SpecFault("training.distillation", message))
         return None
-    found = _succeeded(connection, "teacher", spec.teacher, "a model", bounds, faults)
+    found = _source(connection, "teacher", spec.teacher, "model", bounds, faults)
     if found is None:
         return None
-    theirs, known = found[0].architecture, found[1].get("classes")
-    if classes and known is not None and known != classes:
+    if classes and found.classes is not None and found.classes != classes:
         message = "the teacher tells other classes apart, or in another order; use a teacher of the same classes"
-        faults.append(SpecFault("teacher", message, known[:_SHOWN]))
+        faults.append(SpecFault("teacher", message, found.classes[:_SHOWN]))
     for field in ("channels", "image_size"):
-        here, there = getattr(spec.architecture, field), getattr(theirs, field)
+        here, there = getattr(spec.architecture, field), found.architecture.get(field)
         if here != there:
             message = f"the teacher takes images with {field} {there}, not {here}; both have to agree"
             faults.append(SpecFault(f"architecture.{field}", message, there))
-    return _artifact(connection, "teacher", spec.teacher, "model", faults)
+    return found.sha256
+
+
+def _source(
+    connection: Connection, field: str, reference: str, kind: str, bounds: Bounds, faults: list[SpecFault]
+) -> _Source | None:
+    """The job or the model that ``field`` names, with its file of this kind (``weights`` or ``model``)."""
+    if reference.startswith("mdl_"):
+        return _registered(connection, field, reference, kind, bounds, faults)
+    found = _succeeded(connection, field, reference, "weights" if kind == "weights" else "a model", bounds, faults)
+    if found is None:
+        return None
+    sha256 = _artifact(connection, field, reference, kind, faults)
+    return _Source(found[0].architecture.model_dump(), found[1].get("classes"), sha256)
+
+
+def _registered(
+    connection: Connection, field: str, model_id: str, kind: str, bounds: Bounds, faults: list[SpecFault]
+) -> _Source | None:
+    """A model of the registry; locked, so that its files are not deleted before they are referred to."""
+    query = select(models).where(models.c.id == model_id, within(models, bounds.organisation))
+    row = connection.execute(query.with_for_update(read=True)).one_or_none()
+    if row is None:
+        faults.append(SpecFault(field, f"there is no model {model_id!r}"))
+        return None
+    if kind == "model" and row.format != "packed":
+        faults.append(SpecFault(field, "those are weights, which do not predict alone; name a packed model"))
+        return None
+    sha256 = row.weights_sha256 if kind == "weights" else row.sha256
+    if sha256 is None:
+        message = "that model has one bit per weight only, which training cannot go on from; name one with full weights"
+        faults.append(SpecFault(field, message))
+        return None
+    return _Source(row.facts["architecture"], row.facts.get("classes"), sha256)
 
 
 def _succeeded(

@@ -12,13 +12,15 @@ import torch
 from fqt_core import export
 from fqt_core.allocator import keep_pages
 from fqt_core.errors import CheckpointError
-from fqt_core.events import ArtifactWritten, Done, LogLine
+from fqt_core.events import ArtifactWritten, Confusion, Done, LogLine
 from fqt_core.models import WeightReport
 from fqt_core.training import Session, prepare
+from fqt_core.training.confusion import confusion
 from worker.child_errors import UnusableInputError
 from worker.lifeline import Lifeline
 from worker.protocol import Exit, TrainingInput
 
+_EVALUATION_BATCH = 256
 _REPORT_METRICS = ("validation_accuracy", "validation_loss", "train_accuracy", "best_epoch", "epochs", "step")
 
 
@@ -63,10 +65,20 @@ def train(data: TrainingInput, folder: Path, lifeline: Lifeline) -> Exit:
             lifeline.send(event)
     if done is None:
         return Exit.STOPPED
+    done = done.model_copy(update={"confusion": _confusion(session, device, lifeline)})
+    if lifeline.cancel.is_set():
+        return Exit.CANCELLED
     for artifact in _files(data, folder, session, done):
         lifeline.send(artifact)
     lifeline.send(done)
     return Exit.DONE
+
+
+def _confusion(session: Session, device: torch.device, lifeline: Lifeline) -> Confusion | None:
+    """Of the network that is kept, on the validation images; ``None`` without any."""
+    trainer = session.trainer
+    batches = trainer.data.validation_batches(_EVALUATION_BATCH)
+    return confusion(trainer.model, batches, trainer.data.classes, device=device, should_stop=lifeline.cancel.is_set)
 
 
 def _device(wanted: str) -> torch.device:
@@ -117,6 +129,7 @@ def _files(data: TrainingInput, folder: Path, session: Session, done: Done) -> l
         "spec": spec,
         "classes": classes,
         "metrics": metrics | {"seconds": done.seconds, "reason": done.reason},
+        "confusion": None if done.confusion is None else done.confusion.model_dump(),
         "method": session.method.model_dump(mode="json"),
         "conversion": {**conversion.totals(), "layers": conversion.to_json()},
         "initial_weights": None if weights is None else weights.to_json(),

@@ -20,8 +20,10 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from fqt_core.events import Failed
-from jobs import lease
+from jobs import lease, models
+from jobs.completion import complete
 from jobs.errors import BlobError, LeaseLostError
+from jobs.ids import new_id
 from jobs.lease import RetryPolicy
 from jobs.records import Job
 from jobs.store import Store
@@ -139,8 +141,8 @@ class Supervisor:
         """What the end of a child means for its job."""
         epoch = job.lease_epoch
         if recorder.done is not None and code == Exit.DONE:
-            result = recorder.result()
-            return lambda connection: lease.succeed(connection, job.id, epoch, result)
+            result, model_id, blobs = recorder.result(), new_id(models.PREFIX), self._store.blobs
+            return lambda connection: complete(connection, blobs, job, result, model_id=model_id)
         failed = recorder.failed if code == Exit.FAILED else _aborted_without_memory(code, log)
         if failed is not None:
             return _failure(job, _error(failed.code, failed.message, failed.param, log))

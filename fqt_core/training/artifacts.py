@@ -31,7 +31,7 @@ def write_artifacts(
         OSError: a file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    classes, metrics = session.dataset.classes, done.model_dump(mode="json", exclude={"type"})
+    classes, metrics = session.dataset.classes, done.model_dump(mode="json", exclude={"type", "confusion"})
     model_path, weights_path, report_path = (
         folder / name for name in ("model.safetensors", "weights.safetensors", "report.json")
     )

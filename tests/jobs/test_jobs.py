@@ -115,7 +115,10 @@ def test_a_teacher_that_cannot_teach_is_refused(store: Store) -> None:
     assert "same classes" in found["teacher"]
     assert "no job" in faults(store, teacher="job_" + "0" * 26)["teacher"]
     assert "is queued; only a succeeded job has a model" in faults(store, teacher=submit(store).id)["teacher"]
-    assert "name a succeeded job as `teacher`" in faults(store, training={"distillation": {}})["training.distillation"]
+    assert (
+        "name a succeeded job or a model as `teacher`"
+        in faults(store, training={"distillation": {}})["training.distillation"]
+    )
 
 
 def test_options_of_training_must_fit_the_method_and_the_data(store: Store) -> None:

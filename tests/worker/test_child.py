@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from structlog.testing import capture_logs
 
 import worker
 from fqt_core import errors
-from jobs import artifacts, datasets, lease
-from jobs.records import Job
+from jobs import artifacts, datasets, lease, model_card, models
+from jobs.records import Job, Model
 from jobs.settings import Settings
 from jobs.store import Store
+from jobs.tables import DEFAULT_ORGANISATION
 from tests.jobs.helpers import claim, get, submit
 from tests.worker.helpers import QUICK, children, log, moves, pause, reached, step, until
 from tests.worker.processes import REAL, Bell, Process
@@ -68,6 +70,12 @@ def digests(store: Store, job_id: str) -> dict[str, str]:
     return {row.name: row.sha256 for row in rows}
 
 
+def registered(store: Store, job_id: str) -> Model:
+    with store.read() as connection:
+        (row,) = models.list_models(connection, organisation=DEFAULT_ORGANISATION, job_id=job_id).data
+        return models.get(connection, row.id, organisation=DEFAULT_ORGANISATION)
+
+
 def messages(store: Store, job_id: str) -> str:
     return json.dumps([event.data for event in log(store, job_id)])
 
@@ -87,10 +95,14 @@ def test_a_worker_process_trains_a_job_and_another_that_goes_on_from_its_weights
     assert (job.record["threads"], job.record["device"], job.record["arithmetic"]) == (1, "cpu", "float")
     assert job.record["limits"]["no_new_privileges"] is True
     files = digests(store, first.id)
-    assert files.keys() == {"model.safetensors", "weights.safetensors", "report.json"}
+    assert files.keys() == {"model.safetensors", "weights.safetensors", "report.json", "card.md"}
     report = json.loads(store.blobs.path(files["report.json"]).read_text())
     assert report["sizes"]["ratio"] > 1
     assert report["conversion"]["layers"] == job.record["report"]
+    confusion = job.result["confusion"]
+    right = sum(row[index] for index, row in enumerate(confusion["matrix"]))
+    assert (report["confusion"], confusion["images"]) == (confusion, job.result["validation_images"])
+    assert right / confusion["images"] == pytest.approx(job.result["validation_accuracy"])
 
     second = small(store, classes=["2", "3", "4"], initial_weights=first.id)
     bell.ring_job(second.id, second.queue)
@@ -104,8 +116,19 @@ def test_a_worker_process_trains_a_job_and_another_that_goes_on_from_its_weights
     job = get(store, second.id)
     assert job.state == "succeeded", (job.error, messages(store, job.id))
     assert job.record is not None
+    assert job.result is not None
     assert job.record["arithmetic"] == "integer"
     assert f"tensors from {first.id}" in messages(store, second.id)
+    made = registered(store, second.id)
+    assert (made.id, made.parent_id) == (job.result["model"], registered(store, first.id).id)
+    assert (made.sha256, made.weights_sha256) == tuple(
+        digests(store, second.id)[name] for name in ("model.safetensors", "weights.safetensors")
+    )
+    assert (made.facts["arithmetic"], made.facts["classes"]) == ("integer", ["2", "3", "4"])
+    assert (
+        model_card.render(asdict(made)).encode()
+        == store.blobs.verify(digests(store, second.id)["card.md"]).read_bytes()
+    )
     taught = get(store, third.id)
     assert taught.state == "succeeded", (taught.error, messages(store, third.id))
     assert taught.teacher_sha256 == digests(store, second.id)["model.safetensors"]
