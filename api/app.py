@@ -15,6 +15,7 @@ from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
 
 from api import handlers, page, reference
+from api.asks import Asker
 from api.audit import AuditMiddleware
 from api.auth import AuthMiddleware
 from api.context import Context
@@ -49,14 +50,16 @@ def create_app(settings: Settings, *, doorbell: Doorbell | None = None) -> FastA
     """
     store = Store.open(settings)
     instruments = Instruments()
+    doorbell = doorbell or Ringer(CeleryDoorbell(settings, instruments))
     context = Context(
         settings=settings,
         store=store,
-        doorbell=doorbell or Ringer(CeleryDoorbell(settings, instruments)),
+        doorbell=doorbell,
         instruments=instruments,
         hub=EventHub(store),
         ledger=Ledger(store, instruments),
         limiter=Limiter(settings, instruments, store.key_secret),
+        asker=Asker(settings, doorbell),
     )
 
     @contextlib.asynccontextmanager
@@ -84,6 +87,7 @@ def create_app(settings: Settings, *, doorbell: Doorbell | None = None) -> FastA
             for thread in workers:
                 await to_thread.run_sync(thread.join, max(0.0, deadline - time.monotonic()))
             await context.limiter.close()
+            await context.asker.close()
             context.doorbell.close()
             store.close()
 

@@ -12,6 +12,7 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
 from sqlalchemy import Connection
 
+from api.asks import Asker
 from api.doorbell import Doorbell
 from api.hub import EventHub
 from api.instruments import Instruments
@@ -36,6 +37,7 @@ class Context:
     hub: EventHub
     ledger: Ledger
     limiter: Limiter
+    asker: Asker
     # Uploads write to the disk in threads of their own number, so that slow clients cannot use up everyone's.
     upload_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_UPLOADS_AT_ONCE))
     # No more threads than connections are at the database: others would only wait, for both and for the interpreter.

@@ -35,6 +35,7 @@ TAGS = [
     {"name": "metrics", "description": "A job's curves."},
     {"name": "compare", "description": "Jobs side by side."},
     {"name": "artifacts", "description": "What a job leaves behind."},
+    {"name": "models", "description": "Finished and uploaded models: predict, export, download."},
     {"name": "methods", "description": "What can be asked for."},
     {"name": "webhooks", "description": "Messages to a URL of yours when a job or a data set changes."},
     {"name": "openai", "description": "For OpenAI's clients: their words for files and fine-tuning jobs."},

@@ -150,6 +150,12 @@ class DatasetInUse(Conflict):
     code, title = "dataset_in_use", "Data set in use"
 
 
+class ModelNotUsable(Conflict):
+    """The model cannot do this: weights alone neither predict nor are exported. Train a job from them first."""
+
+    code, title = "model_not_usable", "Model not usable"
+
+
 class QuotaExceeded(Conflict):
     """As many jobs of this API key wait as may: wait until one has started, or cancel one."""
 
@@ -210,6 +216,12 @@ class DownloadFailed(Invalid):
     code, title = "download_failed", "Download failed"
 
 
+class ModelRejected(Invalid):
+    """The file is no model that can be used; `errors` says what is wrong with it. Nothing was kept of it."""
+
+    code, title = "model_rejected", "Model rejected"
+
+
 class IdempotencyMismatch(Invalid):
     """This Idempotency-Key was used before with another request; use a new key for a new request."""
 
@@ -241,6 +253,18 @@ class Unavailable(Problem):
 
     def __init__(self, detail: str | None = None) -> None:
         super().__init__(detail, headers={"Retry-After": "2"})
+
+
+class NoWorker(Unavailable):
+    """No worker answers: start one (`fqt worker`; `fqt up` has its own), then try again."""
+
+    code, title = "no_worker", "No worker"
+
+
+class DeadlineExceeded(Problem):
+    """No answer came in time; try again in a moment."""
+
+    status, code, title = 504, "deadline_exceeded", "Deadline exceeded"
 
 
 def for_status(status: int, detail: str | None, headers: Mapping[str, str] | None) -> Problem:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -18,6 +18,7 @@ from jobs.errors import BlobError
 
 log = structlog.get_logger("fqt.api.uploads")
 _PIECE = 1 << 20
+_START = 8
 
 
 @dataclass(frozen=True)
@@ -29,21 +30,39 @@ class Upload:
     fields: Mapping[str, str]
 
 
-async def receive(request: Request, context: Context, fields: Collection[str] = ("name",)) -> Upload:
+async def receive(
+    request: Request,
+    context: Context,
+    fields: Collection[str] = ("name",),
+    *,
+    limit: int | None = None,
+    check: Callable[[bytes], None] | None = None,
+) -> Upload:
     """Store the file of a multipart/form-data request, which may have these short fields.
+
+    Args:
+        request: its body has not been read.
+        context: where to store it.
+        limit: largest file in bytes, if other than the settings'.
+        check: is called once with the file's first bytes, at least 8 of them if it has so many, before more is read.
 
     Raises:
         Problem: the form is not what it should be, or too large; see :class:`api.multipart.FileUpload`.
         ClientDisconnect: the client went away. In each case nothing is kept.
     """
-    form = FileUpload(request, limit=context.settings.max_upload_bytes, fields=fields)
+    form = FileUpload(request, limit=context.settings.max_upload_bytes if limit is None else limit, fields=fields)
     buffer = bytearray()
     with context.store.blobs.writer() as writer:
         async for piece in form.chunks():
             buffer += piece
+            if check is not None and len(buffer) >= _START:
+                check(bytes(buffer[:_START]))
+                check = None
             if len(buffer) >= _PIECE:
                 await to_thread.run_sync(writer.write, bytes(buffer), limiter=context.upload_threads)
                 buffer.clear()
+        if check is not None:
+            check(bytes(buffer))
         await to_thread.run_sync(writer.write, bytes(buffer), limiter=context.upload_threads)
         blob = await to_thread.run_sync(writer.finish, limiter=context.upload_threads)
     return Upload(blob, form.filename, form.values)

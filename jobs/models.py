@@ -6,11 +6,12 @@ A model outlives its job. Its files are counted like all others: what refers to 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Connection, delete, insert, null, select
 
-from jobs import blob_rows, database, metrics
+from jobs import blob_rows, database, metrics, model_card
 from jobs.blobs import Blob, BlobStore
 from jobs.errors import NotFoundError
 from jobs.events import clean
@@ -171,6 +172,11 @@ def remove(connection: Connection, model_id: str, *, organisation: str) -> list[
     digests = [model.sha256, model.weights_sha256, *connection.scalars(exported)]
     connection.execute(delete(models).where(models.c.id == model_id))
     return [sha256 for sha256 in digests if sha256 is not None]
+
+
+def card(model: Model) -> str:
+    """The model's card, Markdown."""
+    return model_card.render(asdict(model))
 
 
 def list_exports(connection: Connection, model_id: str) -> list[ModelExport]:

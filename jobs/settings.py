@@ -119,6 +119,23 @@ class Settings(BaseSettings):
     )
     dataset_url_seconds: float = Field(default=600, gt=0, description="Longest time that a download may take.")
 
+    max_model_bytes: int = Field(default=2**30, ge=1, description="Largest model file that is accepted.")
+    predict_seconds: float = Field(
+        default=30, gt=0, le=600, description="Longest time that a prediction may take, waiting for a worker included."
+    )
+    export_seconds: float = Field(
+        default=300, gt=0, le=3600, description="Longest time to look through an uploaded model, or to export one."
+    )
+    predictor_cache_bytes: int = Field(
+        default=512 * 2**20, ge=0, description="Bound of the models that a worker keeps ready to predict."
+    )
+    predictor_memory_bytes: int = Field(
+        default=2 * 2**30, ge=512 * 2**20, description="Memory bound of the process of a worker that predicts."
+    )
+    predictor_idle_seconds: float = Field(
+        default=600, gt=0, description="A worker's predicting process ends when nobody has asked it for so long."
+    )
+
     queues: str = Field(
         default="cpu",
         description="Queues that a worker serves, separated by commas: `cpu`, `cuda`, and names of your own.",

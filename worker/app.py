@@ -13,9 +13,11 @@ from celery.worker import state
 from celery.worker.control import inspect_command
 
 from jobs import logs
+from jobs.asks import DESKS
 from jobs.queues import ANY_QUEUE
 from jobs.settings import Settings
 from jobs.store import Store
+from worker.asks import Listener
 from worker.capacity import child_limits
 from worker.inspection import INSPECTION_COMMAND, Inspector
 from worker.slots import Slots
@@ -57,6 +59,12 @@ class Worker:
         _log.info("worker starts", queues=queues, slots=self._settings.slots, leftovers_removed=removed)
         poller = threading.Thread(target=self._slots.poll, name="poll", daemon=True)
         poller.start()
+        listeners = [
+            threading.Thread(target=Listener(self._store, self._draining, desk).run, name=f"asks-{desk}", daemon=True)
+            for desk in DESKS
+        ]
+        for listener in listeners:
+            listener.start()
         celery = self.app.Worker(
             pool="threads",
             concurrency=self._settings.slots + 2,  # doorbells to a busy worker, and inspections, do not wait for a slot
@@ -72,6 +80,8 @@ class Worker:
         finally:
             self._draining.set()
             poller.join()
+            for listener in listeners:
+                listener.join()
             self._slots.join()
             self._store.close()
         _log.info("worker stopped")

@@ -93,6 +93,16 @@ class Child:
             self._process.stdin.write(f"{word}\n".encode())
             self._process.stdin.flush()
 
+    def write(self, data: bytes) -> None:
+        """Hand bytes to a child that reads them from its stdin.
+
+        Raises:
+            OSError: it has ended.
+        """
+        assert self._process.stdin is not None
+        self._process.stdin.write(data)
+        self._process.stdin.flush()
+
     def ended(self) -> bool:
         """Whether the child itself has ended. Its id stays taken until :meth:`finish`, so signals reach no stranger."""
         if self._process.returncode is not None:

@@ -90,6 +90,16 @@ DOWNLOAD = "download"
 """The file that a fetching child leaves in its folder."""
 
 
+class ModelInput(BaseModel):
+    """``models.json``: what a child that answers questions about models needs to know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    limits: Limits
+    threads: int
+    cache_bytes: int = Field(description="Bound of the models that it keeps.")
+
+
 class Confined(BaseModel):
     """The first line of a child: which limits hold. What the kernel did not allow says why."""
 
@@ -116,7 +126,17 @@ class Fetched(BaseModel):
     type: Literal["fetched"] = "fetched"
 
 
-Message = Annotated[AnyEvent | Confined | Profiled | Fetched, Field(discriminator="type")]
+class Answered(BaseModel):
+    """The answer to one question about a model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: Literal["answered"] = "answered"
+    ok: bool
+    values: dict[str, Any]
+
+
+Message = Annotated[AnyEvent | Confined | Profiled | Fetched | Answered, Field(discriminator="type")]
 _ADAPTER: TypeAdapter[Message] = TypeAdapter(Message)
 
 

@@ -15,6 +15,7 @@ from api.routes import (
     keys,
     methods,
     metrics,
+    models,
     openai,
     webhooks,
 )
@@ -22,7 +23,7 @@ from api.routes import (
 RESOURCES = tuple(
     module.routes
     for module in (
-        *(datasets, imports, jobs, events, metrics, compare, artifacts, methods),
+        *(datasets, imports, jobs, events, metrics, compare, artifacts, models, methods),
         *(webhooks, openai, keys, session, audit, health),
     )
 )

@@ -223,6 +223,9 @@ class SignProduct(nn.Module):
             y = functional.conv2d(signs, weight, None, *around)
         else:
             y = functional.linear(signs, weight)
+        # They are integers already. Without this, a runtime would draw the factor after them into the weights, and sum
+        # what is not: a sum of zero would get a sign by chance.
+        y = torch.round(y)
         y = y if self.alpha is None else y * self.alpha
         return y if self.bias is None else y + self.bias
 

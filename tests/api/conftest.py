@@ -17,7 +17,9 @@ from PIL import Image
 
 from api.app import create_app
 from fqt_core.data import profile
-from jobs import artifacts, checkpoints, datasets, events, keys, lease, logs
+from jobs import artifacts, checkpoints, datasets, events, keys, lease, logs, models
+from jobs.completion import complete
+from jobs.ids import new_id
 from jobs.offers import Offer
 from jobs.records import Job
 from jobs.settings import Settings
@@ -152,7 +154,7 @@ class Attempt:
 
     def succeed(self, **result: Any) -> None:
         with self.store.write() as connection:
-            lease.succeed(connection, self.job.id, self.job.lease_epoch, result)
+            complete(connection, self.store.blobs, self.job, result, model_id=new_id(models.PREFIX))
 
 
 def submit(client: TestClient, **changes: Any) -> str:

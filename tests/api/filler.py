@@ -6,6 +6,7 @@ returns its id. Where an operation needs more than that to be asked properly, it
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +14,12 @@ from typing import Any
 from fastapi.testclient import TestClient
 from sqlalchemy import func, select, update
 
-from jobs import blob_rows, datasets, deliveries, keys, webhooks
+from jobs import blob_rows, datasets, deliveries, keys, models, webhooks
 from jobs.store import Store
 from jobs.tables import DEFAULT_ORGANISATION
 from jobs.tables import deliveries as delivery_table
 from jobs.tables import webhooks as webhook_table
-from tests.api.conftest import SPEC, Attempt, archive, submit
+from tests.api.conftest import SPEC, Attempt, archive, png, submit
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,12 @@ class Scene:
 
 
 def a_job(scene: Scene) -> str:
-    """A job that has succeeded, with a result file ``report.json`` and a checkpoint."""
+    """A job that has succeeded, with a result file ``report.json``, a checkpoint and a model."""
     job_id = submit(scene.client)
     attempt = Attempt(scene.store, job_id)
     attempt.checkpoint(1, job_id.encode())
     attempt.artifact("report.json", b"{}")
+    attempt.artifact("model.safetensors", job_id.encode(), kind="model")
     attempt.succeed()
     return job_id
 
@@ -59,6 +61,16 @@ def a_key(scene: Scene) -> str:
         return keys.create(connection, scene.store.key_secret, name="mine", scopes=["read"])[0].id
 
 
+def a_model(scene: Scene) -> str:
+    """The model of a job, exported once."""
+    job_id = a_job(scene)
+    blob = scene.store.blobs.put_stream([b"onnx"])
+    with scene.store.write() as connection:
+        model = models.list_models(connection, organisation=DEFAULT_ORGANISATION, job_id=job_id).data[0]
+        models.add_export(connection, scene.store.blobs, blob, model_id=model.id, format="onnx", details={})
+    return model.id
+
+
 def a_webhook(scene: Scene) -> str:
     """Where to tell of events."""
     with scene.store.write() as connection:
@@ -78,6 +90,8 @@ PATH: Mapping[str, Callable[[Scene], str]] = {
     "job_id": a_job,
     "dataset_id": a_dataset,
     "key_id": a_key,
+    "model_id": a_model,
+    "format": lambda _scene: "onnx",  # of the model before it
     "webhook_id": a_webhook,
     "delivery_id": a_delivery,  # of the webhook before it
     "name": lambda _scene: "report.json",  # of the job before it
@@ -86,12 +100,17 @@ PATH: Mapping[str, Callable[[Scene], str]] = {
 QUERY: Mapping[str, Callable[[Scene], str]] = {"job": a_job}
 """Required query parameters, by name: things of the first organisation that an operation is about."""
 
+_HEADER = b"\x02\0\0\0\0\0\0\0{}"
+
 BODY: Mapping[str, Callable[[Scene], dict[str, Any]]] = {
     "compare_many_jobs": lambda scene: {"json": {"jobs": [a_job(scene)]}},
     "create_job": lambda _scene: {"json": SPEC},
     "create_key": lambda _scene: {"json": {"name": "made", "scopes": ["read"]}},
     "create_webhook": lambda _scene: {"json": {"url": "https://example.com/hook"}},
     "import_from_url": lambda _scene: {"json": {"url": "https://example.com/a.zip"}, "params": {"wait": 0}},
+    "export_model": lambda _scene: {"json": {"format": "onnx"}},
+    "predict": lambda _scene: {"json": {"images": [base64.b64encode(png()).decode()]}},
+    "upload_model": lambda _scene: {"files": {"file": ("a.safetensors", _HEADER)}},
     "openai_create_job": lambda _scene: {"json": {"model": "resnet18", "training_file": "digits"}},
     "openai_upload_file": lambda _scene: {"files": {"file": ("a.zip", archive())}, "data": {"purpose": "fine-tune"}},
     "upload_dataset": lambda _scene: {"files": {"file": ("a.zip", archive())}, "params": {"wait": 0}},
@@ -106,3 +125,6 @@ OPERATOR_ONLY = frozenset({"prometheus"})
 
 TELLS_ATTEMPTS = frozenset({"list_audit_entries"})
 """Operations that tell an organisation what its own keys have asked for: with ids that are others'."""
+
+ASKS_WORKERS = frozenset({"predict", "upload_model"})
+"""Operations that need a worker's answer; there is none here, and 503 says so."""

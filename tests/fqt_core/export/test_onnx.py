@@ -90,6 +90,17 @@ def test_what_differs_is_told(tmp_path: Path) -> None:
     assert min(export.onnx_differences(other, path)) == pytest.approx(0.01, abs=TOLERANCE)
 
 
+def test_sums_of_zero_keep_their_sign(tmp_path: Path) -> None:
+    """Untrained normalisations add nothing, so that many values before a sign are exactly zero."""
+    config, method = CASES["convnet"]
+    torch.manual_seed(0)
+    model = build(config, num_classes=len(CLASSES))
+    convert_(model, method)
+    packed = export.load(_file(model, config, tmp_path / "model.safetensors"))
+    export.to_onnx(packed, tmp_path / "model.onnx")
+    assert sorted(export.onnx_differences(packed, tmp_path / "model.onnx"))[-2] < TOLERANCE
+
+
 def test_a_network_is_written_as_it_takes_its_input(tmp_path: Path) -> None:
     config, method = CASES["bi-real convnet"]
     model, path = _network(config, method), tmp_path / "model.onnx"

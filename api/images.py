@@ -1,0 +1,102 @@
+"""Reading the images of a prediction request, JSON or a form. They are not looked at here: a worker's child does."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from fastapi import Request
+from pydantic import ValidationError
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from api import json_body
+from api.problems import FieldError, Invalid, Malformed, TooLarge, UnsupportedMediaType
+from api.schemas.models import MAX_IMAGES, PredictRequest
+from api.validation import explain
+
+MAX_BYTES = 8 * 2**20
+"""Of a request: what waits for workers is in the broker's memory."""
+
+_FIELD = "image"
+
+
+async def read_images(request: Request) -> tuple[list[bytes], int]:
+    """The image files of a request, and how many classes to name.
+
+    Raises:
+        UnsupportedMediaType, TooLarge, Malformed, Invalid: the request is not what it should be.
+    """
+    media = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if media == "application/json":
+        return _of_json(await _body(request))
+    if media == "multipart/form-data":
+        return await _of_form(request, await _body(request))
+    raise UnsupportedMediaType(
+        f"Send images as application/json (base64) or as multipart/form-data (fields {_FIELD!r}), not "
+        f"{media[:100] or 'none'}."
+    )
+
+
+async def _body(request: Request) -> bytes:
+    limit = TooLarge(f"A request to predict has at most {MAX_BYTES} bytes; send fewer or smaller images.")
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > MAX_BYTES:
+        raise limit
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MAX_BYTES:
+            raise limit
+    return bytes(body)
+
+
+def _of_json(body: bytes) -> tuple[list[bytes], int]:
+    value = json_body.parse(body)
+    try:
+        asked = PredictRequest.model_validate(value)
+    except ValidationError as error:
+        raise Invalid(errors=explain(error.errors(include_url=False), PredictRequest)) from None
+    images, faults = [], []
+    for index, text in enumerate(asked.images):
+        try:
+            images.append(base64.b64decode(text, validate=True))
+        except (binascii.Error, ValueError):
+            faults.append(FieldError(field=f"images.{index}", message="is not base64"))
+    if faults:
+        raise Invalid(errors=faults)
+    return images, asked.top_k
+
+
+async def _of_form(request: Request, body: bytes) -> tuple[list[bytes], int]:
+    async def once() -> AsyncGenerator[bytes, None]:
+        yield body
+
+    parser = MultiPartParser(request.headers, once(), max_files=MAX_IMAGES, max_fields=4, max_part_size=MAX_BYTES)
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise Malformed(f"The form cannot be read: {error.message}") from None
+    except (KeyError, ValueError):  # no boundary, or one that is none
+        raise Malformed("The form cannot be read.") from None
+    try:
+        images: list[bytes] = []
+        asked: dict[str, Any] = {"images": ["-"]}  # their number and names are checked here, the rest as in JSON
+        for name, value in form.multi_items():
+            if isinstance(value, UploadFile) and name == _FIELD:
+                images.append(await value.read())
+            elif name == "top_k" and not isinstance(value, UploadFile):
+                asked["top_k"] = value
+            else:
+                message = "unknown form field" if name != _FIELD else "must be a file"
+                raise Invalid(errors=[FieldError(field=name[:100], message=message, allowed=[_FIELD, "top_k"])])
+    finally:
+        await form.close()
+    if not images:
+        raise Invalid(errors=[FieldError(field=_FIELD, message="field required: the image to classify")])
+    try:
+        return images, PredictRequest.model_validate(asked).top_k
+    except ValidationError as error:
+        raise Invalid(errors=explain(error.errors(include_url=False), PredictRequest)) from None
