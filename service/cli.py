@@ -107,7 +107,8 @@ def secrets(
 @app.command(rich_help_panel="Jobs")
 def predict(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A model file, or the job that made it (`last` works).")
+        str,
+        typer.Argument(metavar="MODEL", help="A model file, a model (mdl_…), or the job that made it (`last` works)."),
     ],
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Image files, or folders of them.")],
     top: Annotated[int, typer.Option("--top", min=1, help="Classes to name per image.")] = 3,

@@ -23,7 +23,7 @@ def run(model: str, images: Sequence[Path], *, top: int, as_json: bool) -> None:
 
     Raises:
         LocalFileError: the model or an image cannot be read.
-        FqtClientError: the model is a job, and its file cannot be fetched.
+        FqtClientError: the model is one of the service, and its file cannot be fetched.
     """
     files = image_files(images)
     path = model_file(model, quiet=as_json)
@@ -56,20 +56,23 @@ def run(model: str, images: Sequence[Path], *, top: int, as_json: bool) -> None:
 
 
 def model_file(model: str, *, quiet: bool = False) -> Path:
-    """The file of a model: ``model`` itself if it is one, else that of the job, fetched unless it is here already.
+    """The file of a model: ``model`` itself if it is one, else that of the job or of the model, fetched once.
 
     Raises:
-        LocalFileError: there is no such file, and it is no job either.
+        LocalFileError: there is no such file, and it is neither a job nor a model of the service.
     """
     path = Path(model)
     if path.is_file():
         return path
-    if path.suffix or os.sep in model or not (model == "last" or model.startswith("job_")):
+    if path.suffix or os.sep in model or not (model == "last" or model.startswith(("job_", "mdl_"))):
         raise LocalFileError(
-            f"there is no model file {model}", remedy="fetch one with `fqt fetch JOB`, or name the job"
+            f"there is no model file {model}", remedy="fetch one with `fqt fetch JOB`, or name the job or the model"
         )
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fqt" / "models"
     with connect() as client:
+        if model.startswith("mdl_"):
+            with transfer_bar(f"Fetching {model}", shown=not quiet) as progress:
+                return client.models.download(model, cache / f"{model}.safetensors", progress=progress)
         identity = job_id(client, model)
         with transfer_bar(f"Fetching the model of {identity}", shown=not quiet) as progress:
             return client.jobs.download(identity, "model", cache / f"{identity}.safetensors", progress=progress)

@@ -24,7 +24,22 @@ from fqt_client.errors import (
     UnusableValueError,
     WaitTimeoutError,
 )
-from fqt_client.models import Artifact, Choice, Dataset, Event, Job, JobFault, JobState, Page, Plan, Progress, Series
+from fqt_client.models import (
+    Artifact,
+    Choice,
+    Dataset,
+    Event,
+    Export,
+    Job,
+    JobFault,
+    JobState,
+    Model,
+    Page,
+    Plan,
+    Prediction,
+    Progress,
+    Series,
+)
 
 __version__ = "0.1.0"
 __all__ = [
@@ -40,6 +55,7 @@ __all__ = [
     "ConflictError",
     "Dataset",
     "Event",
+    "Export",
     "FieldFault",
     "FqtClientError",
     "InvalidRequestError",
@@ -48,11 +64,13 @@ __all__ = [
     "JobFault",
     "JobState",
     "LocalFileError",
+    "Model",
     "NotConfiguredError",
     "NotFoundError",
     "Page",
     "PermissionDeniedError",
     "Plan",
+    "Prediction",
     "Progress",
     "RateLimitedError",
     "Series",

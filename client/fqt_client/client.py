@@ -13,6 +13,7 @@ from fqt_client.config import ClientConfig, find_config
 from fqt_client.datasets import Datasets
 from fqt_client.jobs import Jobs
 from fqt_client.models import Choice, Page
+from fqt_client.registry import Models
 from fqt_client.transport import Transport
 
 
@@ -51,6 +52,7 @@ class Client:
         self._transport = Transport(self.config, timeout=timeout, retries=retries, http=http, sleep=sleep)
         self.datasets = Datasets(self._transport)
         self.jobs = Jobs(self._transport)
+        self.models = Models(self._transport)
 
     def methods(self) -> list[Choice]:
         """The training methods that can be asked for, with the JSON schema of their options."""

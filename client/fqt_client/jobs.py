@@ -64,8 +64,8 @@ class Jobs:
             method: name, or name and options, e.g. ``{"name": "fqt", "bits": 4}``.
             training: options such as ``{"epochs": 10, "seed": 7}``.
             classes: train on these classes only.
-            initial_weights: id of a succeeded job to start from.
-            teacher: id of a succeeded job to learn from besides the labels.
+            initial_weights: id of a succeeded job, or of a model, to start from.
+            teacher: id of a succeeded job, or of a model, to learn from besides the labels.
             name: name for people.
             device: ``auto``, ``cpu`` or ``cuda``.
             queue: only workers that serve this queue take it; None: the queue of its device.

@@ -207,6 +207,58 @@ class Artifact(Resource):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Model(Resource):
+    """A model of the registry. ``format`` is `packed` (predicts) or `weights`; ``lineage`` says what it came from."""
+
+    id: str
+    format: str
+    size: int
+    sha256: str
+    name: str | None = None
+    source: str = "job"
+    architecture: Mapping[str, Any] = field(default_factory=dict)
+    method: Mapping[str, Any] | None = None
+    classes: list[str] | None = None
+    metrics: Mapping[str, Any] | None = None
+    arithmetic: str | None = None
+    has_full_weights: bool = False
+    lineage: Mapping[str, Any] = field(default_factory=dict)
+    evaluation: Mapping[str, Any] | None = None
+    created_at: datetime | None = None
+
+    @property
+    def accuracy(self) -> float | None:
+        """Its accuracy on validation images, 0 to 1, if it is known."""
+        return (self.metrics or {}).get("validation_accuracy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export(Resource):
+    """A model in another format; ``model`` is its id."""
+
+    model: str
+    format: str
+    size: int
+    sha256: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction(Resource):
+    """What one image shows: the most probable class, and the ``top`` ones as (label, probability)."""
+
+    label: str
+    probability: float
+    top: list[tuple[str, float]] = field(default_factory=list)
+
+    @classmethod
+    def _convert(cls, values: dict[str, Any]) -> dict[str, Any]:
+        values["top"] = [(str(entry["label"]), float(entry["probability"])) for entry in values.get("top") or []]
+        return super()._convert(values)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Choice(Resource):
     """A method or an architecture that can be asked for; ``options`` is the JSON schema of its options."""
 

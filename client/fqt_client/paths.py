@@ -33,6 +33,17 @@ def dataset_path(dataset_id: str) -> str:
     return _join("datasets", dataset_id)
 
 
+def model_path(model_id: str, *below: str) -> str:
+    """The path of a model, or of what is below it.
+
+    Raises:
+        UnusableValueError: this cannot be the id of a model.
+    """
+    if not _ID.fullmatch(model_id):
+        raise UnusableValueError(f"{model_id!r} cannot be the id of a model", remedy="`fqt models list` lists them")
+    return _join("models", model_id, *below)
+
+
 def _join(*segments: str) -> str:
     for segment in segments:
         if segment in {"", ".", ".."}:

@@ -46,6 +46,19 @@ class Registry:
         return self.client.post("/v1/models", files=files, data=fields)
 
 
+class Bridge(httpx.BaseTransport):
+    """Hands the client's requests to an app in this process."""
+
+    def __init__(self, client: TestClient) -> None:
+        self._client = client
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        headers = dict(request.headers)
+        url = request.url.raw_path.decode()
+        found = self._client.request(request.method, url, content=request.read(), headers=headers)
+        return httpx.Response(found.status_code, headers=dict(found.headers), content=found.content)
+
+
 @contextmanager
 def registry(folder: Path, broker: str, command: Sequence[str] = MODEL_COMMAND, **changes: Any) -> Iterator[Registry]:
     """An app and a worker's desks with these settings; the broker is emptied first."""

@@ -19,12 +19,13 @@ import pytest
 import redis
 from PIL import Image
 
+from fqt_client import Client, InvalidRequestError, LocalFileError, NotFoundError
 from fqt_core import export
 from jobs import completion, keys, models
 from jobs.ids import new_id
 from jobs.tables import DEFAULT_ORGANISATION
 from tests.api.conftest import Attempt, submit
-from tests.api.registry import CLASSES, TINY, Registry, packed, picture, registry, weights
+from tests.api.registry import CLASSES, TINY, Bridge, Registry, packed, picture, registry, weights
 from tests.worker.helpers import until
 
 
@@ -291,3 +292,30 @@ def _sha256(content: bytes) -> str:
 def test_json_of_a_model_is_what_openapi_shows(model: dict[str, Any]) -> None:
     document = json.loads((Path(__file__).parents[2] / "api" / "openapi.json").read_text())
     assert set(model) == set(document["components"]["schemas"]["ModelObject"]["properties"])
+
+
+def test_the_client_does_it_all(service: Registry, content: bytes, tmp_path: Path) -> None:
+    key = service.client.headers["Authorization"].removeprefix("Bearer ")
+    with Client("http://localhost", key, http=Bridge(service.client)) as client:
+        (tmp_path / "mine.safetensors").write_bytes(content)
+        made = client.models.upload(tmp_path / "mine.safetensors")
+        assert (made.name, made.accuracy) == ("mine", 0.5)
+        assert made.id in [row.id for row in client.models.list(architecture="convnet")]
+        assert client.models.get(made.id) == made
+        assert client.models.download(made, tmp_path / "back").read_bytes() == content
+        (tmp_path / "image.png").write_bytes(picture())
+        first, second = client.models.predict(made.id, [tmp_path / "image.png", picture(90)], top_k=2)
+        assert first.top[0] == (first.label, first.probability)
+        assert len(second.top) == 2
+        with pytest.raises(InvalidRequestError) as refused:
+            client.models.predict(made.id, [picture(), b"none"])
+        assert [fault.field for fault in refused.value.faults] == ["images.1"]
+        with pytest.raises(LocalFileError):
+            client.models.predict(made.id, [tmp_path / "missing.png"])
+        exported = client.models.export(made.id)
+        path = client.models.download_export(exported, tmp_path)
+        assert (path.name, path.stat().st_size) == (f"{made.id}.onnx", exported.size)
+        assert "## Licence" in client.models.card(made.id)
+        client.models.delete(made.id)
+        with pytest.raises(NotFoundError):
+            client.models.get(made.id)

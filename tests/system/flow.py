@@ -96,6 +96,17 @@ def whole_flow(fqt: Fqt, home: Path) -> None:
     by_job = ask("predict", newest["id"], "photos/5")
     assert by_job["predictions"] == predicted["predictions"]
 
+    # The same model from the registry: predicted in the service and on this machine, and its file fetched.
+    (model, _) = ask("models", "list")
+    assert (model["lineage"]["job"], model["sha256"]) == (newest["id"], files["model"]["sha256"])
+    images = ["photos/5/0.png", "photos/6/0.png"]
+    served = ask("models", "predict", model["id"], *images)["predictions"]
+    local = ask("predict", model["id"], *images)["predictions"]
+    assert [row["label"] for row in served] == [row["label"] for row in local]
+    fetched = ask("models", "download", model["id"], "-o", "registry.safetensors")
+    assert (home / fetched["path"]).read_bytes() == (home / files["model"]["path"]).read_bytes()
+    assert ask("models", "show", model["id"], "--card")["card"] == (home / files["card"]["path"]).read_text()
+
     # A data set with a broken image: refused with the place, and nothing of it is left behind.
     (home / "photos" / "6" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n but no image")
     refused = fqt("datasets", "add", "photos")

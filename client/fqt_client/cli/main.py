@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from fqt_client import __version__
-from fqt_client.cli import catalog, datasets, fetch, jobs, submit, watch
+from fqt_client.cli import catalog, datasets, fetch, jobs, models, submit, watch
 from fqt_client.cli.exits import ExitCode, exit_code_of, line_of
 from fqt_client.cli.output import printable
 from fqt_client.cli.plugins import merge_plugins
@@ -33,6 +33,7 @@ def build_app(*, plugins: bool = True) -> typer.Typer:
     for module in (submit, watch, jobs, fetch, catalog):
         app.registered_commands.extend(module.app.registered_commands)
     app.add_typer(datasets.app, name="datasets", rich_help_panel="Data")
+    app.add_typer(models.app, name="models", rich_help_panel="Data")
     if plugins:
         merge_plugins(app)
     return app

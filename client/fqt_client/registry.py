@@ -1,0 +1,169 @@
+"""Models: list, upload, download, predict, export, delete."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fqt_client.archive import ProgressCallback, ReportingReader
+from fqt_client.download import download
+from fqt_client.errors import LocalFileError
+from fqt_client.models import Export, Model, Page, Prediction
+from fqt_client.paths import model_path
+from fqt_client.transport import Transport
+
+WORK_SECONDS = 330.0
+"""How long one request to check or export a model may take: a little longer than the service gives a worker."""
+
+PREDICT_SECONDS = 60.0
+
+
+class Models:
+    """The models of a service; ``client.models``."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def list_page(
+        self,
+        *,
+        job: str | None = None,
+        architecture: str | None = None,
+        method: str | None = None,
+        after: str | None = None,
+        limit: int | None = None,
+    ) -> Page[Model]:
+        """One page of models, newest first; only those of this job, network or method, if any is given."""
+        params = {"job": job, "architecture": architecture, "method": method, "after": after, "limit": limit}
+        return Page.from_json(Model, self._transport.json("GET", "/v1/models", params=params))
+
+    def list(
+        self, *, job: str | None = None, architecture: str | None = None, method: str | None = None
+    ) -> Iterator[Model]:
+        """All models, newest first, fetched page by page."""
+        page = self.list_page(job=job, architecture=architecture, method=method)
+        yield from page.data
+        while page.has_more and page.data:
+            after = page.data[-1].id
+            page = self.list_page(job=job, architecture=architecture, method=method, after=after)
+            yield from page.data
+
+    def get(self, model_id: str) -> Model:
+        """One model.
+
+        Raises:
+            NotFoundError: there is none with this id.
+        """
+        return Model.from_json(self._transport.json("GET", model_path(model_id)))
+
+    def card(self, model_id: str) -> str:
+        """The model's card, Markdown."""
+        return self._transport.request("GET", model_path(model_id, "card")).text
+
+    def delete(self, model_id: str) -> None:
+        """Delete a model and its exports."""
+        self._transport.request("DELETE", model_path(model_id))
+
+    def upload(self, source: Path | str, *, name: str | None = None, progress: ProgressCallback | None = None) -> Model:
+        """Upload a safetensors file: a packed model, or full-precision weights to start jobs from.
+
+        Args:
+            source: the file.
+            name: name for people; the file's without its ending if None.
+            progress: called with the bytes sent so far and their total.
+
+        Raises:
+            LocalFileError: the file cannot be read.
+            InvalidRequestError: it is no model that can be used; ``faults`` says why.
+            TooLargeError: it is larger than the service allows.
+            ServerFaultError: no worker is there to check it.
+        """
+        path = Path(source)
+        try:
+            size = path.stat().st_size
+            stream = path.open("rb")
+        except OSError as error:
+            raise LocalFileError(f"cannot read {path}: {error.strerror}") from error
+        with stream:
+
+            def body() -> Mapping[str, Any]:
+                stream.seek(0)
+                reader = ReportingReader(stream, size, progress)
+                return {"files": {"file": (path.name, reader, "application/octet-stream")}, "data": fields}
+
+            fields = {"name": name} if name else {}
+            headers = {"Idempotency-Key": uuid.uuid4().hex}
+            answer = self._transport.json("POST", "/v1/models", build=body, headers=headers, timeout=WORK_SECONDS)
+        return Model.from_json(answer)
+
+    def download(self, model: Model | str, target: Path | str, *, progress: ProgressCallback | None = None) -> Path:
+        """Download a model's file, checked against its sha256; a broken download is resumed.
+
+        Args:
+            model: the model or its id.
+            target: file to write, or an existing folder to write it into as ``<id>.safetensors``.
+            progress: called with the bytes so far and their total.
+
+        Raises:
+            NotFoundError: there is no such model.
+            ChecksumError: the bytes are not those that the service announced.
+        """
+        found = self.get(model) if isinstance(model, str) else model
+        path = _file(target, f"{found.id}.safetensors")
+        url = model_path(found.id, "file")
+        return download(self._transport, url, path, size=found.size, sha256=found.sha256, progress=progress)
+
+    def predict(self, model_id: str, images: Sequence[Path | str | bytes], *, top_k: int = 5) -> Sequence[Prediction]:
+        """Classify images in the service.
+
+        Args:
+            model_id: the model.
+            images: paths or contents of PNG, JPEG, WebP or BMP files; at most 64, and 8 MiB together.
+            top_k: how many classes to name per image.
+
+        Raises:
+            LocalFileError: a file cannot be read.
+            InvalidRequestError: an image is none; ``faults`` says which, by its number.
+            ConflictError: the model are weights, which do not predict.
+            ServerFaultError: no worker answered.
+        """
+        contents = [image if isinstance(image, bytes) else _read(Path(image)) for image in images]
+
+        def body() -> Mapping[str, Any]:
+            return {"files": [("image", ("image", content)) for content in contents], "data": {"top_k": str(top_k)}}
+
+        answer = self._transport.json("POST", model_path(model_id, "predict"), build=body, timeout=PREDICT_SECONDS)
+        return Page.from_json(Prediction, {"data": answer.get("predictions")}).data
+
+    def export(self, model_id: str, format: str = "onnx") -> Export:
+        """Have the model exported, unless it was already.
+
+        Raises:
+            ConflictError: the model are weights, which are not exported.
+            ServerFaultError: no worker answered.
+        """
+        headers = {"Idempotency-Key": uuid.uuid4().hex}
+        path = model_path(model_id, "exports")
+        answer = self._transport.json("POST", path, json={"format": format}, headers=headers, timeout=WORK_SECONDS)
+        return Export.from_json(answer)
+
+    def download_export(self, export: Export, target: Path | str, *, progress: ProgressCallback | None = None) -> Path:
+        """Download an export, as :meth:`download` does; into a folder as ``<id>.<format>``."""
+        path = _file(target, f"{export.model}.{export.format}")
+        url = model_path(export.model, "exports", export.format)
+        return download(self._transport, url, path, size=export.size, sha256=export.sha256, progress=progress)
+
+
+def _file(target: Path | str, name: str) -> Path:
+    path = Path(target)
+    # Only the last part of the name: a service must not choose where on this machine a file lands.
+    return path / Path(name).name if path.is_dir() else path
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise LocalFileError(f"cannot read {path}: {error.strerror}") from error
