@@ -13,12 +13,23 @@ from pathlib import Path
 
 from benchmarks import results
 from benchmarks.cli import Parser, run, say
-from benchmarks.service import claims, ingestion, overhead, page, recovery, redelivery, streams, submissions
+from benchmarks.service import (
+    claims,
+    ingestion,
+    overhead,
+    page,
+    predictions,
+    recovery,
+    redelivery,
+    streams,
+    submissions,
+)
 
 PARTS: dict[str, Callable[[], list[results.Row]]] = {
     "claims": claims.measure,
     "submissions": submissions.measure,
     "streams": streams.measure,
+    "predictions": predictions.measure,
     "ingestion": ingestion.measure,
     "recovery": recovery.measure,
     "redelivery": redelivery.measure,

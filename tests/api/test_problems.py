@@ -178,8 +178,8 @@ def test_what_is_no_id_is_told_in_words(client: TestClient) -> None:
     document = _check(client.post("/v1/jobs", json=spec), 422, "validation_error")
     assert {error.field: (error.message.split(":")[0], error.allowed) for error in document.errors} == {
         "dataset": ("there is no data set 'nope'", None),
-        "initial_weights": ("there is no job 'nope'", None),
-        "teacher": ("there is no job 'nope'", None),
+        "initial_weights": ("there is no job or model 'nope'", None),
+        "teacher": ("there is no job or model 'nope'", None),
     }
 
 

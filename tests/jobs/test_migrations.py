@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, MetaData, Table, create_engine, insert, make_url, select, text
 
-from jobs import database, jobs, lease
+from jobs import database, jobs, lease, models
+from jobs.ids import new_id
 from jobs.settings import Settings
+from jobs.sqltypes import now
 from jobs.states import JobState
 from jobs.store import Store
+from jobs.tables import DEFAULT_ORGANISATION
 from tests.fixtures import render
 from tests.jobs.helpers import spec
 
@@ -40,8 +44,6 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
 
 def _insert_as_before(engine: Engine, table: Table, job_id: str) -> None:
     """What a program that knows the first tables only writes."""
-    from jobs.sqltypes import now
-
     with engine.begin() as connection:
         connection.execute(
             insert(table).values(
@@ -72,4 +74,44 @@ def test_jobs_of_before_are_there_and_run_after_the_upgrade(engine: Engine, tmp_
     with store.read() as connection:
         assert jobs.counts(connection)[JobState.CANCELLED] == 2
         assert list(connection.scalars(select(text("version_num")).select_from(text("alembic_version")))) != ["0001"]
+    store.close()
+
+
+def test_models_of_jobs_that_ended_before_are_registered(engine: Engine, tmp_path: Path) -> None:
+    database.upgrade(engine, "0006")
+    tables = MetaData()
+    tables.reflect(engine)
+    job, blob, artifact = (tables.tables[name] for name in ("jobs", "blobs", "artifacts"))
+    specs = {OLD: spec(name="old"), LATER: spec(initial_weights=OLD)}
+    with engine.begin() as connection:
+        for job_id, described in specs.items():
+            connection.execute(
+                insert(job).values(
+                    id=job_id, name=described.name, state="succeeded", queue="auto", lease_epoch=1, failures=0,
+                    spec=described.model_dump(mode="json"), record={"arithmetic": "integer"}, next_seq=1,
+                    result={"classes": ["0", "1"], "validation_accuracy": 0.5}, created_at=now(), finished_at=now(),
+                )
+            )  # fmt: skip
+            for kind in ("model", "weights"):
+                sha256 = hashlib.sha256(f"{kind} {job_id}".encode()).hexdigest()
+                connection.execute(insert(blob).values(sha256=sha256, size=5, created_at=now()))
+                connection.execute(
+                    insert(artifact).values(
+                        id=new_id("art"), job_id=job_id, name=f"{kind}.safetensors", kind=kind, sha256=sha256, size=5,
+                        epoch=1, details={"fp32_bytes": 80}, created_at=now(),
+                    )
+                )  # fmt: skip
+    database.upgrade(engine)
+    store = Store.open(Settings(data_dir=tmp_path, database_url=render(engine.url)))
+    with store.read() as connection:
+        child, parent = models.list_models(connection, organisation=DEFAULT_ORGANISATION).data
+        assert (parent.job_id, parent.name, parent.parent_id) == (OLD, "old", None)
+        assert (child.job_id, child.parent_id) == (LATER, parent.id)
+        assert child.weights_sha256 == hashlib.sha256(f"weights {LATER}".encode()).hexdigest()
+        assert (child.architecture, child.facts["classes"], child.facts["arithmetic"]) == (
+            "resnet18",
+            ["0", "1"],
+            "integer",
+        )
+        assert f"`{LATER}`" in models.card(child)
     store.close()

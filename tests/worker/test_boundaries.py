@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from jobs import artifacts
+from jobs import artifacts, models
 from jobs.audit import audit
 from jobs.reaper import Reaper
 from jobs.settings import Settings
@@ -93,7 +93,10 @@ def _is_whole(store: Store, job_id: str) -> None:
     assert all(earlier.epoch <= later.epoch for earlier, later in pairwise(events))
     assert job.lease_epoch <= 2
     with store.read() as connection:
-        [model] = artifacts.list_artifacts(connection, job_id)
+        [card, model] = artifacts.list_artifacts(connection, job_id)
+        [row] = models.list_models(connection, organisation=job.organisation_id, job_id=job_id).data
     assert store.blobs.verify(model.sha256).read_bytes() == chain(2)
     assert job.result is not None
     assert job.result["artifacts"]["model.safetensors"]["sha256"] == model.sha256
+    assert (row.id, row.sha256) == (job.result["model"], model.sha256)
+    assert row.id.encode() in store.blobs.verify(card.sha256).read_bytes()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, select
 
-from jobs import artifacts, events, jobs
+from jobs import artifacts, events, jobs, models
 from jobs.audit import audit
 from jobs.errors import NotFoundError
 from jobs.records import Job, JobEvent
@@ -39,9 +39,9 @@ class Verdict:
 
 
 def files(job: Job) -> dict[str, str]:
-    """SHA-256 of the files that a job's result names, but for its report, which has times in it."""
+    """SHA-256 of the files that a job's result names, but for report and card, which have times and ids in them."""
     named = (job.result or {}).get("artifacts", {})
-    return {name: row["sha256"] for name, row in named.items() if row["kind"] != "report"}
+    return {name: row["sha256"] for name, row in named.items() if row["kind"] not in {"report", "card"}}
 
 
 def judge(store: Store, accepted: Mapping[str, int], calm: Sequence[Mapping[str, str]], others: int) -> Verdict:
@@ -86,6 +86,10 @@ def _judge_job(connection: Connection, verdict: Verdict, job: Job, calm: Mapping
         verdict.mismatched.append(f"{job.id}: its result names other files than it has")
     if any(row.epoch != job.lease_epoch for row in rows.values()):
         verdict.doubled.append(f"{job.id}: has files of an attempt that did not finish it")
+    made = models.list_models(connection, organisation=job.organisation_id, job_id=job.id).data
+    named = (job.result or {}).get("model")
+    if [row.id for row in made] != ([] if named is None else [named]):
+        verdict.doubled.append(f"{job.id}: has {len(made)} models")
     if files(job) != calm or not calm:
         verdict.mismatched.append(f"{job.id}: other weights than without faults")
 
