@@ -32,7 +32,7 @@ class Listener:
         self._settings = store.settings
         self._draining = draining
         self._desk = desk
-        self._child = WarmChild(store, desk, command)
+        self._child = WarmChild(store, draining, desk, command)
         self._broker = redis.Redis.from_url(
             store.settings.broker_url.get_secret_value(),
             socket_connect_timeout=_AWAY_SECONDS,

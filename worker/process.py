@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ _log = structlog.stdlib.get_logger(__name__)
 _LONGEST_LINE = 16 * 2**20
 _TAIL_BYTES = 8192
 _TAIL_LINES = 20
+_LOOK_SECONDS = 0.2
 
 # What a child inherits of the environment: how to run, never credentials or addresses.
 _INHERITED = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "FQT_ISA", "SYSTEMROOT")
@@ -93,15 +95,23 @@ class Child:
             self._process.stdin.write(f"{word}\n".encode())
             self._process.stdin.flush()
 
-    def write(self, data: bytes) -> None:
-        """Hand bytes to a child that reads them from its stdin.
+    def write(self, data: bytes, deadline: float) -> None:
+        """Hand bytes to a child that reads them from its stdin, until ``deadline`` on the monotonic clock.
 
         Raises:
-            OSError: it has ended.
+            OSError: it has ended, or does not read (a ``TimeoutError``).
         """
         assert self._process.stdin is not None
-        self._process.stdin.write(data)
-        self._process.stdin.flush()
+        descriptor = self._process.stdin.fileno()
+        os.set_blocking(descriptor, False)
+        left = memoryview(data)
+        while left:
+            if time.monotonic() > deadline:
+                raise TimeoutError
+            with contextlib.suppress(BlockingIOError):
+                left = left[os.write(descriptor, left) :]
+                continue
+            select.select([], [descriptor], [], _LOOK_SECONDS)
 
     def ended(self) -> bool:
         """Whether the child itself has ended. Its id stays taken until :meth:`finish`, so signals reach no stranger."""

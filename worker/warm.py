@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -32,8 +33,11 @@ _LOOK_SECONDS = 0.5
 class WarmChild:
     """The child of one desk. Not thread-safe: its listener alone talks to it."""
 
-    def __init__(self, store: Store, desk: Desk, command: Sequence[str] = MODEL_COMMAND) -> None:
+    def __init__(
+        self, store: Store, draining: threading.Event, desk: Desk, command: Sequence[str] = MODEL_COMMAND
+    ) -> None:
         self._store = store
+        self._draining = draining
         self._desk = desk
         self._command = command
         self._stack = contextlib.ExitStack()
@@ -56,6 +60,8 @@ class WarmChild:
         if answer is None:
             crashed = child.ended()
             code = self.close()
+            if self._draining.is_set():
+                return _failure("worker_stops", "the worker is being stopped")
             if not crashed:
                 return _failure("too_slow", f"it took longer than {seconds:g} seconds")
             name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
@@ -100,11 +106,11 @@ class WarmChild:
         return self._child
 
     def _ask(self, child: Child, frame: bytes, seconds: float) -> dict[str, Any] | None:
-        """The child's answer; ``None`` if it died or took too long."""
+        """The child's answer; ``None`` if it died or took too long, or the worker is draining."""
         deadline = time.monotonic() + seconds
         with contextlib.suppress(OSError):
-            child.write(len(frame).to_bytes(8, "big") + frame)
-            while not child.buffer.exhausted and time.monotonic() < deadline:
+            child.write(len(frame).to_bytes(8, "big") + frame, deadline)
+            while not (child.buffer.exhausted or self._draining.is_set() or time.monotonic() > deadline):
                 for message in child.buffer.take(1, _LOOK_SECONDS):
                     if isinstance(message, Answered):
                         return {"ok": message.ok, **message.values}

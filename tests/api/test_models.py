@@ -259,12 +259,19 @@ def test_nobody_hangs_when_nobody_answers(tmp_path: Path, valkey_url: str, conte
     """A child that never answers, no worker at all, and no broker: each ends with a problem that names the remedy."""
     broker = f"{valkey_url[:-1]}2"  # where no other desk listens
     mute = [sys.executable, "-c", "import time; time.sleep(60)"]
-    with registry(tmp_path / "mute", broker, mute, predict_seconds=1, export_seconds=1) as made:
+    with registry(tmp_path / "mute", broker, mute, predict_seconds=0.5, export_seconds=0.5) as made:
         begin = time.monotonic()
         answer = made.upload(content)
         assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
         assert time.monotonic() - begin < 4
         assert not made.store.blobs.exists(_sha256(content))  # nothing is kept
+        facts = {"format": "packed", "architecture": {"name": "convnet"}}
+        with made.store.write() as connection:
+            blob = made.store.blobs.put_stream([content])
+            row = models.create(connection, made.store.blobs, blob, organisation=DEFAULT_ORGANISATION, facts=facts)
+        for _ in range(2):  # more than a pipe holds, so that the child would have to read; then the next question
+            answer = made.client.post(f"/v1/models/{row.id}/predict", files={"image": bytes(1 << 20)})
+            assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
     with registry(tmp_path / "alone", broker) as made:
         for listener in made.listeners:
             listener._draining.set()
