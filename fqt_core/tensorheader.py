@@ -120,6 +120,8 @@ def _data_bytes(path: Path) -> int:
 def _parse(content: bytes, most_entries: int | None) -> dict[str, Any]:
     if most_entries is not None and content.count(b",") > most_entries:
         raise CheckpointError(f"its header has more than {most_entries} entries")
+    if most_entries is not None and (count := content.count(b'"dtype"')) > MAX_TENSORS:  # before they take memory
+        raise CheckpointError(f"it holds {count} tensors; at most {MAX_TENSORS} are read")
     header = json.loads(content, object_pairs_hook=_no_doubles, parse_constant=_no_constant)
     if not isinstance(header, dict):
         raise CheckpointError("its header is no JSON object")

@@ -16,6 +16,7 @@ from xdist.scheduler import LoadScopeScheduling
 SERIAL = (
     "tests/api/hostile/",
     "tests/api/test_doorbell.py",
+    "tests/api/test_models.py",
     "tests/api/test_openai.py",
     "tests/api/test_page.py",
     "tests/api/test_process.py",
