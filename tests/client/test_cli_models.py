@@ -1,0 +1,91 @@
+"""`fqt models …` in words and in JSON, against a scripted service; against a real one in tests/system."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.client.fake import Script, problem
+from tests.client.test_cli import Run, fqt
+
+__all__ = ["fqt"]  # the fixture
+
+CONTENT = b"a model"
+MODEL_ID = "mdl_01JD0000000000000000000000"
+PATH = f"/v1/models/{MODEL_ID}"
+MODEL: dict[str, Any] = {
+    "id": MODEL_ID,
+    "name": "pets",
+    "format": "packed",
+    "architecture": {"name": "resnet18"},
+    "method": {"name": "fqt"},
+    "classes": ["cat", "dog"],
+    "metrics": {"validation_accuracy": 0.875},
+    "size": len(CONTENT),
+    "sha256": hashlib.sha256(CONTENT).hexdigest(),
+    "lineage": {"job": None, "dataset": "digits", "parent": None, "teacher": None},
+}
+EXPORT = {"model": MODEL_ID, "format": "onnx", "size": len(CONTENT), "sha256": MODEL["sha256"], "details": {}}
+
+
+@pytest.fixture(autouse=True)
+def _service(script: Script) -> None:
+    top = [{"label": "cat", "probability": 0.9}, {"label": "dog", "probability": 0.1}]
+    found = {"label": "cat", "probability": 0.9, "top": top}
+    script.on("GET", "/v1/models", httpx.Response(200, json={"data": [MODEL], "has_more": False}))
+    script.on("POST", "/v1/models", httpx.Response(201, json=MODEL))
+    script.on("GET", PATH, httpx.Response(200, json=MODEL))
+    script.on("DELETE", PATH, httpx.Response(204))
+    script.on("GET", f"{PATH}/card", httpx.Response(200, text="# pets\n"))
+    script.on("GET", f"{PATH}/file", httpx.Response(200, content=CONTENT))
+    script.on("POST", f"{PATH}/predict", httpx.Response(200, json={"model": MODEL_ID, "predictions": [found]}))
+    script.on("POST", f"{PATH}/exports", httpx.Response(201, json=EXPORT))
+    script.on("GET", f"{PATH}/exports/onnx", httpx.Response(200, content=CONTENT))
+
+
+def test_models_are_listed_and_shown(fqt: Run, script: Script) -> None:
+    code, out, _ = fqt("models", "list", "--method", "fqt")
+    assert code == 0
+    assert all(told in out for told in (MODEL_ID, "resnet18", "87.5 %", "uploaded"))
+    assert script.seen("GET", "/v1/models")[0].url.params["method"] == "fqt"
+    assert "digits" in fqt("models", "show", MODEL_ID)[1]
+    assert fqt("models", "show", MODEL_ID, "--card")[1] == "# pets\n"
+    assert json.loads(fqt("models", "list", "--json")[1]) == [MODEL]
+
+
+def test_files_come_under_the_name_of_the_model(fqt: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert fqt("models", "download", MODEL_ID)[0] == 0
+    assert fqt("models", "export", MODEL_ID, "--json")[0] == 0
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        f"{MODEL_ID}.safetensors": CONTENT,
+        f"{MODEL_ID}.onnx": CONTENT,
+    }
+    assert fqt("models", "download", MODEL_ID, "-o", "mine")[1].strip() == "mine"
+
+
+def test_images_and_files_are_sent(fqt: Run, script: Script, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"an image")
+    code, out, _ = fqt("models", "predict", MODEL_ID, str(tmp_path / "a.png"), "--top", "2")
+    assert code == 0
+    assert "cat (90.0 %)" in out
+    assert "dog (10.0 %)" in out
+    assert b"an image" in script.seen("POST", f"{PATH}/predict")[0].content
+    (tmp_path / "m.safetensors").write_bytes(CONTENT)
+    assert "pets" in fqt("models", "upload", str(tmp_path / "m.safetensors"), "--name", "pets")[1]
+    assert CONTENT in script.seen("POST", "/v1/models")[0].content
+    assert fqt("models", "upload", str(tmp_path / "none"))[0] == 5
+    assert fqt("models", "delete", MODEL_ID)[1] == f"Deleted {MODEL_ID}\n"
+
+
+def test_a_refusal_is_one_line(fqt: Run, script: Script) -> None:
+    script.on("POST", f"{PATH}/exports", problem(409, "model_not_usable", "Weights alone are not exported."))
+    code, out, err = fqt("models", "export", MODEL_ID)
+    assert (code, out, len(err.splitlines())) == (4, "", 1)
+    assert "Weights alone are not exported" in err
+    assert fqt("models", "show", "../x")[0] == 2
