@@ -244,6 +244,9 @@ def test_a_predictor_that_is_killed_is_replaced(service: Registry, model: dict[s
     before = service.client.post(url, json=body).json()
     child = service.listeners[0]._child._child
     assert child is not None
+    assert "NoNewPrivs:\t1" in Path(f"/proc/{child.pid}/status").read_text()
+    (bound,) = [line for line in Path(f"/proc/{child.pid}/limits").read_text().splitlines() if "Max data size" in line]
+    assert int(bound.split()[3]) <= service.store.settings.predictor_memory_bytes
     answers: list[int] = []
     os.kill(child.pid, signal.SIGSTOP)  # the question reaches it, and no answer comes
     thread = threading.Thread(target=lambda: answers.append(service.client.post(url, json=body).status_code))

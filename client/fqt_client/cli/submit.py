@@ -48,10 +48,12 @@ def submit(
         str | None, typer.Option("--classes", help="Train on these classes only, separated by commas.")
     ] = None,
     from_job: Annotated[
-        str | None, typer.Option("--from", metavar="JOB", help="Start from the weights of this job; `last` works.")
+        str | None,
+        typer.Option("--from", metavar="JOB|MODEL", help="Start from the weights of this job or model; `last` works."),
     ] = None,
     teacher: Annotated[
-        str | None, typer.Option("--teacher", metavar="JOB", help="Learn from this job's model too; `last` works.")
+        str | None,
+        typer.Option("--teacher", metavar="JOB|MODEL", help="Learn from this model, or this job's, too; `last` works."),
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="A name for people.")] = None,
     assignments: Annotated[

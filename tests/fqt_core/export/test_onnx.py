@@ -26,8 +26,8 @@ CASES: dict[str, tuple[ArchitectureConfig, MethodConfig]] = {
     "convnet": (Convnet(width=0.5, image_size=16, channels=1, shortcuts=False), Method("fqt")),
     "bi-real convnet": (Convnet(width=0.5, image_size=16, channels=3, shortcuts=True), Method("fqt")),
     "resnet18": (Resnet18(width=0.25, image_size=32, channels=3), Method("fqt")),
-    "vgg16": (Vgg16(width=0.25, image_size=32, channels=3), Method("qat", weight_scale="learned")),
-    "vgg16 with hidden layers": (Vgg16(width=0.0625, image_size=32, channels=1, stem="imagenet"), Method("fqt")),
+    # With hidden layers, whose products are no convolutions.
+    "vgg16": (Vgg16(width=0.125, image_size=32, channels=3, stem="imagenet"), Method("qat", weight_scale="learned")),
     "fp32": (Resnet18(width=0.125, image_size=24, channels=1, stem="imagenet"), Method("fp32")),
 }
 
