@@ -8,9 +8,24 @@ higher priority go first, then the oldest.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, String, Subquery, case, func, literal, or_, select, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Executable,
+    Integer,
+    Select,
+    String,
+    Subquery,
+    bindparam,
+    func,
+    literal,
+    or_,
+    select,
+    union_all,
+)
 
 from jobs import database
 from jobs.spec import JobSpec
@@ -43,7 +58,7 @@ def due() -> ColumnElement[bool]:
 
 def claimable(queues: Sequence[str]) -> ColumnElement[bool]:
     """The condition that a worker of these queues may claim a job now."""
-    return due() & jobs.c.queue.in_([*queues, ANY_QUEUE])
+    return due() & jobs.c.queue.in_(_served(queues))
 
 
 def next_job(connection: Connection, queues: Sequence[str], *, max_running: int | None = None) -> Next | None:
@@ -56,20 +71,13 @@ def next_job(connection: Connection, queues: Sequence[str], *, max_running: int 
     claiming are passed over.
     """
     for owner, limit in _owners(connection, queues, max_running):
-        mine = jobs.c.created_by.is_(None) if owner == _NOBODY else jobs.c.created_by == owner
-        query = (
-            select(jobs.c.id, jobs.c.lease_epoch)
-            .where(claimable(queues), mine)
-            .order_by(jobs.c.rank, jobs.c.created_at, jobs.c.id)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-        )
-        found = connection.execute(query).one_or_none()
+        nobody = owner == _NOBODY
+        found = connection.execute(_first_query(_served(queues), nobody), {"owner": owner}).one_or_none()
         if found is None:
             continue
-        _take_turn(connection, owner)
+        connection.execute(_turn(connection.dialect.name), {"owner": owner})
         # The turn's row is locked now, so that the count holds: whoever claims for the same key comes after this.
-        if limit is not None and _running(connection, mine) >= limit:
+        if limit is not None and connection.execute(_running_query(nobody), {"owner": owner}).scalar_one() >= limit:
             continue
         return Next(found.id, found.lease_epoch)
     return None
@@ -80,7 +88,7 @@ def waiting(connection: Connection, limit: int = 100, queues: Sequence[str] | No
 
     ``queues``: only those that a worker of these queues could claim.
     """
-    names = _names(connection) if queues is None else sorted({*queues, ANY_QUEUE})
+    names = _names(connection) if queues is None else _served(queues)
     found: list[tuple[str, str]] = []
     for name in names:
         query = select(jobs.c.id).where(due(), jobs.c.queue == name).order_by(jobs.c.created_at, jobs.c.id)
@@ -90,7 +98,7 @@ def waiting(connection: Connection, limit: int = 100, queues: Sequence[str] | No
 
 def _names(connection: Connection) -> list[str]:
     """The queues in which jobs wait, whoever may take them."""
-    # From name to name through an index: DISTINCT would read every job that waits, and so for owners below.
+    # From name to name through an index: DISTINCT would read every job that waits.
     names = select(literal("", String).label("name")).cte("names", recursive=True)
     following = select(jobs.c.queue).where(_QUEUED, jobs.c.queue > names.c.name).order_by(jobs.c.queue).limit(1)
     names = names.union_all(select(following.scalar_subquery()).where(names.c.name.is_not(None)))
@@ -99,7 +107,14 @@ def _names(connection: Connection) -> list[str]:
 
 def _owners(connection: Connection, queues: Sequence[str], max_running: int | None) -> list[tuple[str, int | None]]:
     """The keys that have jobs to claim and may run one more, in the order of their turns, each with its limit."""
-    waiting = _waiting_owners(queues)
+    rows = connection.execute(_owners_query(_served(queues)), {"max_running": max_running})
+    return [(row[0], row[1]) for row in rows]
+
+
+# The statements of a claim are built once for a worker's queues: to build them takes longer than to run them.
+@lru_cache
+def _owners_query(names: tuple[str, ...]) -> Select[str, int | None]:
+    waiting = _waiting_owners(names)
     owner = func.coalesce(jobs.c.created_by, literal(_NOBODY))
     held = (
         select(owner.label("owner"), func.count().label("count"))
@@ -108,8 +123,8 @@ def _owners(connection: Connection, queues: Sequence[str], max_running: int | No
         .subquery()
     )
     count = func.coalesce(held.c.count, 0)
-    limit = func.coalesce(keys.c.max_running, max_running)
-    query = (
+    limit = func.coalesce(keys.c.max_running, bindparam("max_running", type_=Integer))
+    return (
         select(waiting.c.owner, limit)
         .select_from(
             waiting.outerjoin(held, held.c.owner == waiting.c.owner)
@@ -120,36 +135,59 @@ def _owners(connection: Connection, queues: Sequence[str], max_running: int | No
         .order_by(count, turns.c.served_at.nulls_first(), waiting.c.owner)
         .limit(_KEYS_TRIED)
     )
-    return [(row[0], row[1]) for row in connection.execute(query)]
 
 
-def _waiting_owners(queues: Sequence[str]) -> Subquery:
+def _waiting_owners(names: tuple[str, ...]) -> Subquery:
     """The keys (``owner``) that have a job which a worker of these queues may claim now."""
-    starts = [
-        select(literal(name, String).label("queue"), literal(_NOBODY, String).label("owner"))
-        for name in sorted({*queues, ANY_QUEUE})
-    ]
+    starts = [select(literal(name, String).label("queue"), literal(_NOBODY, String).label("owner")) for name in names]
     found = select(union_all(*starts).subquery()).cte("found", recursive=True)
+    # From key to key through an index, as in _names.
     following = (
         select(jobs.c.created_by)
-        .where(_QUEUED, jobs.c.queue == found.c.queue, jobs.c.created_by > found.c.owner)
+        .where(due(), jobs.c.queue == found.c.queue, jobs.c.created_by > found.c.owner)
         .order_by(jobs.c.created_by)
         .limit(1)
     )
     found = found.union_all(select(found.c.queue, following.scalar_subquery()).where(found.c.owner.is_not(None)))
     # PostgreSQL would answer EXISTS by a hash of all jobs that wait, and IS NULL without an order by any index.
-    first = select(jobs.c.id).where(due(), jobs.c.queue == found.c.queue).order_by(jobs.c.created_by).limit(1)
-    of_key = first.where(jobs.c.created_by == found.c.owner).scalar_subquery().is_not(None)
-    of_nobody = first.where(jobs.c.created_by.is_(None)).scalar_subquery().is_not(None)
-    waits = case((found.c.owner == _NOBODY, of_nobody), else_=of_key)
+    of_nobody = (
+        select(jobs.c.id)
+        .where(due(), jobs.c.queue == found.c.queue, jobs.c.created_by.is_(None))
+        .order_by(jobs.c.created_by)
+        .limit(1)
+    )
+    waits = or_(found.c.owner != _NOBODY, of_nobody.scalar_subquery().is_not(None))
     return select(found.c.owner).where(found.c.owner.is_not(None), waits).distinct().subquery()
 
 
-def _take_turn(connection: Connection, owner: str) -> None:
-    statement = database.insert(connection, turns).values(owner=owner, served_at=now())
-    connection.execute(statement.on_conflict_do_update(index_elements=[turns.c.owner], set_={"served_at": now()}))
+@lru_cache
+def _first_query(names: tuple[str, ...], nobody: bool) -> Select[str, int]:
+    """The job of one key, or of none, that a worker of these queues should take."""
+    return (
+        select(jobs.c.id, jobs.c.lease_epoch)
+        .where(claimable(names), _of(nobody))
+        .order_by(jobs.c.rank, jobs.c.created_at, jobs.c.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
 
 
-def _running(connection: Connection, mine: ColumnElement[bool]) -> int:
-    query = select(func.count()).select_from(jobs).where(mine, jobs.c.state.in_(sorted(ACTIVE)))
-    return connection.execute(query).scalar_one()
+@lru_cache
+def _running_query(nobody: bool) -> Select[int]:
+    return select(func.count()).select_from(jobs).where(_of(nobody), jobs.c.state.in_(sorted(ACTIVE)))
+
+
+def _of(nobody: bool) -> ColumnElement[bool]:
+    return jobs.c.created_by.is_(None) if nobody else jobs.c.created_by == bindparam("owner")
+
+
+def _served(queues: Sequence[str]) -> tuple[str, ...]:
+    """The names under which jobs wait for a worker of these queues."""
+    return tuple(sorted({*queues, ANY_QUEUE}))
+
+
+@lru_cache
+def _turn(dialect: str) -> Executable:
+    """The statement by which a key takes its turn."""
+    statement = database.insert_for(dialect, turns).values(served_at=now())
+    return statement.on_conflict_do_update(index_elements=[turns.c.owner], set_={"served_at": now()})
