@@ -144,7 +144,7 @@ def rotate(
 def revoke(
     key: Annotated[str, typer.Argument(metavar="KEY", help="Id of the key.")], as_json: JsonOption = False
 ) -> None:
-    """Make a key useless from now on."""
+    """Make a key useless: it is refused within a second."""
     from jobs import keys  # noqa: PLC0415
     from service.parts import opened_store  # noqa: PLC0415
 
