@@ -64,7 +64,7 @@ def create_app(settings: Settings, *, doorbell: Doorbell | None = None) -> FastA
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        await to_thread.run_sync(_prepare, context)
+        await to_thread.run_sync(prepare, context)
         stop = threading.Event()
         workers = [
             threading.Thread(target=work, args=(stop,), name=name, daemon=True)
@@ -126,7 +126,7 @@ def close_streams(app: FastAPI) -> None:
     app.state.context.hub.close()
 
 
-def _prepare(context: Context) -> None:
+def prepare(context: Context) -> None:
     """Bring the tables up to date and make the first key, where the settings want it."""
     if context.settings.migrates:
         database.upgrade(context.store.engine)

@@ -60,9 +60,9 @@ async def _framework(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     detail, headers = error.detail, dict(error.headers or {})
     if error.status_code == 404:
-        detail = f"There is nothing at {request.url.path}."
+        detail = f"There is nothing at {request.scope['path']}."
     elif error.status_code == 405:
-        detail = f"{request.url.path} does not answer to {request.method}."
+        detail = f"{request.scope['path']} does not answer to {request.method}."
         if methods := _methods_of(request):
             headers["Allow"] = ", ".join(methods)
     return problems.respond(request, problems.for_status(error.status_code, detail, headers))
@@ -74,7 +74,7 @@ def _methods_of(request: Request) -> list[str]:
     return sorted(
         method.upper()
         for path, operations in paths.items()
-        if compile_path(path)[0].match(request.url.path)
+        if compile_path(path)[0].match(request.scope["path"])
         for method in operations
     )
 

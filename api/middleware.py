@@ -14,7 +14,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.address import Network, client_address
 from api.instruments import Instruments
-from api.problems import REQUEST_ID_HEADER, BadHeaders, HeadersTooLarge, HostNotAllowed, Internal, Problem, respond
+from api.problems import (
+    REQUEST_ID_HEADER,
+    BadHeaders,
+    HeadersTooLarge,
+    HostNotAllowed,
+    Internal,
+    Problem,
+    TargetTooLong,
+    UnsupportedMediaType,
+    respond,
+)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?")
@@ -27,7 +37,9 @@ _HEADERS = {
     "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 }
 MAX_HEADER_BYTES = 32 * 1024
+MAX_TARGET_BYTES = 16 * 1024
 # Two of these, and two programs on the way may each believe another one.
+_CLOSE = {"Connection": "close"}  # where the next request begins is not certain
 _ONCE = (b"content-type", b"content-length", b"idempotency-key", b"last-event-id", b"x-request-id")
 log = structlog.get_logger("fqt.api")
 
@@ -67,12 +79,11 @@ class RequestMiddleware:
 
         with structlog.contextvars.bound_contextvars(request_id=identity):
             try:
-                _check_headers(scope)
-                await self.app(scope, receive, send_named)
+                wrong = _wrong(scope)
+                answer = self.app if wrong is None else respond(Request(scope), wrong)
+                await answer(scope, receive, send_named)
             except ClientDisconnect:
                 status = status or 499  # nginx's number for it; nobody is there to be told
-            except (BadHeaders, HeadersTooLarge) as problem:
-                await respond(Request(scope), problem)(scope, receive, send_named)
             except Exception as error:
                 log.exception("unexpected error", method=scope["method"], path=scope["path"])
                 if status:
@@ -109,19 +120,22 @@ class HostMiddleware:
         await self.app(scope, receive, send)
 
 
-def _check_headers(scope: Scope) -> None:
-    """Refuse what no honest client sends.
-
-    Raises:
-        HeadersTooLarge: names and values together have more than ``MAX_HEADER_BYTES``.
-        BadHeaders: one that may stand there once stands there several times.
-    """
+def _wrong(scope: Scope) -> Problem | None:
+    """What is wrong with a request that no honest client sends, whatever it is about."""
     headers = scope["headers"]
     if sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
-        raise HeadersTooLarge(f"The headers of a request have at most {MAX_HEADER_BYTES} bytes.")
+        return HeadersTooLarge(f"The headers of a request have at most {MAX_HEADER_BYTES} bytes.", headers=_CLOSE)
+    if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MAX_TARGET_BYTES:
+        return TargetTooLong(f"Path and query have at most {MAX_TARGET_BYTES} bytes.", headers=_CLOSE)
     names = [name for name, _ in headers]
     if double := [name.decode() for name in _ONCE if names.count(name) > 1]:
-        raise BadHeaders(f"The header {double[0]} may be sent once.")
+        return BadHeaders(f"The header {double[0]} may be sent once.", headers=_CLOSE)
+    if b"transfer-encoding" in names and b"content-length" in names:
+        return BadHeaders("Transfer-Encoding and Content-Length exclude each other.", headers=_CLOSE)
+    encoding = Headers(scope=scope).get("content-encoding", "identity").strip().lower()
+    if encoding != "identity":
+        return UnsupportedMediaType(f"Bodies are sent as they are, not with Content-Encoding: {encoding[:40]}.")
+    return None
 
 
 def _expected(error: Exception) -> Problem:

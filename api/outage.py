@@ -18,5 +18,5 @@ AWAY: tuple[type[Exception], ...] = (OperationalError, InternalError, PoolTimeou
 
 def answer(request: Request, error: Exception) -> Response:
     """Return the answer to a request that met with one of :data:`AWAY`: to be sent again in a moment."""
-    log.warning("database does not answer", error=str(error), path=request.url.path)
+    log.warning("database does not answer", error=str(error), path=request.scope["path"])
     return respond(request, Unavailable("The database does not answer right now; try again."))

@@ -18,6 +18,7 @@ from api.openai import errors as openai
 
 MEDIA_TYPE = "application/problem+json"
 REQUEST_ID_HEADER = "X-Request-ID"
+MAX_ERRORS = 100
 
 
 class FieldError(BaseModel):
@@ -51,6 +52,14 @@ class OpenAIProblemDocument(ProblemDocument):
     error: openai.OpenAIError
 
 
+def _bounded(errors: Sequence[FieldError]) -> list[FieldError]:
+    """The first so many: an answer must not be a thousand times its request."""
+    if len(errors) <= MAX_ERRORS:
+        return list(errors)
+    more = FieldError(field="", message=f"{len(errors) - MAX_ERRORS} more are wrong and not listed")
+    return [*errors[:MAX_ERRORS], more]
+
+
 class Problem(Exception):  # noqa: N818 - RFC 9457's word
     """The request failed."""
 
@@ -62,7 +71,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word
         self, detail: str | None = None, *, errors: Sequence[FieldError] = (), headers: Mapping[str, str] | None = None
     ) -> None:
         self.detail = detail or " ".join((self.__doc__ or self.title).split())
-        self.errors = list(errors)
+        self.errors = _bounded(errors)
         self.headers = dict(headers or {})
         super().__init__(self.detail)
 
@@ -87,8 +96,14 @@ class Malformed(Problem):
     status, code, title = 400, "malformed_body", "Malformed request"
 
 
+class NotHttp(Problem):
+    """What was received is no well-formed HTTP/1.1 request, or its headers are too large."""
+
+    status, code, title = 400, "malformed_request", "No HTTP request"
+
+
 class BadHeaders(Problem):
-    """A header that may stand in a request once stands there several times."""
+    """Headers contradict each other, or one stands there several times that may stand there once."""
 
     status, code, title = 400, "bad_headers", "Bad headers"
 
@@ -178,6 +193,12 @@ class TooLarge(Problem):
     """The request body is larger than this service accepts."""
 
     status, code, title = 413, "too_large", "Content too large"
+
+
+class TargetTooLong(Problem):
+    """The request's path and query are longer than this service accepts."""
+
+    status, code, title = 414, "target_too_long", "Request target too long"
 
 
 class UnsupportedMediaType(Problem):
@@ -292,22 +313,26 @@ def request_id(request: Request) -> str:
     return str(value)
 
 
-def respond(request: Request, problem: Problem) -> JSONResponse:
-    """Return the answer that tells ``problem`` to the client."""
-    identity = request_id(request)
-    document = ProblemDocument(
+def document(problem: Problem, *, instance: str, request_id: str) -> ProblemDocument:
+    """Return the body that tells ``problem``."""
+    return ProblemDocument(
         type=f"/problems/{problem.code}",
         title=problem.title,
         status=problem.status,
         detail=problem.detail,
-        instance=request.url.path,
+        instance=instance,
         code=problem.code,
         errors=problem.errors,
-        request_id=identity,
+        request_id=request_id,
     )
-    body = document.model_dump(mode="json")
+
+
+def respond(request: Request, problem: Problem) -> JSONResponse:
+    """Return the answer that tells ``problem`` to the client."""
+    identity, path = request_id(request), request.scope["path"]
+    body = document(problem, instance=path, request_id=identity).model_dump(mode="json")
     own = dict(problem.headers)
-    if openai.applies(document.instance):
+    if openai.applies(path):
         body["error"] = openai.member(problem.status, problem.code, problem.detail, problem.errors)
         own |= openai.headers(problem.status)
     response = JSONResponse(body, problem.status, media_type=MEDIA_TYPE)

@@ -12,6 +12,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -140,11 +141,14 @@ async def _read(request: Request) -> bytes:
         UnsupportedMediaType: it is declared as something else.
         TooLarge: more than ``MAX_JSON_BYTES``, declared or sent.
     """
-    media = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if media != "application/json":
+    media, options = parse_options_header(request.headers.get("content-type", ""))
+    if media != b"application/json":
         raise UnsupportedMediaType(
-            f"The body must be JSON: send it with Content-Type: application/json, not {media[:100] or 'none'}."
+            "The body must be JSON: send it with Content-Type: application/json, not "
+            f"{media[:100].decode('latin-1') or 'none'}."
         )
+    if options.get(b"charset", b"utf-8").lower() != b"utf-8":
+        raise UnsupportedMediaType("JSON is UTF-8, whatever Content-Type says of its charset.")
     limit = TooLarge(f"A JSON body has at most {MAX_JSON_BYTES} bytes.")
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > MAX_JSON_BYTES:

@@ -6,13 +6,16 @@ import gc
 import signal
 import socket
 import sys
+from ipaddress import ip_address
 
 import structlog
 import uvicorn
 from fastapi import FastAPI
+from sqlalchemy.exc import SQLAlchemyError
 
-from api.app import close_streams, create_app
-from jobs import logs
+from api.app import close_streams, create_app, prepare
+from api.protocol import Protocol
+from jobs import keys, logs
 from jobs.settings import Settings
 
 GRACE_SECONDS = 3
@@ -36,16 +39,29 @@ def serve(settings: Settings) -> None:
     """Serve the API until SIGTERM or SIGINT; returns within five seconds of it.
 
     Raises:
-        SystemExit: the address cannot be listened on, or the app cannot start.
+        SystemExit: the address cannot be listened on, or must not be as long as no key is valid; or the app cannot
+            start.
     """
     logs.configure(settings.log_level)
     # uvicorn raises the signal that stopped it once more when it is done: that is a good end, not a failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     app = create_app(settings)
-    config = uvicorn.Config(
+    if not _is_loopback(settings.host):
+        _must_have_a_key(app, settings)
+    # What is there by now stays: a search of it for garbage would hold every request up for about a tenth of a second.
+    gc.collect()
+    gc.freeze()
+    Server(app, configuration(app, settings)).run()
+
+
+def configuration(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """How uvicorn serves the app."""
+    return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
+        http=Protocol,
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
@@ -53,7 +69,29 @@ def serve(settings: Settings) -> None:
         timeout_graceful_shutdown=GRACE_SECONDS,
         timeout_keep_alive=30,
     )
-    # What is there by now stays: a search of it for garbage would hold every request up for about a tenth of a second.
-    gc.collect()
-    gc.freeze()
-    Server(app, config).run()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _must_have_a_key(app: FastAPI, settings: Settings) -> None:
+    """Listen to other machines only where somebody can get in: who cannot is who would open it some other way.
+
+    Raises:
+        SystemExit: no key opens the API.
+    """
+    try:
+        prepare(app.state.context)
+        with app.state.context.store.read() as connection:
+            there = keys.any_opens(connection)
+    except SQLAlchemyError:  # the app itself tells at its start what is wrong with its database
+        return
+    if not there:
+        sys.exit(
+            f"fqt api: refused to listen on {settings.host}, since no API key is valid: make one with "
+            "`fqt keys create --name me --scopes admin`, or listen on this machine alone (FQT_HOST=127.0.0.1)"
+        )

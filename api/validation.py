@@ -10,12 +10,14 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from api.problems import FieldError
+from api.problems import MAX_ERRORS, FieldError
 from fqt_core.config import ARCHITECTURES, METHODS
 
 # Fields whose value is one of several models, told apart by `name`. Pydantic puts that name into an error's path,
 # where a reader would take it for a field.
 _VARIANTS: Mapping[str, Mapping[str, type[BaseModel]]] = {"method": METHODS, "architecture": ARCHITECTURES}
+
+_LONGEST_PATH = 400
 
 UNKNOWN_PARAMETER = "unknown_parameter"
 """Our own type of error, beside pydantic's: a query parameter that its route does not have."""
@@ -43,7 +45,10 @@ def explain(errors: Iterable[Mapping[str, Any]], model: type[BaseModel] | None =
         errors: as ``ValidationError.errors()`` gives them; paths may start with FastAPI's ``body``, ``query``, ….
         model: the model of the body; lets an unknown field be answered with the known ones.
     """
-    return [_explain(part, model) for error in errors for part in (error, *_wrong_under_any_name(error))]
+    parts = [part for error in errors for part in (error, *_wrong_under_any_name(error))]
+    # What is not listed needs no hint: to look for the nearest name takes time.
+    shown = [_explain(part, model) for part in parts[:MAX_ERRORS]]
+    return shown + [FieldError(field="", message=_sentence(str(part["msg"]))) for part in parts[MAX_ERRORS:]]
 
 
 def _wrong_under_any_name(error: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -149,8 +154,8 @@ def _quoted(text: str) -> list[Any] | None:
 
 
 def _join(parts: Iterable[Any]) -> str:
-    """Join a path: ``classes.2``, ``training.augment.pad_crop``."""
-    return ".".join(str(part) for part in parts)
+    """Join a path: ``classes.2``, ``training.augment.pad_crop``. What a client calls a field may have any length."""
+    return ".".join(str(part) for part in parts)[:_LONGEST_PATH]
 
 
 def _sentence(message: str) -> str:
