@@ -84,7 +84,7 @@ class AuthMiddleware:
             return known
         key = await to_thread.run_sync(self.context.keys.verify, plain, limiter=threads)
         if key is None:
-            raise Unauthenticated("The API key is unknown, mistyped, revoked or has expired.")
+            raise Unauthenticated("The API key is unknown, mistyped, revoked or expired.")
         return key
 
 

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from api.problems import Malformed
 
 MAX_DEPTH = 64
+MAX_NAMES = 1000
 # A whole string (closed or not, so that no text makes the search start over), or a bracket.
 _TOKENS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{\]}]', re.DOTALL)
 
@@ -26,8 +27,8 @@ def parse(body: bytes) -> Any:
     """Return the value that ``body`` holds.
 
     Raises:
-        Malformed: not UTF-8, not JSON, NaN or Infinity, a repeated name, an absurd number, or nested deeper than
-            ``MAX_DEPTH``.
+        Malformed: not UTF-8, not JSON, NaN or Infinity, a repeated name, an absurd number, nested deeper than
+            ``MAX_DEPTH``, or an object with more than ``MAX_NAMES`` names.
     """
     try:
         text = body.decode("utf-8")
@@ -87,6 +88,8 @@ def _finite(text: str) -> float:
 
 
 def _no_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > MAX_NAMES:  # each that is unknown would have its own error
+        raise _RejectedError(f"The body holds an object with more than {MAX_NAMES} names.")
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:

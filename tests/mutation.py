@@ -58,6 +58,24 @@ MUTATIONS = {
     "claims do not raise the epoch": Mutation(
         "jobs.lease", "attempt = found.lease_epoch + 1", "attempt = max(1, found.lease_epoch)", _ATTEMPTS
     ),
+    "another organisation's jobs are found": Mutation(
+        "jobs.organisations",
+        "true() if organisation is None else table.c.organisation_id == organisation",
+        "true()",
+        "tests/api/test_authorisation.py::test_what_is_another_organisations_does_not_exist",
+    ),
+    "specs may refer to another organisation's jobs": Mutation(
+        "jobs.validation",
+        "(jobs.c.id == job_id) & within(jobs, bounds.organisation)",
+        "jobs.c.id == job_id",
+        "tests/api/test_organisations.py::test_a_spec_refers_to_its_own_organisations_things_only[broken0-]",
+    ),
+    "keys that have ended open the API": Mutation(
+        "jobs.keys",
+        "or not row.opens",
+        "",
+        "tests/api/test_authorisation.py::test_no_operation_answers_without_a_valid_key",
+    ),
     "idempotency keys are not looked at": Mutation(
         "jobs.idempotency", "if idempotency_key is None:", "if idempotency_key != 0:", _ONCE
     ),

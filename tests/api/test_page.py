@@ -51,7 +51,7 @@ def test_a_job_is_followed_live(api: Api, shared_store: Store, page: Page) -> No
     page.goto(base)
     page.fill("#key", "fqt_wrong")
     page.press("#key", "Enter")
-    expect(page.locator("#refused")).to_contain_text("unknown, mistyped or revoked")
+    expect(page.locator("#refused")).to_contain_text("unknown, mistyped, revoked or expired")
 
     page.fill("#key", api.settings.key_path.read_text().strip())
     page.press("#key", "Enter")

@@ -10,6 +10,7 @@ from typing import Any
 from api.problems import ProblemDocument
 
 MOST_SECONDS = 2.0
+PATIENCE_SECONDS = 20.0  # other tests want the processor too
 MOST_BYTES = 256 << 20
 MOST_ANSWER_BYTES = 256 << 10
 
@@ -17,13 +18,14 @@ MOST_ANSWER_BYTES = 256 << 10
 def refused(send: Callable[[], Any], *statuses: int) -> ProblemDocument:
     """Send a request; it must be refused with a problem document of one of these statuses (none given: any 4xx).
 
-    In less than two seconds, with less than 256 MB of memory beyond what the process had taken before, and with an
-    answer that is no burden itself.
+    In less than two seconds of work, with less than 256 MB of memory beyond what the process had taken before, and
+    with an answer that is no burden itself.
     """
     before = _peak()
-    begin = time.monotonic()
+    begin, worked = time.monotonic(), time.process_time()
     response = send()
-    assert time.monotonic() - begin < MOST_SECONDS
+    assert time.process_time() - worked < MOST_SECONDS
+    assert time.monotonic() - begin < PATIENCE_SECONDS
     assert _peak() - before < MOST_BYTES
     assert len(response.content) < MOST_ANSWER_BYTES
     return told(response.status_code, response.headers, response.json(), statuses or range(400, 500))

@@ -16,7 +16,7 @@ from api.app import create_app
 from api.server import Server, configuration
 from jobs.settings import Settings
 from tests.api.conftest import RecordingDoorbell
-from tests.api.hostile.refusal import MOST_SECONDS, told
+from tests.api.hostile.refusal import PATIENCE_SECONDS, told
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +41,14 @@ def _exchange(port: int, sent: bytes) -> list[tuple[int, dict[str, str], Any]]:
     """Send these bytes; return status, headers and body of each answer until the connection is closed."""
     begin = time.monotonic()
     received = b""
-    with socket.create_connection(("127.0.0.1", port), timeout=MOST_SECONDS) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS) as connection:
         try:
             connection.sendall(sent)
             while piece := connection.recv(1 << 16):
                 received += piece
         except ConnectionResetError:
             pass
-    assert time.monotonic() - begin < MOST_SECONDS
+    assert time.monotonic() - begin < PATIENCE_SECONDS
     answers = []
     while received:
         head, _, rest = received.partition(b"\r\n\r\n")
