@@ -13,13 +13,17 @@ from api.routing import problems, router
 from api.schemas.common import KeyId
 from api.schemas.keys import CreatedKey, KeyList, KeyObject, NewKey
 from jobs import keys
+from jobs.ceilings import lesser
 
 routes = router("keys")
 
 
 @routes.post("/keys", status_code=201, responses=problems(Malformed, TooLarge, UnsupportedMediaType))
 async def create_key(new: NewKey, context: AppContext, key: AdminKey, response: Response) -> CreatedKey:
-    """Create an API key. The answer is the only place where the key itself is ever shown."""
+    """Create an API key. The answer is the only place where the key itself is ever shown.
+
+    Its ceilings are not above those of the key that makes it.
+    """
     made, plain = await context.write(
         lambda connection: keys.create(
             connection,
@@ -30,8 +34,8 @@ async def create_key(new: NewKey, context: AppContext, key: AdminKey, response: 
             expires_at=new.expires_at,
             max_queued=new.max_queued,
             max_running=new.max_running,
-            max_steps=new.max_steps,
-            max_memory_bytes=new.max_memory_bytes,
+            max_steps=lesser(new.max_steps, key.max_steps),
+            max_memory_bytes=lesser(new.max_memory_bytes, key.max_memory_bytes),
         )
     )
     response.headers["Location"] = f"/v1/keys/{made.id}"

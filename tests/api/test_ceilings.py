@@ -76,6 +76,18 @@ def test_a_keys_own_ceiling_lies_below_that_of_the_settings(client: TestClient, 
         assert "may take 500" in error["message"]
 
 
+def test_a_key_makes_none_with_higher_ceilings_than_its_own(client: TestClient, store: Store) -> None:
+    with store.write() as connection:
+        _, plain = keys.create(connection, store.key_secret, name="x", scopes=["admin"], max_steps=100)
+    for asked, given in ((None, 100), (10**6, 100), (7, 7)):
+        made = client.post(
+            "/v1/keys",
+            json={"name": "y", "scopes": ["write"], "max_steps": asked},
+            headers={"Authorization": f"Bearer {plain}"},
+        )
+        assert (made.json()["max_steps"], made.json()["max_memory_bytes"]) == (given, None)
+
+
 def test_everything_wrong_is_told_at_once(client: TestClient, store: Store) -> None:
     key = _key(store, max_steps=1, max_memory_bytes=1)
     refused = _ask(client, key, training={"epochs": 5, "warmup_steps": 10**6}, timeout_seconds=1)

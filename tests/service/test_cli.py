@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from fqt_client import FqtClientError, NotFoundError
-from jobs import keys
+from jobs import audit_log, keys
 from jobs.settings import Settings
 from jobs.store import Store
 from service.cli import app
@@ -81,6 +81,31 @@ def test_organisations_and_their_keys(settings: Settings) -> None:
     assert keys == ["org_default", made["id"], made["id"]]
     with pytest.raises(NotFoundError, match="chemistry"):
         _fqt("admin", "keys", "create", "--name", "x", "--organisation", "chemistry")
+
+
+def test_what_commands_change_stands_in_the_audit_log(settings: Settings, tmp_path: Path) -> None:
+    _fqt("migrate")
+    org = _json("admin", "organisations", "create", "--name", "biology")["id"]
+    made = _json("admin", "keys", "create", "--name", "x", "--organisation", org, "--expires-days", "1")
+    changed = _json("keys", "rotate", made["id"], "--overlap-seconds", "60")
+    assert changed["expires_at"] == made["expires_at"] is not None
+    assert changed["previous_expires_at"] is not None
+    assert "valid" in _fqt("keys", "list").output
+    _fqt("keys", "revoke", made["id"])
+    assert _fqt("keys", "rotate", made["id"]).exit_code == 2
+    _fqt("admin", "backup", str(tmp_path / "backup"))
+    store = Store.open(settings)
+    with store.read() as connection:
+        assert keys.verify(connection, store.key_secret, changed["key"]) is None
+        found = audit_log.list_entries(connection).data[::-1]
+    store.close()
+    assert [(row.actor, row.action, row.resource_id, row.organisation_id) for row in found] == [
+        ("admin command", "organisations create", org, "org_default"),
+        ("admin command", "keys create", made["id"], org),
+        ("admin command", "keys rotate", made["id"], org),
+        ("admin command", "keys revoke", made["id"], org),
+        ("admin command", "backup", None, "org_default"),
+    ]
 
 
 def test_migrating_twice_is_harmless_and_shows_no_password(settings: Settings) -> None:
