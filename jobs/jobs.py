@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, select
@@ -49,8 +50,9 @@ def create(
 ) -> Job:
     """Accept a job: it is queued when the transaction commits. Ring ``job.queue`` after the commit, not before.
 
-    The job is the organisation's of the key that ``created_by`` names; without one, the first organisation's.
-    ``traceparent`` is the trace of the request (W3C), ``labels`` are its maker's own words for the job.
+    The job is the organisation's of the key that ``created_by`` names, and refers to what is that one's alone; without
+    a key, it is the first organisation's. ``traceparent`` is the trace of the request (W3C), ``labels`` are its maker's
+    own words for the job.
     ``warnings`` say what keeps it from running for now; they stand in its log. ``bounds`` are what the service allows.
     ``sources``: what :func:`jobs.validation.check` found in this transaction, if it was asked already.
 
@@ -58,10 +60,11 @@ def create(
         InvalidSpecError: the spec does not fit what the store holds; it has every fault.
         QuotaExceededError: as many jobs of the key wait already as may.
     """
-    sources = sources or validation.check(connection, spec, bounds)
     organisation = DEFAULT_ORGANISATION
     if created_by is not None:
         organisation = _admitted(connection, created_by, bounds.max_queued)
+        bounds = replace(bounds, organisation=organisation)
+    sources = sources or validation.check(connection, spec, bounds)
     job_id = new_id("job")
     columns: dict[str, Any] = {
         "id": job_id,

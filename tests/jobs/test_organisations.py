@@ -12,7 +12,6 @@ from jobs.audit_log import Entry
 from jobs.errors import InvalidSpecError, NotFoundError, OrganisationExistsError
 from jobs.store import Store
 from jobs.tables import DEFAULT_ORGANISATION
-from jobs.validation import Bounds
 from tests.jobs.helpers import ready_dataset, spec
 
 
@@ -56,7 +55,7 @@ def test_what_is_another_organisations_is_not_found(store: Store) -> None:
             keys.revoke(connection, key.id, organisation=DEFAULT_ORGANISATION)
         assert keys.verify(connection, b"", "") is None
         with pytest.raises(InvalidSpecError, match=f"there is no data set '{dataset}'"):
-            jobs.create(connection, spec(dataset=dataset), created_by=key.id, bounds=Bounds(organisation=other))
+            jobs.create(connection, spec(dataset=dataset), created_by=key.id)
 
 
 def test_the_audit_log(store: Store) -> None:
