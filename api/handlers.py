@@ -31,6 +31,8 @@ _KINDS: dict[type[errors.JobsError], type[Problem]] = {
     errors.JobNotFinishedError: problems.Conflict,
     errors.KeyEndedError: problems.Conflict,
     errors.UrlRefusedError: problems.UrlRefused,
+    errors.SweepEndedError: problems.Conflict,
+    errors.SweepNotFinishedError: problems.Conflict,
     errors.BlobTooLargeError: problems.TooLarge,
     errors.TooManyWebhooksError: problems.TooManyWebhooks,
     errors.WebhookDisabledError: problems.WebhookDisabled,

@@ -10,7 +10,7 @@ on kept connections; the time is until the last byte is there.
 
 All runs hold the points of a first one, which was recorded as either side records; they are copied within the database,
 which has no part in what is measured. Logs are folded into columns (as the reaper does) before the questions, but for
-the last one, where every run has reported 250 steps since.
+the last one, where every run has reported as many steps since as a fold waits for.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from jobs.compare import parameters_of
 from jobs.store import Store
 from jobs.tables import events, jobs
 
-RUNS, POINTS, RUNNING_POINTS = 200, 10_000, 250
+RUNS, POINTS, RUNNING_POINTS = 200, 10_000, 125
 _THINNED = 100
 _FIGURES = ("loss", "learning_rate", "images_per_second")
 _REPEATS = 5
@@ -100,8 +100,9 @@ def measure(kind: str) -> list[results.Row]:
             return lambda: len(ours.ask("POST", "/v1/compare", {"jobs": job_ids, **body}))
 
         one = asks(metrics=["loss"], points=_THINNED)
-        times = _in_turns({"ours": one, "search": searched, "thinned": thinned}, _REPEATS)
-        times |= _in_turns({"whole": whole}, 1)
+        times = _seconds({"ours": one}, _REPEATS) | _seconds(
+            {"search": searched, "thinned": thinned, "whole": whole}, 1
+        )
         rows = [
             _row(kind, "one metric: what differs, extremes, curves of 100 points", times["ours"])
             | _beside(times["ours"], "mlflow_thinned_seconds", times["thinned"])
@@ -113,10 +114,10 @@ def measure(kind: str) -> list[results.Row]:
             "all metrics, by time": {"points": _THINNED, "align": "time"},
         }
         for title, body in others.items():
-            rows.append(_row(kind, title, _in_turns({"ours": asks(**body)}, _REPEATS)["ours"]))
+            rows.append(_row(kind, title, _seconds({"ours": asks(**body)}, _REPEATS)["ours"]))
         _run_on(service.store, job_ids)
         title = f"one metric, of runs that go on: {RUNNING_POINTS} steps of each not folded yet"
-        rows.append(_row(kind, title, _in_turns({"ours": one}, _REPEATS)["ours"]))
+        rows.append(_row(kind, title, _seconds({"ours": one}, _REPEATS)["ours"]))
     for row in rows:
         row["fold_events_per_second"] = round(RUNS * POINTS / folded)
     return rows
@@ -142,11 +143,11 @@ def _beside(ours: Sequence[float], name: str, theirs: Sequence[float]) -> result
     return {name: round(median(theirs), 3), f"{name.removesuffix('_seconds')}_ratio": median(theirs) / median(ours)}
 
 
-def _in_turns(asks: dict[str, Ask], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each, after one time to warm up; in turns, so that whatever else the machine does meets all."""
+def _seconds(asks: dict[str, Ask], repeats: int) -> dict[str, list[float]]:
+    """Seconds of each, asked so often; before, one time to warm up, but for what is asked once as it takes so long."""
     found: dict[str, list[float]] = {name: [] for name in asks}
-    for repeat in range(repeats + (repeats > 1)):
-        for name, ask in asks.items():
+    for name, ask in asks.items():
+        for repeat in range(repeats + (repeats > 1)):
             begin = time.perf_counter()
             ask()
             if repeat or repeats == 1:

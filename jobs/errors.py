@@ -92,6 +92,23 @@ class JobNotFinishedError(JobsError):
         self.state = state
 
 
+class SweepEndedError(JobsError):
+    """A sweep has ended already."""
+
+    def __init__(self, sweep_id: str, state: str) -> None:
+        super().__init__(f"sweep {sweep_id} is {state} and cannot be cancelled")
+        self.sweep_id = sweep_id
+        self.state = state
+
+
+class SweepNotFinishedError(JobsError):
+    """A sweep can be deleted only when it has ended; cancel it first."""
+
+    def __init__(self, sweep_id: str) -> None:
+        super().__init__(f"sweep {sweep_id} is running; cancel it before you delete it")
+        self.sweep_id = sweep_id
+
+
 class QuotaExceededError(JobsError):
     """As many jobs of one key wait as may. ``limit`` is how many that are."""
 

@@ -141,6 +141,18 @@ def usable(connection: Connection, key_id: str) -> Key | None:
     return None if row is None else _if_usable(row)
 
 
+def get(connection: Connection, key_id: str) -> Key:
+    """The key with this id, whether it still opens anything or not.
+
+    Raises:
+        NotFoundError: there is no such key.
+    """
+    row = connection.execute(select(keys).where(keys.c.id == key_id)).one_or_none()
+    if row is None:
+        raise NotFoundError("key", key_id)
+    return _key(row)
+
+
 def list_keys(connection: Connection, *, organisation: str | None = None) -> list[Key]:
     """The organisation's keys (``None``: of all), newest first, revoked ones included."""
     query = select(keys).where(within(keys, organisation)).order_by(keys.c.id.desc())

@@ -15,7 +15,7 @@ KINDS = ("step", "epoch", "quantization", "telemetry")
 LONGEST_NAME = 400
 """Of a curve that can be asked for."""
 
-WORTH_FOLDING = 256
+WORTH_FOLDING = 128
 """Events of a running job after which they are folded into columns (:mod:`jobs.curves`)."""
 
 _PER_LAYER = frozenset({"quantization", "telemetry"})

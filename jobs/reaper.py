@@ -15,6 +15,7 @@ from jobs.errors import LeaseLostError
 from jobs.lease import RetryPolicy
 from jobs.states import JobState
 from jobs.store import Store
+from jobs.sweep_driver import SweepDriver
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class Reaper:
         self._store = store
         self._doorbell = doorbell
         self._policy = RetryPolicy.of(store.settings)
+        self._sweeps = SweepDriver(store, doorbell)
         self._bells: dict[str, tuple[float, float]] = {}  # id: next time to ring, silence after that
         self._next_housekeeping = 0.0
         self._next_sweep = 0.0
@@ -78,6 +80,7 @@ class Reaper:
         if time.monotonic() >= self._next_sweep:
             self._next_sweep = time.monotonic() + _SWEEP_SECONDS
             self._sweep_files()
+        self._sweeps.run_once()
         self._fold(ended=False)
         return done
 

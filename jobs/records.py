@@ -10,10 +10,13 @@ from sqlalchemy import Row
 
 from jobs.spec import JobSpec
 from jobs.states import JobState
+from jobs.sweep_spec import SweepSpec
 
 T = TypeVar("T")
 
 EventType: TypeAlias = Literal["state", "metric", "log", "checkpoint", "artifact", "warning"]
+SweepState: TypeAlias = Literal["running", "finished", "cancelled", "failed"]
+TrialState: TypeAlias = Literal["running", "succeeded", "pruned", "cancelled", "failed"]
 DatasetState: TypeAlias = Literal["checking", "ready", "invalid"]
 ModelSource: TypeAlias = Literal["job", "upload"]
 ModelFormat: TypeAlias = Literal["packed", "weights"]
@@ -93,6 +96,56 @@ class Job(_Row):
     def version(self) -> str:
         """Changes whenever anything that is shown of the job changes: for ETags."""
         return f"{self.id}-{self.next_seq}"
+
+
+@dataclass(frozen=True)
+class Sweep(_Row):
+    """A search over fields of a job spec. ``reason`` (code, message): why it ended, unless by itself with a result."""
+
+    id: str
+    organisation_id: str
+    name: str | None
+    state: SweepState
+    spec: SweepSpec
+    reason: dict[str, Any] | None
+    created_by: str | None
+    request_id: str | None
+    lease_epoch: int
+    created_at: datetime
+    finished_at: datetime | None
+
+    @classmethod
+    def of(cls, row: Row[Any]) -> Self:
+        """Make the object from a row of ``sweeps``."""
+        values = {field.name: getattr(row, field.name) for field in fields(cls)}
+        values["spec"] = SweepSpec.model_validate(values["spec"])
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Trial(_Row):
+    """One point of a sweep and its job, if that is still there, with the job's state.
+
+    ``parameters``: dotted field to value. ``value``: what the metric came to. ``reported``: epoch to value as far as
+    the engine was told; ``notes``: what the pruner remembers.
+    """
+
+    number: int
+    job_id: str | None
+    job_state: str | None
+    state: TrialState
+    parameters: dict[str, Any]
+    value: float | None
+    reported: dict[str, float]
+    notes: dict[str, Any]
+    reason: str | None
+    created_at: datetime
+    finished_at: datetime | None
+
+    @property
+    def busy(self) -> bool:
+        """Whether its job has not ended."""
+        return self.job_state is not None and not JobState(self.job_state).terminal
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +54,20 @@ def run(order: dict[str, Any]) -> None:
     Slots(store, threading.Event(), CHILD).work()
 
 
-if __name__ == "__main__":
+def serve(work: Callable[[dict[str, Any]], None]) -> None:
+    """Work on the orders of standard input, each in a fork; answer with its exit code."""
     logs.configure("error")
     for line in sys.stdin:
         if (pid := os.fork()) == 0:
             try:
-                run(json.loads(line))
+                work(json.loads(line))
             except BaseException as error:  # noqa: BLE001 - the exit code tells
                 print(repr(error), file=sys.stderr, flush=True)
                 os._exit(1)
             os._exit(0)
         _, status = os.waitpid(pid, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+if __name__ == "__main__":
+    serve(run)
