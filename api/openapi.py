@@ -34,6 +34,7 @@ TAGS = [
     {"name": "events", "description": "What a job reports while it runs."},
     {"name": "metrics", "description": "A job's curves."},
     {"name": "compare", "description": "Jobs side by side."},
+    {"name": "sweeps", "description": "Searches over fields of a job spec."},
     {"name": "artifacts", "description": "What a job leaves behind."},
     {"name": "models", "description": "Finished and uploaded models: predict, export, download."},
     {"name": "methods", "description": "What can be asked for."},

@@ -18,6 +18,8 @@ from fqt_core.config import ARCHITECTURES, METHODS
 _VARIANTS: Mapping[str, Mapping[str, type[BaseModel]]] = {"method": METHODS, "architecture": ARCHITECTURES}
 
 _LONGEST_PATH = 400
+# The same of the values that a sweep searches, which are told apart by `type`; and what marks a key that is wrong.
+_OF_A_SPACE = frozenset({"choice", "uniform", "log_uniform", "int", "[key]"})
 
 UNKNOWN_PARAMETER = "unknown_parameter"
 """Our own type of error, beside pydantic's: a query parameter that its route does not have."""
@@ -83,6 +85,8 @@ def _errors_at(row: type[BaseModel], options: Any, prefix: tuple[Any, ...]) -> d
 def _explain(error: Mapping[str, Any], model: type[BaseModel] | None) -> FieldError:
     path = [part for part in error["loc"] if part != "__root__"]
     place = path.pop(0) if path and path[0] in {"body", "query", "path", "header", "cookie"} else None
+    if path[:1] == ["space"] and len(path) > 2 and path[2] in _OF_A_SPACE:
+        del path[2]
     parts, owner = _walk(path, model)
     kind, context = error["type"], error.get("ctx") or {}
     message = _sentence(error["msg"])

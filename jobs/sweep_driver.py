@@ -162,7 +162,7 @@ class SweepDriver:
                 bounds=self._bounds(connection, sweep),
             )
         except ValidationError as error:
-            values = _refused(sweep.spec, {".".join(map(str, e["loc"])): e["msg"] for e in error.errors()})
+            values = _refused(sweep.spec, {_field(entry["loc"]): entry["msg"] for entry in error.errors()})
         except InvalidSpecError as error:
             values = _refused(sweep.spec, {fault.field: fault.message for fault in error.errors})
         row = {
@@ -257,6 +257,12 @@ def _check_key(connection: Connection, sweep: Sweep) -> None:
     ).scalar_one_or_none()
     if revoked is not None:
         raise _SweepFailedError("key_revoked", "the API key that made the sweep was revoked")
+
+
+def _field(place: tuple[int | str, ...]) -> str:
+    """The dotted name of what pydantic refuses, without the name of the variant that it puts into the path."""
+    variant = len(place) > 2 and place[0] in {"method", "architecture"}
+    return ".".join(map(str, place[:1] + place[2:] if variant else place))
 
 
 def _refused(spec: SweepSpec, faults: Mapping[str, str]) -> dict[str, Any]:

@@ -17,13 +17,14 @@ from api.routes import (
     metrics,
     models,
     openai,
+    sweeps,
     webhooks,
 )
 
 RESOURCES = tuple(
     module.routes
     for module in (
-        *(datasets, imports, jobs, events, metrics, compare, artifacts, models, methods),
+        *(datasets, imports, jobs, events, metrics, compare, sweeps, artifacts, models, methods),
         *(webhooks, openai, keys, session, audit, health),
     )
 )

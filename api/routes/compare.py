@@ -9,7 +9,7 @@ from fastapi import Query, Response
 
 from api.auth import ReadKey
 from api.context import AppContext, Context
-from api.problems import Malformed, NotFound, TooLarge, UnsupportedMediaType
+from api.problems import FieldError, Invalid, Malformed, NotFound, TooLarge, UnsupportedMediaType
 from api.routing import problems, router
 from api.schemas.compare import (
     ALIGN,
@@ -21,14 +21,16 @@ from api.schemas.compare import (
     MOST_JOBS,
     MOST_POINTS,
     POINTS,
+    SWEEP,
     Alignment,
     CompareRequest,
     ComparisonObject,
     JobReference,
     MetricKind,
     MetricName,
+    SweepReference,
 )
-from jobs import database
+from jobs import database, sweeps
 
 routes = router("compare")
 _OK: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {"example": EXAMPLE}}}}
@@ -38,7 +40,8 @@ _OK: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {"
 async def compare_jobs(
     context: AppContext,
     key: ReadKey,
-    job: Annotated[list[JobReference], Query(min_length=1, max_length=MOST_JOBS, description=JOBS)],
+    job: Annotated[list[JobReference] | None, Query(max_length=MOST_JOBS, description=JOBS)] = None,
+    sweep: Annotated[SweepReference | None, Query(description=SWEEP)] = None,
     metric: Annotated[list[MetricName] | None, Query(description=METRICS)] = None,
     kind: Annotated[list[MetricKind] | None, Query(description=KINDS)] = None,
     align: Annotated[Alignment, Query(description=ALIGN)] = "step",
@@ -46,7 +49,7 @@ async def compare_jobs(
     equal: Annotated[bool, Query(description=EQUAL)] = False,
 ) -> Response:
     """Compare jobs: the parameters that differ, least, greatest and last value of each metric, results and curves."""
-    asked = CompareRequest(jobs=job, metrics=metric, kinds=kind, align=align, points=points, equal=equal)
+    asked = CompareRequest(jobs=job, sweep=sweep, metrics=metric, kinds=kind, align=align, points=points, equal=equal)
     return await _answer(context, asked, key.organisation_id)
 
 
@@ -61,13 +64,19 @@ async def compare_many_jobs(asked: CompareRequest, context: AppContext, key: Rea
 
 
 async def _answer(context: Context, asked: CompareRequest, organisation: str) -> Response:
+    if asked.jobs is None and asked.sweep is None:
+        raise Invalid(errors=[FieldError(field="job", message="name the jobs to compare, or a sweep")])
+
     def work() -> bytes:
         from jobs import compare  # noqa: PLC0415 - imports NumPy, which the API process does without until then
 
         with database.snapshot(context.store.engine) as connection:
+            wanted = list(asked.jobs or ())
+            if asked.sweep is not None:
+                wanted += sweeps.job_ids(connection, asked.sweep, organisation=organisation)
             found = compare.compare(
                 connection,
-                asked.jobs,
+                wanted,
                 organisation=organisation,
                 kinds=asked.kinds or compare.DEFAULT_KINDS,
                 names=asked.metrics,

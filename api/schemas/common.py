@@ -50,6 +50,7 @@ def _id(kind: str, pattern: str) -> Callable[[str], str]:
 JobId = Annotated[str, Path(description="Id of the job: `job_…`."), AfterValidator(_id("job", f"job_{ULID}"))]
 KeyId = Annotated[str, Path(description="Id of the key: `key_…`."), AfterValidator(_id("key", f"key_{ULID}"))]
 ModelId = Annotated[str, Path(description="Id of the model: `mdl_…`."), AfterValidator(_id("model", f"mdl_{ULID}"))]
+SweepId = Annotated[str, Path(description="Id of the sweep: `swp_…`."), AfterValidator(_id("sweep", f"swp_{ULID}"))]
 DatasetId = Annotated[
     str,
     Path(description="Id of an uploaded data set (`ds_…`) or of a built-in one (`digits`)."),

@@ -18,11 +18,13 @@ MOST_JOBS = 1000
 MOST_POINTS = 10_000
 
 JobReference = Annotated[str, Field(pattern=f"^job_{ULID}$")]
+SweepReference = Annotated[str, Field(pattern=f"^swp_{ULID}$")]
 MetricName = Annotated[str, Field(max_length=LONGEST_NAME)]
 MetricKind = Literal["step", "epoch", "quantization", "telemetry"]
 Alignment = Literal["step", "epoch", "time"]
 
 JOBS = "Ids of the jobs to compare, in the order of the answer."
+SWEEP = "Id of a sweep: its jobs are compared, after those that are named."
 METRICS = "Only metrics of these names, e.g. `loss`; of a figure per layer `layer/figure`. Default: all."
 KINDS = "Only metrics that are reported so often. Default: per step and per epoch."
 ALIGN = (
@@ -47,7 +49,8 @@ class CompareRequest(BaseModel):
         },
     )
 
-    jobs: list[JobReference] = Field(min_length=1, max_length=MOST_JOBS, description=JOBS)
+    jobs: list[JobReference] | None = Field(default=None, max_length=MOST_JOBS, description=JOBS)
+    sweep: SweepReference | None = Field(default=None, description=SWEEP)
     metrics: list[MetricName] | None = Field(default=None, max_length=MOST_JOBS, description=METRICS)
     kinds: list[MetricKind] | None = Field(default=None, max_length=4, description=KINDS)
     align: Alignment = Field(default="step", description=ALIGN)

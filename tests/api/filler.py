@@ -14,8 +14,9 @@ from typing import Any
 from fastapi.testclient import TestClient
 from sqlalchemy import func, select, update
 
-from jobs import blob_rows, datasets, deliveries, keys, models, webhooks
+from jobs import blob_rows, datasets, deliveries, keys, models, sweeps, webhooks
 from jobs.store import Store
+from jobs.sweep_spec import SweepSpec
 from jobs.tables import DEFAULT_ORGANISATION
 from jobs.tables import deliveries as delivery_table
 from jobs.tables import webhooks as webhook_table
@@ -28,6 +29,15 @@ class Scene:
 
     client: TestClient
     store: Store
+
+
+_SWEEP = {
+    "base": SPEC,
+    "space": {"training.learning_rate": {"type": "choice", "values": [0.001, 0.003]}},
+    "algorithm": "grid",
+    "metric": "validation_accuracy",
+    "direction": "maximize",
+}
 
 
 def a_job(scene: Scene) -> str:
@@ -71,6 +81,12 @@ def a_model(scene: Scene) -> str:
     return model.id
 
 
+def a_sweep(scene: Scene) -> str:
+    """A sweep that has made no job yet."""
+    with scene.store.write() as connection:
+        return sweeps.create(connection, SweepSpec.model_validate(_SWEEP), organisation=DEFAULT_ORGANISATION).id
+
+
 def a_webhook(scene: Scene) -> str:
     """Where to tell of events."""
     with scene.store.write() as connection:
@@ -92,20 +108,23 @@ PATH: Mapping[str, Callable[[Scene], str]] = {
     "key_id": a_key,
     "model_id": a_model,
     "format": lambda _scene: "onnx",  # of the model before it
+    "sweep_id": a_sweep,
     "webhook_id": a_webhook,
     "delivery_id": a_delivery,  # of the webhook before it
     "name": lambda _scene: "report.json",  # of the job before it
 }
 
-QUERY: Mapping[str, Callable[[Scene], str]] = {"job": a_job}
+QUERY: Mapping[str, Callable[[Scene], str]] = {}
 """Required query parameters, by name: things of the first organisation that an operation is about."""
 
 _HEADER = b"\x02\0\0\0\0\0\0\0{}"
 
 BODY: Mapping[str, Callable[[Scene], dict[str, Any]]] = {
+    "compare_jobs": lambda scene: {"params": {"job": a_job(scene)}},
     "compare_many_jobs": lambda scene: {"json": {"jobs": [a_job(scene)]}},
     "create_job": lambda _scene: {"json": SPEC},
     "create_key": lambda _scene: {"json": {"name": "made", "scopes": ["read"]}},
+    "create_sweep": lambda _scene: {"json": _SWEEP},
     "create_webhook": lambda _scene: {"json": {"url": "https://example.com/hook"}},
     "import_from_url": lambda _scene: {"json": {"url": "https://example.com/a.zip"}, "params": {"wait": 0}},
     "export_model": lambda _scene: {"json": {"format": "onnx"}},
@@ -117,8 +136,8 @@ BODY: Mapping[str, Callable[[Scene], dict[str, Any]]] = {
 }
 """Bodies, by operation, as arguments of the client's ``request``; others are sent ``{}`` as JSON, or an empty file."""
 
-ABOUT_BODY = frozenset({"compare_many_jobs"})
-"""Operations whose body names what they are about, instead of their path."""
+ABOUT_BODY = frozenset({"compare_jobs", "compare_many_jobs"})
+"""Operations whose body or optional query names what they are about, instead of their path."""
 
 OPERATOR_ONLY = frozenset({"prometheus"})
 """Operations about the whole service, over all organisations: keys of other organisations get 403."""
