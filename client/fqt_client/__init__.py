@@ -1,6 +1,7 @@
 """Python client of the fqt service (1-bit fully quantised training), and the `fqt` command. Needs no torch."""
 
 from fqt_client.client import Client
+from fqt_client.comparison import ComparedJob, ComparedMetric, Comparison
 from fqt_client.config import ClientConfig, find_config
 from fqt_client.errors import (
     ApiError,
@@ -40,6 +41,7 @@ from fqt_client.models import (
     Progress,
     Series,
 )
+from fqt_client.sweeps import Sweep, SweepPlan, Trial
 
 __version__ = "0.1.0"
 __all__ = [
@@ -52,6 +54,9 @@ __all__ = [
     "Choice",
     "Client",
     "ClientConfig",
+    "ComparedJob",
+    "ComparedMetric",
+    "Comparison",
     "ConflictError",
     "Dataset",
     "Event",
@@ -75,7 +80,10 @@ __all__ = [
     "RateLimitedError",
     "Series",
     "ServerFaultError",
+    "Sweep",
+    "SweepPlan",
     "TooLargeError",
+    "Trial",
     "UnexpectedAnswerError",
     "UnusableValueError",
     "WaitTimeoutError",

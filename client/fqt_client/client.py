@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
 
+from fqt_client.comparison import Alignment, Comparison
 from fqt_client.config import ClientConfig, find_config
 from fqt_client.datasets import Datasets
 from fqt_client.jobs import Jobs
 from fqt_client.models import Choice, Page
 from fqt_client.registry import Models
+from fqt_client.sweeps import Sweeps
 from fqt_client.transport import Transport
 
 
@@ -53,6 +56,44 @@ class Client:
         self.datasets = Datasets(self._transport)
         self.jobs = Jobs(self._transport)
         self.models = Models(self._transport)
+        self.sweeps = Sweeps(self._transport)
+
+    def compare(
+        self,
+        jobs: Sequence[str] = (),
+        *,
+        sweep: str | None = None,
+        metrics: Sequence[str] = (),
+        kinds: Sequence[str] = (),
+        align: Alignment = "step",
+        points: int = 100,
+        equal: bool = False,
+    ) -> Comparison:
+        """Jobs side by side: the parameters that differ, least, greatest and last value of each metric, and curves.
+
+        Args:
+            jobs: ids, in the order of the answer.
+            sweep: id of a sweep, whose jobs come after those.
+            metrics: only these, e.g. ``["loss"]``; all if empty.
+            kinds: only those reported per ``step``, ``epoch``, …; per step and epoch if empty.
+            align: what curves are put on: ``step``, ``epoch``, or ``time`` (seconds of running).
+            points: of each curve, at most so many; 0: no curves.
+            equal: also tell the parameters that do not differ.
+
+        Raises:
+            NotFoundError: there is no such job or sweep.
+            InvalidRequestError: neither jobs nor a sweep are named, or there are too many.
+        """
+        asked: dict[str, Any] = {
+            "jobs": list(jobs) or None,
+            "sweep": sweep,
+            "metrics": list(metrics) or None,
+            "kinds": list(kinds) or None,
+        }
+        body = {name: value for name, value in asked.items() if value is not None}
+        body |= {"align": align, "points": points, "equal": equal}
+        headers = {"Idempotency-Key": uuid.uuid4().hex}  # it changes nothing; the header says so to the transport
+        return Comparison.from_json(self._transport.json("POST", "/v1/compare", json=body, headers=headers))
 
     def methods(self) -> list[Choice]:
         """The training methods that can be asked for, with the JSON schema of their options."""

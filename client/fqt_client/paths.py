@@ -21,6 +21,17 @@ def job_path(job_id: str, *below: str) -> str:
     return _join("jobs", job_id, *below)
 
 
+def sweep_path(sweep_id: str, *below: str) -> str:
+    """The path of a sweep, or of what is below it.
+
+    Raises:
+        UnusableValueError: this cannot be the id of a sweep.
+    """
+    if not _ID.fullmatch(sweep_id):
+        raise UnusableValueError(f"{sweep_id!r} cannot be the id of a sweep", remedy="they look like swp_…")
+    return _join("sweeps", sweep_id, *below)
+
+
 def dataset_path(dataset_id: str) -> str:
     """The path of a data set.
 

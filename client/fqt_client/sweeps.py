@@ -1,0 +1,170 @@
+"""Sweeps: searches over fields of a job spec."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+
+from fqt_client.errors import WaitTimeoutError
+from fqt_client.jobs import WAIT_SECONDS
+from fqt_client.models import JobState, Page, Resource
+from fqt_client.paths import sweep_path
+from fqt_client.transport import Transport
+
+SweepState: TypeAlias = Literal["running", "finished", "cancelled", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial(Resource):
+    """One point of a sweep and what became of its job. ``value``: the metric's best, once the job has succeeded."""
+
+    number: int
+    state: str
+    job: str | None = None
+    job_state: JobState | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    value: float | None = None
+    epochs: Mapping[str, float] = field(default_factory=dict)
+    reason: str | None = None
+    created_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep(Resource):
+    """A search over fields of a job spec. ``jobs``: how many there will be. ``trials`` are empty in a list."""
+
+    id: str
+    state: SweepState
+    name: str | None = None
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    direction: str | None = None
+    jobs: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict)
+    best: Trial | None = None
+    reason: Mapping[str, Any] | None = None
+    trials: Sequence[Trial] = ()
+    created_at: datetime | None = None
+    finished_at: datetime | None = None
+
+    @classmethod
+    def _convert(cls, values: dict[str, Any]) -> dict[str, Any]:
+        if values.get("best") is not None:
+            values["best"] = Trial.from_json(values["best"])
+        values["trials"] = [Trial.from_json(entry) for entry in values.get("trials") or []]
+        return super()._convert(values)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has reached its last state."""
+        return self.state != "running"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepPlan(Resource):
+    """What a dry run answers. ``seconds``: of all jobs one after another; None without like jobs to go by."""
+
+    jobs: int
+    checked: int
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    seconds_per_job: list[float] | None = None
+    seconds: float | None = None
+    seconds_reason: str | None = None
+
+
+class Sweeps:
+    """The sweeps of a service; ``client.sweeps``."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def create(
+        self,
+        base: Mapping[str, Any],
+        space: Mapping[str, Mapping[str, Any]],
+        *,
+        idempotency_key: str | None = None,
+        **options: Any,
+    ) -> Sweep:
+        """Start a sweep.
+
+        Args:
+            base: the job spec of all its jobs, but for the fields of ``space``.
+            space: dotted name of a field to its values, e.g. ``{"training.learning_rate": {"type": "log_uniform",
+                "low": 1e-4, "high": 1e-2}}``; other types are ``choice``, ``uniform`` and ``int``.
+            idempotency_key: the same key with the same sweep gives the same sweep. Made up if None.
+            options: ``name``, ``algorithm`` (grid, random, tpe), ``metric``, ``direction``, ``max_jobs``, ``parallel``,
+                ``pruning``, ``seed``, as the service's OpenAPI document gives them (``SweepSpec``).
+
+        Raises:
+            InvalidRequestError: fields have values that are not allowed; ``faults`` lists every one.
+        """
+        body = {"base": dict(base), "space": {name: dict(values) for name, values in space.items()}, **options}
+        headers = {"Idempotency-Key": uuid.uuid4().hex if idempotency_key is None else idempotency_key}
+        return Sweep.from_json(self._transport.json("POST", "/v1/sweeps", json=body, headers=headers))
+
+    def plan(self, base: Mapping[str, Any], space: Mapping[str, Mapping[str, Any]], **options: Any) -> SweepPlan:
+        """How many jobs a sweep would have, and what they would take, without making it; see :meth:`create`."""
+        body = {"base": dict(base), "space": {name: dict(values) for name, values in space.items()}, **options}
+        headers = {"Idempotency-Key": uuid.uuid4().hex}  # makes nothing, so repeating it is safe
+        params = {"dry_run": "true"}
+        return SweepPlan.from_json(
+            self._transport.json("POST", "/v1/sweeps", json=body, params=params, headers=headers)
+        )
+
+    def list_page(self, *, after: str | None = None, limit: int | None = None) -> Page[Sweep]:
+        """One page of sweeps, newest first."""
+        params = {"after": after, "limit": limit}
+        return Page.from_json(Sweep, self._transport.json("GET", "/v1/sweeps", params=params))
+
+    def list(self) -> Iterator[Sweep]:
+        """All sweeps, newest first, fetched page by page."""
+        page = self.list_page()
+        yield from page.data
+        while page.has_more and page.data:
+            page = self.list_page(after=page.data[-1].id)
+            yield from page.data
+
+    def get(self, sweep_id: str) -> Sweep:
+        """One sweep, with its trials.
+
+        Raises:
+            NotFoundError: there is none with this id.
+        """
+        return Sweep.from_json(self._transport.json("GET", sweep_path(sweep_id)))
+
+    def cancel(self, sweep_id: str) -> Sweep:
+        """Cancel a sweep and those of its jobs that have not ended.
+
+        Raises:
+            ConflictError: it has ended already.
+        """
+        headers = {"Idempotency-Key": uuid.uuid4().hex}  # cancelling twice is no error
+        return Sweep.from_json(self._transport.json("POST", sweep_path(sweep_id, "cancel"), headers=headers))
+
+    def delete(self, sweep_id: str) -> None:
+        """Delete a sweep that has ended; its jobs stay.
+
+        Raises:
+            ConflictError: it has not ended.
+        """
+        self._transport.request("DELETE", sweep_path(sweep_id))
+
+    def wait(self, sweep_id: str, *, timeout: float | None = None) -> Sweep:
+        """Wait until the sweep has ended, however that is.
+
+        Raises:
+            WaitTimeoutError: it did not end within so many seconds (it goes on).
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        sweep = self.get(sweep_id)
+        while not sweep.ended:
+            if deadline is not None and time.monotonic() >= deadline:
+                raise WaitTimeoutError(f"sweep {sweep_id} is still running after {timeout:g} s")
+            self._transport.sleep(WAIT_SECONDS)
+            sweep = self.get(sweep_id)
+        return sweep
