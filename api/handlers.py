@@ -107,6 +107,8 @@ def translate(error: Exception) -> Problem:
     """Return the problem that an error of the domain is told as."""
     if isinstance(error, errors.InvalidSpecError):
         return problems.Invalid(errors=[as_field_error(fault) for fault in error.errors])
+    if isinstance(error, errors.AnswerTooLargeError):
+        return problems.Invalid(errors=[FieldError(field="points", message=str(error))])
     if isinstance(error, errors.IdempotencyConflictError):
         return problems.IdempotencyMismatch()
     if isinstance(error, errors.QuotaExceededError):

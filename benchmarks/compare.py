@@ -41,7 +41,7 @@ from benchmarks.machine import cpu_name
 from benchmarks.service import place
 from benchmarks.service.ingestion import API, mlflow
 from benchmarks.service.seeds import SPEC, fill, new_keys
-from benchmarks.table import markdown
+from benchmarks.table import markdown, put
 from jobs import curves
 from jobs import events as log
 from jobs.compare import parameters_of
@@ -56,6 +56,9 @@ _PER_BATCH, _PER_BULK, _MOST_POINTS = 300, 100, 320
 _AJAX = "/ajax-api/2.0/mlflow/"
 _MOST_SECONDS = 1.0
 _PATH = results.FOLDER / "compare.json"
+
+BEGIN = "<!-- python -m benchmarks.compare: begin -->"
+END = "<!-- python -m benchmarks.compare: end -->"
 
 Ask = Callable[[], int]
 """Asks a question once; returns the bytes of the answer."""
@@ -289,6 +292,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--json", type=Path, default=_PATH, help=f"file to write (default: {_PATH.name} of the results)"
     )
+    parser.add_argument("--write", type=Path, metavar="PAGE.md", help="put the table between this page's markers")
     return parser.parse_args(arguments)
 
 
@@ -300,7 +304,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for kind in given.database or (place.SQLITE, place.POSTGRESQL):
         kept = [row for row in kept if row["database"] != kind] + measure(kind)
         results.write(given.json, sorted(kept, key=lambda row: str(row["database"]), reverse=True))
-    sys.stdout.write(render(results.read([given.json])) + "\n")
+    table = render(results.read([given.json]))
+    if given.write is not None:
+        put(given.write, table, begin=BEGIN, end=END)
+    sys.stdout.write(table + "\n")
 
 
 if __name__ == "__main__":

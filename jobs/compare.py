@@ -15,14 +15,18 @@ from sqlalchemy import Connection, select
 
 from jobs import curves
 from jobs.curves import Axis, Curve
-from jobs.errors import NotFoundError
+from jobs.errors import AnswerTooLargeError, NotFoundError
 from jobs.spec import JobSpec
 from jobs.states import JobState
 from jobs.tables import jobs
 from jobs.thinning import m4
 
 DEFAULT_KINDS = ("step", "epoch")
+MOST_POINTS = 4_000_000
+"""Of all curves of an answer together."""
+
 _NO_PARAMETERS = frozenset({"name"})
+_JOBS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,7 @@ def compare(
 
     Raises:
         NotFoundError: the organisation has no such job.
+        AnswerTooLargeError: the curves have more than ``MOST_POINTS`` points together.
     """
     wanted = list(dict.fromkeys(job_ids))
     columns = (
@@ -108,7 +113,13 @@ def compare(
             raise NotFoundError("job", job_id)
     parameters = {job_id: parameters_of(rows[job_id].spec) for job_id in wanted}
     differing, equal = _sides(list(parameters.values()))
-    found = curves.read(connection, wanted, kinds, names=names, axis=axis)
+    figures: dict[str, list[Figure]] = {}
+    for first in range(0, len(wanted), _JOBS_AT_ONCE):  # what is not thinned out yet takes much memory
+        part = wanted[first : first + _JOBS_AT_ONCE]
+        for job_id, found in curves.read(connection, part, kinds, names=names, axis=axis).items():
+            figures[job_id] = [_figure(curve, points) for curve in found]
+        if sum(len(figure.places) for told in figures.values() for figure in told) > MOST_POINTS:
+            raise AnswerTooLargeError(MOST_POINTS)
     compared = [
         Compared(
             id=row.id,
@@ -116,7 +127,7 @@ def compare(
             state=JobState(row.state),
             parameters={name: parameters[row.id][name] for name in differing if name in parameters[row.id]},
             result={name: value for name, value in (row.result or {}).items() if not isinstance(value, dict | list)},
-            figures=[_figure(curve, points) for curve in found[row.id]],
+            figures=figures[row.id],
             created_at=row.created_at,
             finished_at=row.finished_at,
         )

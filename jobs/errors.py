@@ -128,6 +128,16 @@ class KeyEndedError(JobsError):
         self.key_id = key_id
 
 
+class AnswerTooLargeError(JobsError):
+    """A comparison would have too many points. ``limit`` is how many it may have."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"the curves would have more than {limit:,} points together; ask for fewer points, metrics or jobs"
+        )
+        self.limit = limit
+
+
 class BackupError(JobsError):
     """A backup cannot be made, or not be restored."""
 

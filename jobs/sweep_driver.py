@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from jobs import jobs, keys, metrics, sweeps
 from jobs.errors import InvalidSpecError, LeaseLostError, QuotaExceededError
@@ -63,8 +64,14 @@ class SweepDriver:
             waiting = sweeps.running(connection)
             found = sweeps.list_trials(connection, [sweep.id for sweep in waiting]) if waiting else {}
         for sweep in waiting:
-            if _has_work(sweep.spec, found[sweep.id]):
+            if not _has_work(sweep.spec, found[sweep.id]):
+                continue
+            try:
                 self.step(sweep.id)
+            except SQLAlchemyError:
+                raise
+            except Exception:  # noqa: BLE001 - the others go on; this one is tried again when its lease has run out
+                _log.warning("a step of sweep %s failed", sweep.id, exc_info=True)
 
     def step(self, sweep_id: str) -> None:
         """Bring a sweep as far as it goes now."""

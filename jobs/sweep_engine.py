@@ -81,7 +81,7 @@ def judge(
 
 def _study(sweep: Sweep, trials: Sequence[Trial], sampler: BaseSampler, pruner: BasePruner) -> optuna.Study:
     study = optuna.create_study(
-        study_name=sweep.id,
+        study_name=f"seed {sweep.spec.seed}",  # hyperband draws the bracket of a trial from it
         direction="maximize" if sweep.spec.maximizes else "minimize",
         sampler=sampler,
         pruner=pruner,

@@ -76,6 +76,18 @@ MUTATIONS = {
         "",
         "tests/api/test_authorisation.py::test_no_operation_answers_without_a_valid_key",
     ),
+    "no epoch guard on the steps of a sweep": Mutation(
+        "jobs.sweeps",
+        "sweeps.c.lease_epoch == sweep.lease_epoch, ",
+        "",
+        "tests/jobs/test_sweeps.py::test_who_lost_the_lease_writes_nothing_more[sqlite]",
+    ),
+    "logs are folded twice": Mutation(
+        "jobs.curves",
+        "(curves.c.job_id == job_id) & (curves.c.seq == before)",
+        "(curves.c.job_id == job_id)",
+        "tests/jobs/test_compare.py::test_what_another_process_has_folded_meanwhile_is_not_folded_again[sqlite]",
+    ),
     "idempotency keys are not looked at": Mutation(
         "jobs.idempotency", "if idempotency_key is None:", "if idempotency_key != 0:", _ONCE
     ),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from api.schemas.common import ListOf, OpenSchema, Schema
 from jobs import sweeps
@@ -29,6 +29,34 @@ EXAMPLE: dict[str, Any] = {
     "max_jobs": 20,
     "parallel": 2,
     "pruning": {"name": "median"},
+}
+
+
+_TRIAL: dict[str, Any] = {
+    "number": 0,
+    "job": "job_01JD0000000000000000000001",
+    "job_state": "succeeded",
+    "state": "succeeded",
+    "parameters": {"training.learning_rate": 0.003, "method.bits": 4},
+    "value": 0.91,
+    "epochs": {"1": 0.72, "2": 0.91},
+    "reason": None,
+    "created_at": "2026-01-02T03:04:05Z",
+    "finished_at": "2026-01-02T03:05:05Z",
+}
+_SHOWN: dict[str, Any] = {
+    "id": "swp_01JD0000000000000000000001",
+    "object": "sweep",
+    "name": "learning rates for digits",
+    "state": "running",
+    "spec": EXAMPLE,
+    "direction": "maximize",
+    "jobs": 20,
+    "counts": {"running": 0, "succeeded": 1, "pruned": 0, "cancelled": 0, "failed": 0},
+    "best": _TRIAL,
+    "reason": None,
+    "created_at": "2026-01-02T03:04:05Z",
+    "finished_at": None,
 }
 
 
@@ -83,6 +111,8 @@ class TrialCounts(Schema):
 class SweepObject(Schema):
     """A search over fields of a job spec."""
 
+    model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [_SHOWN]})
+
     id: str
     object: Literal["sweep"] = "sweep"
     name: str | None
@@ -118,6 +148,8 @@ class SweepObject(Schema):
 
 class SweepDetail(SweepObject):
     """A sweep with the table of its trials."""
+
+    model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [_SHOWN | {"trials": [_TRIAL]}]})
 
     trials: list[TrialObject] = Field(description="By number.")
 

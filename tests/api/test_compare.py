@@ -77,3 +77,14 @@ def test_another_organisations_job_is_no_job(client: TestClient, store: Store, t
         response = client.get("/v1/compare", params={"job": [two[0], job_id]})
         assert response.status_code == 404
         assert job_id in response.json()["detail"]
+
+
+def test_an_answer_has_a_bound(client: TestClient, two: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from jobs import compare
+
+    monkeypatch.setattr(compare, "MOST_POINTS", 39)
+    params: dict[str, Any] = {"job": two, "points": 40}
+    response = client.get("/v1/compare", params=params)
+    assert response.status_code == 422
+    assert [error["field"] for error in response.json()["errors"]] == ["points"]
+    assert client.get("/v1/compare", params=params | {"points": 39}).status_code == 200

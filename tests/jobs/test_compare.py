@@ -127,7 +127,7 @@ def _compared(store: Store, job_id: str, axis: Any) -> list[tuple[Any, ...]]:
     ]
 
 
-@hypothesis_settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(acts=_ACTS)
 def test_comparing_says_what_the_log_says(store: Store, small_parts: None, acts: list[Any]) -> None:
     job = running(store)

@@ -332,3 +332,17 @@ def test_cancel_takes_the_jobs_along_and_delete_leaves_them(store: Store) -> Non
     _to_the_end(store, done)
     with pytest.raises(SweepEndedError), store.write() as connection:
         sweeps.request_cancel(connection, done.id, **mine)
+
+
+def test_a_sweep_that_goes_wrong_does_not_hold_up_the_others(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong, right = world.create(store), world.create(store)
+    step = SweepDriver.step
+
+    def breaks(driver: SweepDriver, sweep_id: str) -> None:
+        if sweep_id == wrong.id:
+            raise ValueError("not foreseen")
+        step(driver, sweep_id)
+
+    monkeypatch.setattr(SweepDriver, "step", breaks)
+    SweepDriver(store, world.Silence()).run_once()
+    assert [len(world.look(store, sweep)[1]) for sweep in (wrong, right)] == [0, 1]
