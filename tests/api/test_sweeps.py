@@ -39,68 +39,66 @@ def _create(client: TestClient, **changes: Any) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("changes", "field", "says"),
-    [
-        (
-            {"space": {"training.learnin_rate": {"type": "choice", "values": [1]}}},
-            "space.training.learnin_rate",
-            "mean",
-        ),
-        ({"space": {"training.seed.x": {"type": "choice", "values": [1]}}}, "space.training.seed.x", "integer"),
-        (
-            {"space": {"method.overrides.3.bits": {"type": "choice", "values": [1]}}},
-            "space.method.overrides.3.bits",
-            "",
-        ),
-        ({"space": {_RATE: {"type": "uniform", "low": 0.1, "high": 11}}}, f"space.{_RATE}", "10"),
-        ({"space": {_RATE: {"type": "uniform", "low": 2, "high": 1}}}, f"space.{_RATE}.high", "less than low"),
-        ({"space": {_RATE: {"type": "log_uniform", "low": 0, "high": 1}}}, f"space.{_RATE}.low", "greater than 0"),
-        ({"space": {_RATE: {"type": "normal"}}}, f"space.{_RATE}.type", "normal"),
-        ({"space": {"Rate": {"type": "choice", "values": [1]}}}, "space.Rate", "match"),
-        ({"space": {"name": {"type": "choice", "values": ["x"]}}}, "space.name", "named"),
-        ({"space": {"method.bits": {"type": "choice", "values": [4, 99]}}}, "space.method.bits", ""),
-        ({"space": {"method.name": {"type": "choice", "values": ["fqt", "no"]}}}, "space.method.name", "unknown name"),
-        (
-            {"space": {"training": {"type": "choice", "values": [{}]}, _RATE: {"type": "choice", "values": [1]}}},
-            f"space.{_RATE}",
-            "holds this field",
-        ),
-        (
-            {"space": {"training.warmup_steps": {"type": "int", "low": 0, "high": 99999}}},
-            "space.training.warmup_steps",
-            "",
-        ),
-        ({"space": {}}, "space", "at least 1"),
-        ({"algorithm": "grid"}, f"space.{_RATE}", "counted"),
-        (
-            {
-                "algorithm": "grid",
-                "max_jobs": None,
-                "space": {"training.seed": {"type": "int", "low": 0, "high": 5000}},
-            },
-            "max_jobs",
-            "1000",
-        ),
-        ({"base": {**TINY, "dataset": "ds_" + "0" * 26}}, "base.dataset", "no data set"),
-        ({"base": {}}, "base.dataset", "required"),
-        ({"base": {**TINY, "training": {"validation_fraction": 0}}}, "metric", "no validation images"),
-        ({"max_jobs": 0}, "max_jobs", "greater"),
-        ({"direction": "up"}, "direction", "maximize"),
-        ({"pruning": {"name": "early"}}, "pruning.name", "median"),
-        ({"spaces": {}}, "spaces", "did you mean 'space'"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_every_wrong_field_is_named_and_nothing_is_created(
-    client: TestClient, store: Store, changes: dict[str, Any], field: str, says: str
-) -> None:
-    for dry_run in ("true", "false"):
-        response = client.post("/v1/sweeps", json=BODY | changes, params={"dry_run": dry_run})
-        assert response.status_code == 422, response.text
-        errors = {error["field"]: error["message"] for error in response.json()["errors"]}
-        assert field in errors, errors
-        assert says in errors[field], errors
+# What is wrong, the field that is named, and a part of what is said of it.
+_WRONG: list[tuple[dict[str, Any], str, str]] = [
+    (
+        {"space": {"training.learnin_rate": {"type": "choice", "values": [1]}}},
+        "space.training.learnin_rate",
+        "mean",
+    ),
+    ({"space": {"training.seed.x": {"type": "choice", "values": [1]}}}, "space.training.seed.x", "integer"),
+    (
+        {"space": {"method.overrides.3.bits": {"type": "choice", "values": [1]}}},
+        "space.method.overrides.3.bits",
+        "",
+    ),
+    ({"space": {_RATE: {"type": "uniform", "low": 0.1, "high": 11}}}, f"space.{_RATE}", "10"),
+    ({"space": {_RATE: {"type": "uniform", "low": 2, "high": 1}}}, f"space.{_RATE}.high", "less than low"),
+    ({"space": {_RATE: {"type": "log_uniform", "low": 0, "high": 1}}}, f"space.{_RATE}.low", "greater than 0"),
+    ({"space": {_RATE: {"type": "normal"}}}, f"space.{_RATE}.type", "normal"),
+    ({"space": {"Rate": {"type": "choice", "values": [1]}}}, "space.Rate", "match"),
+    ({"space": {"name": {"type": "choice", "values": ["x"]}}}, "space.name", "named"),
+    ({"space": {"method.bits": {"type": "choice", "values": [4, 99]}}}, "space.method.bits", ""),
+    ({"space": {"method.name": {"type": "choice", "values": ["fqt", "no"]}}}, "space.method.name", "unknown name"),
+    (
+        {"space": {"training": {"type": "choice", "values": [{}]}, _RATE: {"type": "choice", "values": [1]}}},
+        f"space.{_RATE}",
+        "holds this field",
+    ),
+    (
+        {"space": {"training.warmup_steps": {"type": "int", "low": 0, "high": 99999}}},
+        "space.training.warmup_steps",
+        "",
+    ),
+    ({"space": {}}, "space", "at least 1"),
+    ({"algorithm": "grid"}, f"space.{_RATE}", "counted"),
+    (
+        {
+            "algorithm": "grid",
+            "max_jobs": None,
+            "space": {"training.seed": {"type": "int", "low": 0, "high": 5000}},
+        },
+        "max_jobs",
+        "1000",
+    ),
+    ({"base": {**TINY, "dataset": "ds_" + "0" * 26}}, "base.dataset", "no data set"),
+    ({"base": {}}, "base.dataset", "required"),
+    ({"base": {**TINY, "training": {"validation_fraction": 0}}}, "metric", "no validation images"),
+    ({"max_jobs": 0}, "max_jobs", "greater"),
+    ({"direction": "up"}, "direction", "maximize"),
+    ({"pruning": {"name": "early"}}, "pruning.name", "median"),
+    ({"spaces": {}}, "spaces", "did you mean 'space'"),
+]
+
+
+def test_every_wrong_field_is_named_and_nothing_is_created(client: TestClient, store: Store) -> None:
+    for changes, field, says in _WRONG:
+        for dry_run in ("true", "false"):
+            response = client.post("/v1/sweeps", json=BODY | changes, params={"dry_run": dry_run})
+            assert response.status_code == 422, response.text
+            errors = {error["field"]: error["message"] for error in response.json()["errors"]}
+            assert field in errors, errors
+            assert says in errors[field], errors
     assert _rows(store, sweeps) == _rows(store, jobs) == 0
 
 

@@ -71,6 +71,7 @@ def test_a_grid_tries_every_combination_once(store: Store) -> None:
     assert (best.number, best.value) == (3, world.accuracy(0.01, 2))
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_the_estimator_learns_and_depends_on_the_seed_alone(store: Store) -> None:
     first, again = (world.create(store, max_jobs=20, seed=1) for _ in range(2))
     drawn = world.create(store, max_jobs=20, seed=1, algorithm="random")
