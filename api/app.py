@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
 
-from api import handlers, page, reference
+from api import handlers, page, reference, tracing
 from api.asks import Asker
 from api.audit import AuditMiddleware
 from api.auth import AuthMiddleware
@@ -103,6 +103,7 @@ def create_app(settings: Settings, *, doorbell: Doorbell | None = None) -> FastA
         redirect_slashes=False,
         separate_input_output_schemas=False,
         generate_unique_id_function=_operation_id,
+        telemetry=tracing.config(),
         middleware=[
             Middleware(RequestMiddleware, instruments=instruments, proxies=settings.proxies),
             Middleware(HostMiddleware, allowed=settings.hosts),

@@ -25,6 +25,7 @@ from api.problems import (
     UnsupportedMediaType,
     respond,
 )
+from api.tracing import trace_id
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?")
@@ -77,7 +78,8 @@ class RequestMiddleware:
                     headers.setdefault(name, value)
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=identity):
+        bound = {"request_id": identity, **({"trace_id": found} if (found := trace_id()) is not None else {})}
+        with structlog.contextvars.bound_contextvars(**bound):
             try:
                 wrong = _wrong(scope)
                 answer = self.app if wrong is None else respond(Request(scope), wrong)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import socket
 import sys
@@ -13,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 
+from api import tracing
 from api.app import close_streams, create_app, prepare
 from api.protocol import Protocol
 from jobs import keys, logs
@@ -42,9 +44,10 @@ def serve(settings: Settings) -> None:
         SystemExit: the address cannot be listened on, or must not be as long as no key is valid; or the app cannot
             start.
     """
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, settings.log_format)
     # uvicorn raises the signal that stopped it once more when it is done: that is a good end, not a failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    os.environ.setdefault("OTEL_SERVICE_NAME", tracing.SERVICE_NAME)  # where OpenTelemetry looks for it
     app = create_app(settings)
     if not _is_loopback(settings.host):
         _must_have_a_key(app, settings)

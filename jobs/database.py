@@ -11,7 +11,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +203,18 @@ def is_up_to_date(connection: Connection) -> bool:
     """Whether the tables are those that this program knows."""
     head = ScriptDirectory.from_config(_migrations()).get_current_head()
     return MigrationContext.configure(connection).get_current_revision() == head
+
+
+def is_behind(connection: Connection) -> bool:
+    """Whether the tables are older than this program. Newer ones are no fault: they suit it until it is replaced."""
+    current = MigrationContext.configure(connection).get_current_revision()
+    return current is None or current in _earlier_revisions()
+
+
+@cache
+def _earlier_revisions() -> frozenset[str]:
+    script = ScriptDirectory.from_config(_migrations())
+    return frozenset(row.revision for row in script.walk_revisions()) - set(script.get_heads())
 
 
 def upgrade(engine: Engine, revision: str = "head") -> None:

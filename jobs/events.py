@@ -95,6 +95,17 @@ def read_back(connection: Connection, job_id: str, *, before: int | None = None,
     return [JobEvent.of(row) for row in connection.execute(query.order_by(events.c.seq.desc()).limit(limit))]
 
 
+def last_state(connection: Connection, job_id: str, epoch: int) -> dict[str, Any]:
+    """The data of the newest ``state`` event that the attempt with this epoch wrote; empty if there is none."""
+    query = (
+        select(events.c.data)
+        .where(events.c.job_id == job_id, events.c.epoch == epoch, events.c.type == "state")
+        .order_by(events.c.seq.desc())
+        .limit(1)
+    )
+    return dict(connection.execute(query).scalar_one_or_none() or {})
+
+
 def last_lines(connection: Connection, job_id: str) -> list[str]:
     """What a job logged last, the newest line at the end. Looks at its newest events only."""
     first = select(jobs.c.next_seq - _SEARCHED).where(jobs.c.id == job_id).scalar_subquery()

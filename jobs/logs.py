@@ -1,4 +1,4 @@
-"""Logs of the service's processes: one JSON object per line on stderr, with what is bound to the context.
+"""Logs of the service's processes on stderr: one JSON object per line, with what is bound to the context.
 
 Bind with ``structlog.contextvars.bound_contextvars(job_id=…, request_id=…)``; the standard library's loggers are
 rendered the same way.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Literal
 
 import structlog
 
@@ -20,16 +21,18 @@ _SHARED: list[structlog.typing.Processor] = [
 ]
 
 
-def configure(level: str = "info") -> None:
-    """Send everything that is logged in this process to stderr as JSON lines."""
+def configure(level: str = "info", form: Literal["json", "console"] = "json") -> None:
+    """Send everything that is logged in this process to stderr, as JSON or as lines for people (``console``)."""
+    rendering: list[structlog.typing.Processor] = [structlog.dev.ConsoleRenderer(colors=False)]
+    if form == "json":
+        rendering = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=_SHARED,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
-                structlog.processors.JSONRenderer(),
+                *rendering,
             ],
         )
     )

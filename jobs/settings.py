@@ -200,6 +200,9 @@ class Settings(BaseSettings):
         default=365, gt=0, description="How long the audit log is kept; null: for ever."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
+    log_format: Literal["json", "console"] = Field(
+        default="json", description="One JSON object per line, or lines for people."
+    )
 
     @classmethod
     def settings_customise_sources(

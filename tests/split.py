@@ -20,6 +20,7 @@ SERIAL = (
     "tests/api/test_openai.py",
     "tests/api/test_page.py",
     "tests/api/test_process.py",
+    "tests/api/test_tracing.py",
     "tests/benchmarks/accuracy/test_service.py",
     "tests/service/test_process.py",
     "tests/service/test_up.py",

@@ -17,6 +17,7 @@ from jobs.asks import DESKS
 from jobs.queues import ANY_QUEUE
 from jobs.settings import Settings
 from jobs.store import Store
+from worker import tracing
 from worker.asks import Listener
 from worker.capacity import child_limits
 from worker.inspection import INSPECTION_COMMAND, Inspector
@@ -54,6 +55,7 @@ class Worker:
         self._heed_signals()
         signals.setup_logging.connect(_keep_our_logging)
         signals.worker_shutting_down.connect(self._drain)
+        traces = tracing.start()
         removed = sweep(self._settings.data_dir / "work")
         queues = [*self._settings.queue_names, ANY_QUEUE, INSPECT_QUEUE]
         _log.info("worker starts", queues=queues, slots=self._settings.slots, leftovers_removed=removed)
@@ -84,6 +86,8 @@ class Worker:
                 listener.join()
             self._slots.join()
             self._store.close()
+            if traces is not None:
+                traces.shutdown()
         _log.info("worker stopped")
         return int(celery.exitcode or 0)
 
@@ -145,5 +149,5 @@ def _keep_our_logging(**_: object) -> None:
 
 def main(settings: Settings) -> int:
     """Run a worker process with these settings."""
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, settings.log_format)
     return Worker(settings).run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -38,6 +39,7 @@ from worker.protocol import Confined, Message
 _log = structlog.stdlib.get_logger(__name__)
 
 _STORE_TRIES = 3
+_LEVELS = {"debug": logging.DEBUG, "warning": logging.WARNING, "error": logging.ERROR}
 
 
 class ForeignFileError(Exception):
@@ -97,8 +99,10 @@ class Recorder:
                 self._advance(message)
                 self._pending.append(("metric", {"kind": message.type, **message.model_dump(exclude={"type"})}))
             case LogLine():
+                _tell(message.level, message.message)
                 self._pending.append(("log", message.model_dump(exclude={"type"})))
             case WarningRaised():
+                _tell("warning", message.message)
                 self._pending.append(("warning", message.model_dump(exclude={"type"})))
             case Started():
                 self._start(message)
@@ -245,3 +249,8 @@ class Recorder:
                 self._store.collect(digests)
             except SQLAlchemyError as error:  # the reaper finds them later
                 _log.warning("files that are not needed any more could not be removed yet", error=str(error))
+
+
+def _tell(level: str, message: str) -> None:
+    """Put what the child says into the log of the worker too, where it has the ids of job and request."""
+    _log.log(_LEVELS.get(level, logging.INFO), "child: " + message)

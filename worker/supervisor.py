@@ -16,17 +16,21 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import structlog
+from opentelemetry import trace
+from opentelemetry.trace import StatusCode
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from fqt_core.events import Failed
-from jobs import lease, models
+from jobs import events, lease, models
 from jobs.completion import complete
 from jobs.errors import BlobError, LeaseLostError
 from jobs.ids import new_id
 from jobs.lease import RetryPolicy
 from jobs.records import Job
+from jobs.states import JobState
 from jobs.store import Store
+from worker import tracing
 from worker.child_errors import out_of_memory, tells_out_of_memory
 from worker.inputs import InputError, training_input, write_input
 from worker.journal import Journal
@@ -58,8 +62,10 @@ class Supervisor:
 
     def run(self, job: Job) -> None:
         """Run a job that was just claimed. Ends when the job is given back, or is another's."""
+        ids = {"job_id": job.id, "epoch": job.lease_epoch, "request_id": job.request_id}
         with (
-            structlog.contextvars.bound_contextvars(job_id=job.id, epoch=job.lease_epoch, request_id=job.request_id),
+            tracing.attempt(job) as span,
+            structlog.contextvars.bound_contextvars(**ids, **tracing.trace_id(span)),
             Pulse(self._store, job) as pulse,
         ):
             _log.info("job claimed", state=job.state, threads=self._threads)
@@ -89,7 +95,19 @@ class Supervisor:
             ending = self._retry(job, disk_full() if full else broken)
         pulse.ending = True
         journal.write(ending)
+        self._tell_trace(job)
         _log.info("job given back")
+
+    def _tell_trace(self, job: Job) -> None:
+        """Write how the attempt ended into its span, if anybody records it."""
+        span = trace.get_current_span()
+        if not span.is_recording():
+            return
+        with self._store.read() as connection:
+            event = events.last_state(connection, job.id, job.lease_epoch)
+        span.set_attributes({"fqt.job.state": event.get("to") or "", "fqt.job.reason": event.get("reason") or ""})
+        if event.get("to") == JobState.FAILED.value or event.get("error"):
+            span.set_status(StatusCode.ERROR, event.get("reason"))
 
     def _train(self, job: Job, pulse: Pulse, journal: Journal, folder: Path) -> Ending:
         overseer = Overseer(job, self._store.settings, self._draining, folder)
@@ -109,6 +127,8 @@ class Supervisor:
             child.finish(0)
         if pulse.lost.is_set():
             raise LeaseLostError(job.id, job.lease_epoch)
+        for line in child.log_tail():
+            _log.debug("child printed", line=line)
         _log.info("child ended", code=code, asked=request and request.reason)
         return self._ending(job, recorder, code, request, child.log_tail())
 

@@ -13,7 +13,7 @@ from api.instruments import CONTENT_TYPE
 from api.problems import RateLimited, Unavailable, responses
 from api.routing import problems, router
 from api.schemas.health import Health, Readiness
-from jobs import jobs
+from jobs import database, figures
 
 routes = router("health", prefix="")
 log = structlog.get_logger("fqt.api.health")
@@ -27,15 +27,17 @@ async def liveness() -> Health:
 
 @routes.get("/readyz", responses=responses(RateLimited, Unavailable))
 async def readiness(context: AppContext) -> Readiness:
-    """Say whether the service can do its work: 503 without its database or its broker. Needs no key."""
+    """Say whether the service can do its work: 503 without its database, its tables or its broker. Needs no key."""
     try:
-        await context.read(jobs.counts)
-        database = True
+        behind = await context.read(database.is_behind)
+        answers = True
     except SQLAlchemyError as error:
         log.warning("database does not answer", error=str(error))
-        database = False
+        behind = answers = False
     broker = await to_thread.run_sync(context.doorbell.broker_answers)
-    missing = [name for name, there in (("database", database), ("broker", broker)) if not there]
+    missing = [name for name, there in (("database", answers), ("broker", broker)) if not there]
+    if behind:
+        raise Unavailable("The service is not ready: its tables are of an older version; `fqt migrate` updates them.")
     if missing:
         raise Unavailable(f"The service is not ready: the {' and the '.join(missing)} cannot be reached.")
     worker = await to_thread.run_sync(context.doorbell.worker_answers)
@@ -48,10 +50,8 @@ async def readiness(context: AppContext) -> Readiness:
     response_class=Response,
 )
 async def prometheus(context: AppContext, _key: OperatorKey) -> Response:
-    """Give the figures of this process, and the number of jobs by state, in Prometheus' text format.
+    """Give the figures of this process and of the whole service in Prometheus' text format.
 
-    They are those of the whole service: only keys of the organisation that runs it (the first one) may ask.
+    They are over all organisations: only keys of the one that runs the service (the first one) may ask.
     """
-    for state, count in (await context.read(jobs.counts)).items():
-        context.instruments.jobs.labels(state.value).set(count)
-    return Response(context.instruments.text(), media_type=CONTENT_TYPE)
+    return Response(context.instruments.text(await context.read(figures.read)), media_type=CONTENT_TYPE)

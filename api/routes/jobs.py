@@ -28,6 +28,7 @@ from api.schemas.common import ULID, JobId, Limit
 from api.schemas.jobs import JobList, JobObject
 from api.schemas.plan import PlanObject
 from api.specs import read_spec
+from api.tracing import traceparent
 from jobs import idempotency, jobs, plan
 from jobs.keys import Key
 from jobs.offers import Offer, shortcomings
@@ -115,6 +116,7 @@ async def submit(
         return JSONResponse(planned.model_dump(mode="json"))
 
     made: list[Job] = []
+    trace = traceparent()
 
     def create(connection: Connection) -> tuple[int, Any]:
         spec, sources = read_spec(connection, body, bounds)
@@ -123,6 +125,7 @@ async def submit(
             spec,
             created_by=key.id,
             request_id=request_id(request),
+            traceparent=trace,
             labels=labels,
             warnings=shortcomings(spec, 0, offers),
             bounds=bounds,

@@ -9,6 +9,7 @@ from sqlalchemy.exc import OperationalError
 
 from api import problems
 from api.problems import Problem, ProblemDocument
+from jobs.store import Store
 from tests.api.conftest import SPEC, RecordingDoorbell
 
 
@@ -253,3 +254,12 @@ def test_readiness(client: TestClient, doorbell: RecordingDoorbell) -> None:
     assert client.get("/readyz").json()["worker"] is False
     doorbell.broker = False
     assert "broker" in _check(client.get("/readyz"), 503, "unavailable").detail
+
+
+def test_tables_of_an_older_version_are_not_ready_and_newer_ones_are(client: TestClient, store: Store) -> None:
+    for revision, status in (("0006", 503), ("9999", 200), ("0001", 503)):
+        with store.write() as connection:
+            connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{revision}'")
+        assert client.get("/readyz").status_code == status
+        assert client.get("/healthz").status_code == 200
+    assert "fqt migrate" in client.get("/readyz").json()["detail"]

@@ -36,3 +36,16 @@ def test_every_line_is_json_with_what_is_bound() -> None:
     assert "ZeroDivisionError" in third["exception"]
     assert "job_id" not in third
     assert all("timestamp" in line for line in (first, second, third))
+
+
+def test_lines_for_people_hold_the_same() -> None:
+    root = str(Path(jobs.__file__).parents[1])
+    code = CODE.replace('configure("info")', 'configure("info", "console")')
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": root}, capture_output=True, text=True, check=True
+    )
+    claimed = next(line for line in done.stderr.splitlines() if "claimed" in line)
+    assert not claimed.startswith("{")
+    assert "job_id=job_1" in claimed
+    assert "request_id=req_1" in claimed
+    assert "ZeroDivisionError" in done.stderr
