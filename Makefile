@@ -9,6 +9,7 @@ VENV ?= .venv
 TORCH_PIP_ARGS ?=
 PYTEST_ARGS ?=
 CHAOS_ARGS ?=
+FUZZ_ARGS ?=
 
 bin := $(VENV)/bin
 stamps := $(VENV)/stamps
@@ -47,6 +48,10 @@ test: $(stamps)/dev $(stamps)/bench $(stamps)/system ## Run all tests (real Post
 .PHONY: chaos
 chaos: $(stamps)/dev ## 500 jobs under 200 faults on each database, as root; CHAOS_ARGS="--seed 7 --minutes 10 --json"
 	@$(bin)/python -m tests.system.chaos $(CHAOS_ARGS)
+
+.PHONY: fuzz
+fuzz: $(stamps)/dev ## 20,000 requests that schemathesis makes up, all its checks on; FUZZ_ARGS="--seed 7 --requests 50000"
+	@$(bin)/python -m tests.fuzz $(FUZZ_ARGS)
 
 .PHONY: check
 check: $(stamps)/dev ## Format, lint, types, import rules, C++ warnings, compose file and Dockerfile

@@ -16,10 +16,11 @@ from jobs.errors import BlobMissingError
 
 _ONE_RANGE = re.compile(r"bytes=(?P<first>\d{0,18})-(?P<last>\d{0,18})")
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
+_CONTENT = {"application/octet-stream": _BYTES, "application/json": {"schema": {}}}
 
 FILE_ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The whole file.", "content": {"application/octet-stream": _BYTES}},
-    206: {"description": "The bytes that `Range` asked for.", "content": {"application/octet-stream": _BYTES}},
+    200: {"description": "The whole file.", "content": _CONTENT},
+    206: {"description": "The bytes that `Range` asked for.", "content": _CONTENT},
     304: {"description": "Unchanged since the ETag that was sent."},
 }
 ByteRange = Annotated[str | None, Header(alias="Range", description="One range of bytes, e.g. `bytes=1000-`.")]

@@ -15,6 +15,7 @@ from api.problems import Malformed
 
 MAX_DEPTH = 64
 MAX_NAMES = 1000
+_LARGEST_EXACT = 2**53
 # A whole string (closed or not, so that no text makes the search start over), or a bracket.
 _TOKENS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{\]}]', re.DOTALL)
 
@@ -80,11 +81,12 @@ def _no_constant(name: str) -> NoReturn:
     raise _RejectedError(f"The body holds {name}, which is not JSON; every number must be finite.")
 
 
-def _finite(text: str) -> float:
+def _finite(text: str) -> float | int:
+    """A number; a whole one is an integer however it is written, as JSON Schema counts (1.0 is one)."""
     value = float(text)
     if math.isinf(value):
         raise _RejectedError(f"The body holds the number {text[:40]}, which is out of range.")
-    return value
+    return int(value) if value.is_integer() and abs(value) <= _LARGEST_EXACT else value
 
 
 def _no_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

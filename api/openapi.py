@@ -10,10 +10,12 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from api import links
 from api.problems import FieldError, OpenAIProblemDocument, ProblemDocument
 from jobs.settings import Settings
 from jobs.spec import JobSpec
 
+_ARCHIVES = "application/zip, application/x-tar, application/gzip, application/octet-stream"
 PATH = Path(__file__).parent / "openapi.json"
 DESCRIPTION = """\
 Upload labelled images, submit a training job, follow it, download the model.
@@ -61,10 +63,27 @@ def install(app: FastAPI) -> None:
                 for name, part in {**inner, model.__name__: schema}.items():
                     schemas.setdefault(name, part)
             found["components"]["schemas"] = dict(sorted(schemas.items()))
+            for verbs in found["paths"].values():
+                for operation in verbs.values():
+                    _tidy(operation)
+            links.add(found)
         assert app.openapi_schema is not None
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
+
+
+def _tidy(operation: dict[str, Any]) -> None:
+    """Say what the framework cannot: a parameter that is left out is not null, and what an uploaded file may be."""
+    for parameter in operation.get("parameters", ()):
+        schema = parameter["schema"]
+        if "anyOf" in schema:
+            kept = [part for part in schema["anyOf"] if part != {"type": "null"}]
+            parameter["schema"] = {name: value for name, value in schema.items() if name != "anyOf"}
+            parameter["schema"] |= kept[0] if len(kept) == 1 else {"anyOf": kept}
+    form = operation.get("requestBody", {}).get("content", {}).get("multipart/form-data")
+    if form is not None and "file" in form["schema"].get("properties", {}):
+        form.setdefault("encoding", {"file": {"contentType": _ARCHIVES}})
 
 
 def render() -> str:

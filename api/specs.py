@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from pydantic import ValidationError
@@ -25,7 +26,8 @@ def read_spec(connection: Connection, body: Any, bounds: Bounds) -> tuple[JobSpe
             up all the same, so that the sender does not learn of them one request later.
     """
     try:
-        spec = JobSpec.model_validate(body)
+        # As JSON, and strictly: `true` is no number of epochs, and "10" none either.
+        spec = JobSpec.model_validate_json(json.dumps(body), strict=True)
     except ValidationError as error:
         errors = explain(error.errors(include_url=False), JobSpec)
         wrong = {found.field.split(".")[0] for found in errors}

@@ -22,7 +22,7 @@ _NOT_HERE = {
 }
 _EXAMPLE: dict[str, Any] = {
     "model": "resnet18",
-    "training_file": "ds_01K9AZ3V6M8T2Q4R6S8T0V2W4X",
+    "training_file": "digits",
     "method": {"type": "fqt", "fqt": {"bits": 4, "hyperparameters": {"n_epochs": 10, "batch_size": 64}}},
     "seed": 7,
     "suffix": "digits at one bit",
@@ -36,7 +36,7 @@ MetadataValue = Annotated[str, Field(max_length=512)]
 class NewFineTuningJob(BaseModel):
     """A fine-tuning job as OpenAI's clients ask for it. Further fields (`extra_body`) are those of a job spec."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", json_schema_extra={"examples": [_EXAMPLE]})
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True, json_schema_extra={"examples": [_EXAMPLE]})
 
     model: str = Field(
         min_length=1,

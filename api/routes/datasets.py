@@ -45,6 +45,7 @@ routes = router("datasets")
 _ROUTE = "POST /v1/datasets"
 _FORM = {
     "type": "object",
+    "additionalProperties": False,
     "required": ["file"],
     "properties": {
         "file": {

@@ -65,10 +65,11 @@ _MOST = 100  # OpenAI's clients may ask for more; they turn pages by themselves
 _WAIT_SECONDS = 60.0
 _FORM = {
     "type": "object",
-    "required": ["file", "purpose"],
+    "additionalProperties": False,
+    "required": ["file"],
     "properties": {
         "file": {"type": "string", "format": "binary", "description": "A data set, as for `POST /v1/datasets`."},
-        "purpose": {"type": "string", "enum": [_PURPOSE]},
+        "purpose": {"type": "string", "enum": ["", _PURPOSE], "description": "There is one only; empty: that."},
     },
 }
 FileLimit = Annotated[int, Query(ge=1, le=10_000, description="Entries on one page; at most 100 are given.")]
@@ -101,7 +102,7 @@ async def openai_upload_file(
     """Upload a data set. A worker looks through it first; what it finds wrong is the answer (422)."""
 
     def examine(upload: Upload) -> None:
-        if upload.fields.get("purpose") != _PURPOSE:
+        if upload.fields.get("purpose", "") not in {"", _PURPOSE}:
             raise Invalid(errors=[FieldError(field="purpose", message="not for this service", allowed=[_PURPOSE])])
 
     row = await dataset_routes.accept(
@@ -201,7 +202,7 @@ async def openai_list_events(
     """List a job's events, newest first, as OpenAI does."""
     before = int(after.rpartition(".")[2]) if after is not None else None
     if after is not None and not after.startswith(job_id + "."):
-        raise Invalid(errors=[FieldError(field="after", message="is the id of another job's event")])
+        raise NotFound("The event that `after` names is none of this job.")
     count = min(limit, _MOST)
 
     def read(connection: Connection) -> list[JobEvent]:

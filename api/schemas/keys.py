@@ -36,7 +36,7 @@ def _distinct(scopes: list[Scope]) -> list[Scope]:
 class NewKey(BaseModel):
     """What a new key may do."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     name: str = Field(min_length=1, max_length=LONGEST_NAME, description="What the key is for.")
     scopes: Annotated[list[Scope], AfterValidator(_distinct)] = Field(

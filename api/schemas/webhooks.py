@@ -51,12 +51,14 @@ class NewWebhook(BaseModel):
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
+        strict=True,
         json_schema_extra={"examples": [{name: _EXAMPLE[name] for name in ("url", "description", "events")}]},
     )
 
     url: str = Field(
         min_length=1,
         max_length=LONGEST_URL,
+        json_schema_extra={"format": "uri"},
         description="Where messages are posted to: https, no user name, no fragment, and no address of a private "
         "network unless the service allows it (`FQT_WEBHOOK_PRIVATE`).",
     )

@@ -263,3 +263,15 @@ def test_tables_of_an_older_version_are_not_ready_and_newer_ones_are(client: Tes
         assert client.get("/readyz").status_code == status
         assert client.get("/healthz").status_code == 200
     assert "fqt migrate" in client.get("/readyz").json()["detail"]
+
+
+@pytest.mark.parametrize("wrong", [True, "10", 10.5, [10]])
+def test_only_a_number_is_a_number(client: TestClient, wrong: object) -> None:
+    """A whole number may be written with a fraction of zero, as JSON Schema has it."""
+    epochs = client.post("/v1/jobs?dry_run=true", json={**SPEC, "training": {"epochs": wrong}})
+    assert [error.field for error in _check(epochs, 422, "validation_error").errors] == ["training.epochs"]
+    key = client.post("/v1/keys", json={"name": "x", "scopes": ["read"], "max_queued": wrong})
+    assert [error.field for error in _check(key, 422, "validation_error").errors] == ["max_queued"]
+    body = b'{"dataset": "digits", "architecture": {"name": "resnet18", "channels": 1.0}, "training": {"epochs": 1e1}}'
+    whole = client.post("/v1/jobs?dry_run=true", content=body, headers={"Content-Type": "application/json"})
+    assert whole.json()["epochs"] == 10

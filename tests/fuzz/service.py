@@ -1,0 +1,176 @@
+"""The real app on a loopback port, with a hand for the workers' part, so that jobs and data sets get to every state."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.app import create_app
+from fqt_core.data import profile
+from jobs import artifacts, checkpoints, datasets, events, jobs, lease
+from jobs.errors import JobsError
+from jobs.offers import Offer
+from jobs.settings import Settings
+from jobs.states import JobState
+from jobs.store import Store
+
+_PAUSED_SECONDS = 0.5
+
+
+class Workers:
+    """Stands for the workers of a service: looks through data sets when rung, and plays every job that waits."""
+
+    def __init__(self) -> None:
+        self.store: Store | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._play, daemon=True)
+
+    def begin(self, store: Store) -> None:
+        self.store = store
+        self._thread.start()
+
+    def ring_job(self, job_id: str, queue: str) -> None:
+        pass
+
+    def ring_dataset(self, dataset_id: str) -> None:
+        threading.Thread(target=self._inspect, args=(dataset_id,), daemon=True).start()
+
+    def broker_answers(self) -> bool:
+        return True
+
+    def worker_answers(self) -> bool:
+        return True
+
+    def offers(self) -> list[Offer] | None:
+        return [Offer(("cpu",), 8 << 30)]
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join(5)
+
+    def _inspect(self, dataset_id: str) -> None:
+        assert self.store is not None
+        with self.store.write() as connection:
+            row = datasets.claim_check(connection, dataset_id, 60)
+        if row is None:
+            return
+        found = profile(self.store.blobs.path(row.sha256))
+        error = {"code": "dataset_invalid", "message": "the data set cannot be used", "faults": found["faults"]}
+        outcome = {"error": error} if found["faults"] else {"profile": found}
+        with self.store.write() as connection:
+            datasets.finish_check(connection, dataset_id, row.check_epoch, **outcome)
+
+    def _play(self) -> None:
+        """Run what waits; cancel what is paused for long: a stream of a job that never ends would never end either."""
+        while not self._stop.wait(0.05):
+            with contextlib.suppress(JobsError):
+                self._round()
+
+    def _round(self) -> None:
+        assert self.store is not None
+        with self.store.write() as connection:
+            job = lease.claim(connection, ["cpu", "cuda"], "fuzz", 60)
+        if job is not None:
+            self._attempt(job.id, job.lease_epoch)
+        with self.store.write() as connection:
+            for resting in jobs.list_jobs(connection, states=[JobState.PAUSED, JobState.QUEUED]).data:
+                seconds = time.time() - resting.created_at.timestamp()
+                if seconds > _PAUSED_SECONDS:  # paused, or in a queue that nobody serves
+                    jobs.request_cancel(connection, resting.id)
+
+    def _attempt(self, job_id: str, epoch: int) -> None:
+        assert self.store is not None
+        store = self.store
+        steps = [("metric", {"kind": "step", "step": step, "loss": 1 / step}) for step in (1, 2)]
+        report, state = store.blobs.put_stream([b'{"a": 1}']), store.blobs.put_stream([job_id.encode()])
+        with store.write() as connection:
+            events.append(connection, job_id, epoch, [("log", {"level": "info", "message": "plays"}), *steps])
+            checkpoints.add(connection, store.blobs, job_id, epoch, state, step=2, keep=2)
+            artifacts.add(connection, store.blobs, job_id, epoch, report, name="report.json", kind="report")
+            lease.succeed(connection, job_id, epoch, {"step": 2})
+
+
+class OnceOnly:
+    """Makes each Idempotency-Key one of its own: the same with another body is refused, which no schema can say."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self.count = itertools.count()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope["headers"] = [(name, self._own(name, value)) for name, value in scope["headers"]]
+        await self.app(scope, receive, send)
+
+    def _own(self, name: bytes, value: bytes) -> bytes:
+        if name != b"idempotency-key" or not re.fullmatch(rb"[!-~]{1,255}", value):
+            return value
+        return b"%d-%s" % (next(self.count), value[:200])
+
+
+class Service:
+    """The app under uvicorn in a thread. ``requests`` counts what it has answered."""
+
+    def __init__(self, folder: Path) -> None:
+        self.settings = Settings(data_dir=folder, reaper_seconds=600, max_upload_bytes=1 << 20)
+        self.workers = Workers()
+        self.app: FastAPI = create_app(self.settings, doorbell=self.workers)
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._server = uvicorn.Server(
+            uvicorn.Config(OnceOnly(self.app), log_config=None, access_log=False, server_header=False, loop="asyncio")
+        )
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+
+    @property
+    def requests(self) -> int:
+        registry = self.app.state.context.instruments.registry
+        samples = [sample for metric in registry.collect() for sample in metric.samples]
+        return int(sum(sample.value for sample in samples if sample.name == "fqt_http_request_seconds_count"))
+
+    def start(self) -> None:
+        self._thread.start()
+        while not self._server.started:
+            time.sleep(0.01)
+        self.workers.begin(self.app.state.context.store)
+
+    def key(self) -> str:
+        return self.settings.key_path.read_text().strip()
+
+    def stop(self) -> None:
+        self.app.state.context.hub.close()
+        self._server.should_exit = True
+        self._thread.join(10)
+        self._socket.close()
+
+
+@contextlib.contextmanager
+def serving(folder: Path) -> Iterator[Service]:
+    """A service of its own. Names do not resolve in this process, so that no webhook reaches out of it."""
+    resolve = socket.getaddrinfo
+
+    def numeric(host: Any, *arguments: Any, **options: Any) -> Any:
+        return resolve(host, *arguments, **{**options, "flags": socket.AI_NUMERICHOST})
+
+    socket.getaddrinfo = numeric
+    service = Service(folder)
+    service.start()
+    try:
+        yield service
+    finally:
+        service.stop()
+        socket.getaddrinfo = resolve
