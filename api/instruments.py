@@ -63,9 +63,10 @@ class Instruments:
         """Record one attempt to deliver a webhook's message."""
         self._deliveries.labels(outcome).observe(seconds)
 
-    def text(self, figures: Figures) -> bytes:
-        """Return all figures in Prometheus' text format."""
-        return generate_latest(self.registry) + generate_latest(_of_the_service(figures))
+    def text(self, figures: Figures | None = None) -> bytes:
+        """Return this process's figures in Prometheus' text format, and after them those of the service, if given."""
+        ours = generate_latest(self.registry)
+        return ours if figures is None else ours + generate_latest(_of_the_service(figures))
 
 
 def _of_the_service(figures: Figures) -> CollectorRegistry:

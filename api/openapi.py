@@ -67,10 +67,21 @@ def install(app: FastAPI) -> None:
                 for operation in verbs.values():
                     _tidy(operation)
             links.add(found)
+            _require_names(found["components"]["schemas"])
         assert app.openapi_schema is not None
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
+
+
+def _require_names(schemas: dict[str, Any]) -> None:
+    """Where a field tells variants apart, it cannot be left out, though each variant has a default for it."""
+    fields = [field for schema in schemas.values() for field in schema.get("properties", {}).values()]
+    for discriminator in (field["discriminator"] for field in fields if "discriminator" in field):
+        for reference in discriminator["mapping"].values():
+            variant = schemas[reference.rsplit("/", 1)[-1]]
+            required = {*variant.get("required", ()), discriminator["propertyName"]}
+            variant["required"] = sorted(required)
 
 
 def _tidy(operation: dict[str, Any]) -> None:

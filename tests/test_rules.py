@@ -39,9 +39,9 @@ def test_no_code_from_data(path: Path) -> None:
     assert not {module.split(".")[0] for module in _imported_modules(tree)} & forbidden
     for call in _calls(tree):
         name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-        assert name not in {"extractall", "extract", "eval", "exec"} or (name == "eval" and not call.args), (
-            f"{path}:{call.lineno} calls {name}"
-        )
+        # A trace's header, and torch's switch of a model to inference, only have the names.
+        harmless = ast.unparse(call.func) == "propagate.extract" or (name == "eval" and not call.args)
+        assert name not in {"extractall", "extract", "eval", "exec"} or harmless, f"{path}:{call.lineno} calls {name}"
         if ast.unparse(call.func) == "torch.load":
             assert any(keyword.arg == "weights_only" for keyword in call.keywords)
         allow_pickle = [keyword.value for keyword in call.keywords if keyword.arg == "allow_pickle"]

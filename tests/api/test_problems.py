@@ -275,3 +275,9 @@ def test_only_a_number_is_a_number(client: TestClient, wrong: object) -> None:
     body = b'{"dataset": "digits", "architecture": {"name": "resnet18", "channels": 1.0}, "training": {"epochs": 1e1}}'
     whole = client.post("/v1/jobs?dry_run=true", content=body, headers={"Content-Type": "application/json"})
     assert whole.json()["epochs"] == 10
+
+
+def test_no_number_is_too_large_for_the_database(client: TestClient) -> None:
+    huge = {"name": "x", "scopes": ["read"], "max_queued": 2**31, "max_running": 10**20}
+    fields = {error.field for error in _check(client.post("/v1/keys", json=huge), 422, "validation_error").errors}
+    assert fields == {"max_queued", "max_running"}
