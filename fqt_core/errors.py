@@ -57,6 +57,10 @@ class DataError(FqtError, ValueError):
         self.faults = tuple(faults)
 
 
+class DatasetChangedError(DataError):
+    """A folder does not hold what was looked through, or was written to while it was read."""
+
+
 class NonFiniteGradientError(FqtError, ArithmeticError):
     """A gradient holds an infinity or a NaN. ``layer`` and ``step`` say where."""
 

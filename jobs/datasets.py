@@ -99,6 +99,8 @@ def known(connection: Connection, sha256: str, organisation: str) -> dict[str, A
             datasets.c.sha256 == sha256,
             datasets.c.organisation_id == organisation,
             datasets.c.state == "ready",
+            # Not a mounted folder, whose digest is that of its listing.
+            or_(datasets.c.source.is_(None), datasets.c.source["kind"].as_string() == "url"),
             datasets.c.thumbnails_sha256.is_not(None),  # by a look of now: an earlier version found less
         )
         .order_by(datasets.c.id)
@@ -224,13 +226,18 @@ def finish_check(
     profile: Mapping[str, Any] | None = None,
     error: Mapping[str, Any] | None = None,
     thumbnails: Blob | None = None,
+    listing: Blob | None = None,
+    size: int | None = None,
 ) -> bool:
     """Write the outcome of a look: ``profile`` makes the data set ready, ``error`` (code, message, faults) invalid.
 
-    ``thumbnails`` is a stored file whose row was made in this transaction (:func:`jobs.blob_rows.register`).
+    ``thumbnails`` and ``listing`` are stored files whose rows were made in this transaction
+    (:func:`jobs.blob_rows.register`); the latter is what a mounted folder of ``size`` bytes is pinned to.
     Returns ``False`` if the look is not the caller's any more; then nothing was written.
     """
+    pinned = {} if listing is None else {"sha256": listing.sha256, "size": size}
     values = {
+        **pinned,
         "state": "ready" if error is None else "invalid",
         "format": (profile or {}).get("format"),
         "profile": clean(profile),

@@ -1,4 +1,4 @@
-"""Data sets that a worker brings: their row comes first, and their bytes when a worker has fetched them."""
+"""Data sets that a worker brings: their row comes first, and their bytes or listing when a worker has been there."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, func, select, update
 from sqlalchemy import insert as sql_insert
 
 from jobs import blob_rows
@@ -39,6 +39,25 @@ def from_url(
     stem = PurePath(target.filename.removesuffix(".gz")).stem or target.host
     source = {"kind": "url", "url": url, "shown": target.shown, "sha256": sha256}
     return _insert(connection, source, name=name or stem, organisation=organisation, created_by=created_by)
+
+
+def from_folder(
+    connection: Connection, folder: str, *, name: str | None, organisation: str, created_by: str | None = None
+) -> Dataset:
+    """Insert a data set that is a mounted folder as it is now; ring the inspection after the commit."""
+    source = {"kind": "folder", "folder": folder}
+    return _insert(connection, source, name=name or folder, organisation=organisation, created_by=created_by)
+
+
+def newest_of_folders(connection: Connection, organisation: str) -> dict[str, str]:
+    """The organisation's newest data set that is ready, by the name of its folder."""
+    folder = datasets.c.source["folder"].as_string()
+    query = (
+        select(folder, func.max(datasets.c.id))
+        .where(datasets.c.organisation_id == organisation, datasets.c.state == "ready", folder.is_not(None))
+        .group_by(folder)
+    )
+    return {str(name): str(dataset_id) for name, dataset_id in connection.execute(query)}
 
 
 def fetched(connection: Connection, store: BlobStore, dataset: Dataset, blob: Blob) -> Dataset | None:

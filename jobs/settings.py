@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -15,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsS
 from jobs.names import check_queue
 
 SECRETS_DIR = "FQT_SECRETS_DIR"
+FOLDER_NAME = "[a-z][a-z0-9-]{0,39}"
 _RATE = r"^([1-9][0-9]{0,8}/(second|minute|hour|day)|off)$"
 
 
@@ -25,6 +27,11 @@ def _default_data_dir() -> Path:
 
 def _networks(text: str) -> list[IPv4Network | IPv6Network]:
     return [ip_network(part.strip()) for part in text.split(",") if part.strip()]
+
+
+def _folders(text: str) -> list[tuple[str, str]]:
+    parts = (part.strip().partition("=") for part in text.split(",") if part.strip())
+    return [(name.strip(), path.strip()) for name, _, path in parts]
 
 
 class Settings(BaseSettings):
@@ -118,6 +125,12 @@ class Settings(BaseSettings):
         default="80,443", description="Ports that data sets may be downloaded from, separated by commas."
     )
     dataset_url_seconds: float = Field(default=600, gt=0, description="Longest time that a download may take.")
+
+    dataset_folders: str = Field(
+        default="",
+        description="Folders that data sets may be made of without a copy, as `name=/path` with commas between them. "
+        "API and workers need the same names; workers need the folders, and only read them.",
+    )
 
     max_model_bytes: int = Field(default=2**30, ge=1, description="Largest model file that is accepted.")
     predict_seconds: float = Field(
@@ -242,6 +255,17 @@ class Settings(BaseSettings):
                 raise ValueError(f"{port.strip()!r} is no port; write numbers with commas between them: 80,443")
         return ports
 
+    @field_validator("dataset_folders")
+    @classmethod
+    def _folders_have_names(cls, folders: str) -> str:
+        names = [name for name, _ in _folders(folders)]
+        for name, path in _folders(folders):
+            if not re.fullmatch(FOLDER_NAME, name) or not Path(path).is_absolute():
+                raise ValueError(f"{name}={path}: write name=/path, the name in small letters, digits and hyphens")
+        if len(set(names)) != len(names):
+            raise ValueError("a name stands for one folder")
+        return folders
+
     @model_validator(mode="after")
     def _times_fit(self) -> Self:
         if self.heartbeat_seconds * 2 > self.lease_seconds:
@@ -289,6 +313,11 @@ class Settings(BaseSettings):
     def key_path(self) -> Path:
         """The file that the first API key of an embedded installation is written to (mode 0600)."""
         return self.data_dir / "key"
+
+    @property
+    def folders(self) -> dict[str, Path]:
+        """The folders that data sets may be made of, by name."""
+        return {name: Path(path) for name, path in _folders(self.dataset_folders)}
 
     @property
     def url_ports(self) -> frozenset[int]:

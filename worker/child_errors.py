@@ -9,6 +9,7 @@ from fqt_core.errors import (
     ConfigurationError,
     ConversionError,
     DataError,
+    DatasetChangedError,
     FqtError,
     InitialWeightsError,
     NonFiniteGradientError,
@@ -30,6 +31,7 @@ class UnusableInputError(Exception):
 _MEANINGS: tuple[tuple[type[Exception], str, str | None], ...] = (
     (NonFiniteGradientError, "non_finite_gradient", "training.learning_rate"),
     (NonFiniteLossError, "non_finite_loss", "training.learning_rate"),
+    (DatasetChangedError, "dataset_changed", "dataset"),
     (DataError, "dataset_unusable", "dataset"),
     (ConfigurationError, "invalid_configuration", None),
     (ConversionError, "cannot_convert", "method"),

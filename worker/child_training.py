@@ -11,6 +11,7 @@ import torch
 
 from fqt_core import export
 from fqt_core.allocator import keep_pages
+from fqt_core.data import ImageDataset, load_pinned
 from fqt_core.errors import CheckpointError
 from fqt_core.events import ArtifactWritten, Confusion, Done, LogLine
 from fqt_core.models import WeightReport
@@ -44,7 +45,7 @@ def train(data: TrainingInput, folder: Path, lifeline: Lifeline) -> Exit:
         architecture=spec.architecture,
         method=spec.method,
         training=spec.training,
-        data=data.dataset,
+        data=_dataset(data),
         classes=spec.classes,
         initial_weights=data.initial_weights if fresh else None,
         checkpoint_dir=checkpoints,
@@ -79,6 +80,20 @@ def _confusion(session: Session, device: torch.device, lifeline: Lifeline) -> Co
     trainer = session.trainer
     batches = trainer.data.validation_batches(_EVALUATION_BATCH)
     return confusion(trainer.model, batches, trainer.data.classes, device=device, should_stop=lifeline.cancel.is_set)
+
+
+def _dataset(data: TrainingInput) -> str | ImageDataset:
+    """The data set's file or name; a mounted folder is loaded here, if it holds what the job was accepted with."""
+    if data.listing is None:
+        return data.dataset
+    network = data.spec.architecture
+    return load_pinned(
+        Path(data.dataset),
+        Path(data.listing).read_bytes(),
+        classes=data.spec.classes,
+        channels=network.channels,
+        image_size=network.image_size,
+    )
 
 
 def _device(wanted: str) -> torch.device:

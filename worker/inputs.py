@@ -9,7 +9,7 @@ from typing import Literal
 import structlog
 
 from fqt_core.config.builtin import BUILTIN_DATASETS
-from jobs import checkpoints
+from jobs import checkpoints, datasets
 from jobs.blobs import BlobStore
 from jobs.errors import BlobError
 from jobs.records import Job
@@ -24,9 +24,10 @@ _log = structlog.stdlib.get_logger(__name__)
 class InputError(Exception):
     """A job cannot begin. ``param`` is the field of the spec that names what is missing or damaged."""
 
-    def __init__(self, message: str, param: str) -> None:
+    def __init__(self, message: str, param: str, code: str = "input_unusable") -> None:
         super().__init__(message)
         self.param = param
+        self.code = code
 
 
 def training_input(store: Store, job: Job, journal: Journal, threads: int) -> TrainingInput:
@@ -36,10 +37,13 @@ def training_input(store: Store, job: Job, journal: Journal, threads: int) -> Tr
         InputError: a file that the job was accepted with is gone or damaged.
         LeaseLostError: the attempt does not hold the job any more.
     """
+    folder = _folder(store, job)
+    data = _dataset(store.blobs, job)
     return TrainingInput(
         job_id=job.id,
         spec=job.spec,
-        dataset=_dataset(store.blobs, job),
+        dataset=folder or data,
+        listing=None if folder is None else data,
         initial_weights=_file(store.blobs, job.initial_weights_sha256, "initial_weights"),
         teacher=_file(store.blobs, job.teacher_sha256, "teacher"),
         resume_from=_resume_from(store, job, journal),
@@ -47,6 +51,21 @@ def training_input(store: Store, job: Job, journal: Journal, threads: int) -> Tr
         device=_device(store, job),
         limits=child_limits(store.settings),
     )
+
+
+def _folder(store: Store, job: Job) -> str | None:
+    """The path of the mounted folder that the job trains on; ``None``: it trains on something else."""
+    if job.dataset_id is None:
+        return None
+    with store.read() as connection:
+        source = datasets.get(connection, job.dataset_id).source or {}
+    if source.get("kind") != "folder":
+        return None
+    path = store.settings.folders.get(source["folder"])
+    if path is None or not path.is_dir():
+        message = f"this worker has no folder {source['folder']!r}: it must be mounted and named in FQT_DATASET_FOLDERS"
+        raise InputError(message, "dataset", "folder_missing")
+    return str(path)
 
 
 def _dataset(blobs: BlobStore, job: Job) -> str:

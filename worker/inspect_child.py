@@ -6,10 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from fqt_core.errors import DataError
+from fqt_core.errors import DataError, DatasetChangedError
 from fqt_core.events import Failed
 from worker.lifeline import Lifeline
-from worker.protocol import THUMBNAILS, Confined, Exit, InspectionInput, Profiled
+from worker.protocol import LISTING, THUMBNAILS, Confined, Exit, InspectionInput, Profiled
 from worker.sandbox import confine
 
 
@@ -26,10 +26,20 @@ def main(arguments: list[str]) -> int:
     lifeline.listen()
 
     # Only now: what decodes images loads and runs within the limits.
-    from fqt_core.data import profile  # noqa: PLC0415
+    from fqt_core.data import look_through, profile  # noqa: PLC0415
 
+    thumbnails = options.folder / THUMBNAILS
     try:
-        lifeline.send(Profiled(profile=profile(data.path, thumbnails=options.folder / THUMBNAILS)))
+        if data.mounted:
+            look = look_through(Path(data.path), thumbnails=thumbnails)
+            if look.listing is not None:
+                (options.folder / LISTING).write_bytes(look.listing)
+            lifeline.send(Profiled(profile=look.profile, size=look.size))
+        else:
+            lifeline.send(Profiled(profile=profile(data.path, thumbnails=thumbnails)))
+    except DatasetChangedError as error:
+        lifeline.send(Failed(code="dataset_changed", message=str(error)))
+        return Exit.FAILED
     except DataError as error:
         lifeline.send(Failed(code="invalid_dataset", message=str(error)))
         return Exit.FAILED

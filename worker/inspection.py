@@ -22,7 +22,7 @@ from jobs.store import Store
 from worker.capacity import child_limits
 from worker.errand import Ended, Errand
 from worker.process import child_command
-from worker.protocol import DOWNLOAD, THUMBNAILS, Fetched, FetchInput, InspectionInput, Profiled
+from worker.protocol import DOWNLOAD, LISTING, THUMBNAILS, Fetched, FetchInput, InspectionInput, Profiled
 from worker.workdir import workdir
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -30,6 +30,7 @@ _log = structlog.stdlib.get_logger(__name__)
 INSPECTION_COMMAND: Sequence[str] = child_command("worker.inspect_child")
 FETCH_COMMAND: Sequence[str] = child_command("worker.fetch_child")
 _LARGEST_THUMBNAILS = 16 * 2**20
+_LARGEST_LISTING = 256 * 2**20
 
 
 class _BrokenOffError(Exception):
@@ -102,7 +103,7 @@ class Inspector:
 
     def _with_bytes(self, dataset: Dataset, folder: Path) -> Dataset:
         """Download the data set if it has no bytes yet."""
-        if dataset.sha256 is not None or dataset.source is None:
+        if dataset.sha256 is not None or dataset.source is None or dataset.source["kind"] != "url":
             return dataset
         settings = self._store.settings
         if settings.dataset_urls == "off":
@@ -134,20 +135,35 @@ class Inspector:
     def _look(self, dataset: Dataset, folder: Path) -> dict[str, Any]:
         """The outcome, ready for ``finish_check``."""
         settings = self._store.settings
-        try:
-            path = self._store.blobs.verify(dataset.sha256 or "").resolve()
-        except BlobError as error:
-            raise _RefusedError("upload_damaged", f"{error}; upload the data set again") from error
-        order = InspectionInput(path=str(path), limits=child_limits(settings))
+        mounted = (dataset.source or {}).get("kind") == "folder"
+        path = self._folder(dataset) if mounted else self._file(dataset)
+        order = InspectionInput(path=str(path), mounted=mounted, limits=child_limits(settings))
         (folder / "inspect.json").write_text(order.model_dump_json())
         ended = self._errand(dataset).run(self._command, folder, settings.inspect_seconds)
         for message in ended.messages:
             if isinstance(message, Profiled):
-                return {**_verdict(message.profile), "thumbnails": self._keep(folder / THUMBNAILS, _LARGEST_THUMBNAILS)}
+                outcome = _verdict(message.profile)
+                outcome["thumbnails"] = self._keep(folder / THUMBNAILS, _LARGEST_THUMBNAILS)
+                if mounted:
+                    outcome |= {"listing": self._keep(folder / LISTING, _LARGEST_LISTING), "size": message.size}
+                return outcome
         if ended.broken_off == "time":
             text = f"looking through the data set took longer than {settings.inspect_seconds:g} seconds"
             raise _RefusedError("inspection_too_long", text)
         raise self._failed(dataset, ended, "looking through the data set")
+
+    def _file(self, dataset: Dataset) -> Path:
+        try:
+            return self._store.blobs.verify(dataset.sha256 or "").resolve()
+        except BlobError as error:
+            raise _RefusedError("upload_damaged", f"{error}; upload the data set again") from error
+
+    def _folder(self, dataset: Dataset) -> Path:
+        name = str((dataset.source or {}).get("folder"))
+        path = self._store.settings.folders.get(name)
+        if path is None or not path.is_dir():
+            raise _RefusedError("folder_missing", f"this worker has no folder {name!r} (FQT_DATASET_FOLDERS)")
+        return path
 
     def _errand(self, dataset: Dataset) -> Errand:
         return Errand(self._store, self._draining, dataset)
@@ -178,10 +194,10 @@ class Inspector:
         Raises:
             BlobMissingError: a file of it was collected meanwhile, because an equal one went elsewhere.
         """
-        thumbnails = outcome.get("thumbnails")
         with self._store.write() as connection:
-            if thumbnails is not None:
-                blob_rows.register(connection, self._store.blobs, thumbnails)
+            for blob in (outcome.get("thumbnails"), outcome.get("listing")):
+                if blob is not None:
+                    blob_rows.register(connection, self._store.blobs, blob)
             return datasets.finish_check(connection, dataset.id, dataset.check_epoch, **outcome)
 
 

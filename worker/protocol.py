@@ -52,6 +52,9 @@ class TrainingInput(BaseModel):
     job_id: str
     spec: JobSpec
     dataset: str = Field(description="Path of the data set's file, or the name of a built-in one.")
+    listing: str | None = Field(
+        default=None, description="Path of what the data set's files must be, if it is a mounted folder."
+    )
     initial_weights: str | None = Field(default=None, description="Path of a safetensors file.")
     teacher: str | None = Field(default=None, description="Path of a packed model to learn from.")
     resume_from: str | None = Field(default=None, description="Path of a checkpoint.")
@@ -59,6 +62,9 @@ class TrainingInput(BaseModel):
     device: Literal["auto", "cpu", "cuda"]
     limits: Limits
 
+
+LISTING = "listing.txt"
+"""What a mounted folder holds, file by file; an inspection leaves it in its folder."""
 
 THUMBNAILS = "thumbnails.webp"
 """The contact sheet that an inspection leaves in its folder, if the data set is usable."""
@@ -70,6 +76,7 @@ class InspectionInput(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: str
+    mounted: bool = Field(default=False, description="Whether it is a folder that others may write to.")
     limits: Limits
 
 
@@ -116,6 +123,7 @@ class Profiled(BaseModel):
 
     type: Literal["profiled"] = "profiled"
     profile: dict[str, Any]
+    size: int | None = Field(default=None, description="Bytes of a mounted folder's files.")
 
 
 class Fetched(BaseModel):

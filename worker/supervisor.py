@@ -86,7 +86,7 @@ class Supervisor:
             with workdir(root, f"{job.id}-{job.lease_epoch}") as folder:
                 ending = self._train(job, pulse, journal, folder)
         except InputError as error:
-            ending = _failure(job, _error("input_unusable", str(error), error.param))
+            ending = _failure(job, _error(error.code, str(error), error.param))
         except (OSError, BlobError) as error:
             # A full disk, no more processes: not the job's fault, and perhaps gone at the next attempt.
             _log.exception("an attempt broke down outside of its child")

@@ -161,6 +161,37 @@ class UrlImport(BaseModel):
     )
 
 
+class FolderImport(BaseModel):
+    """A mounted folder to make a data set of."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", json_schema_extra={"examples": [{"folder": "photos", "name": "photos, May"}]}
+    )
+
+    folder: str = Field(min_length=1, max_length=40, description="Its name, as `GET /v1/dataset-folders` shows it.")
+    name: str | None = Field(
+        default=None, min_length=1, max_length=LONGEST_NAME, description="A name for people; null: the folder's."
+    )
+
+
+class FolderObject(Schema):
+    """A folder that whoever runs the service has mounted for data sets to be made of."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"object": "dataset_folder", "name": "photos", "dataset": "ds_01M87YP1ESYFM4N7235VH39XS8"}]
+        }
+    )
+
+    object: Literal["dataset_folder"] = "dataset_folder"
+    name: str
+    dataset: str | None = Field(description="The newest data set that your organisation made of it; null: none.")
+
+
+class FolderList(ListOf[FolderObject]):
+    """One page of folders, by name."""
+
+
 class DatasetObject(Schema):
     """A data set: uploaded, downloaded, mounted, or built in."""
 

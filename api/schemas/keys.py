@@ -10,7 +10,6 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from api.schemas.common import ListOf, Schema
 from jobs.keys import LONGEST_NAME, Key, Scope
 
-_MOST = 2**31 - 1
 _QUEUED = (
     "Jobs of the key that may wait at the same time, queued or paused; null: as many as the service's settings say."
 )

@@ -5,7 +5,19 @@ from fqt_core.data.dataset import ImageDataset
 from fqt_core.data.images import decode_image
 from fqt_core.data.limits import Limits
 from fqt_core.data.load import load_dataset
+from fqt_core.data.mounted import Look, load_pinned, look_through
 from fqt_core.data.profile import profile
 from fqt_core.data.split import Split, split_dataset
 
-__all__ = ["ImageDataset", "Limits", "Split", "decode_image", "load_dataset", "profile", "split_dataset"]
+__all__ = [
+    "ImageDataset",
+    "Limits",
+    "Look",
+    "Split",
+    "decode_image",
+    "load_dataset",
+    "load_pinned",
+    "look_through",
+    "profile",
+    "split_dataset",
+]

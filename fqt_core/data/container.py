@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from fqt_core.data import names
+from fqt_core.data.beneath import open_beneath
 from fqt_core.data.faults import Faults, fatal
 from fqt_core.data.limits import DEFLATE_RATIO, MIB, Limits
 from fqt_core.data.reading import CHUNK, BoundedReader, Budget, CountingFile, Reader, damage_reported
@@ -171,7 +172,7 @@ class TarContainer(Container):
 
 
 class FolderContainer(Container):
-    """A local folder, for library use. Links to files are followed, links to folders are not."""
+    """A local folder. Links to files are followed if ``limits.links``, links to folders are not."""
 
     def budget(self) -> Budget:
         """Files of a folder are not compressed: only the total counts."""
@@ -189,6 +190,8 @@ class FolderContainer(Container):
     def _note_path(self, path: Path, *, is_directory: bool) -> None:
         relative = path.relative_to(self.path).as_posix()
         refused = None if is_directory or path.is_file() else "not a regular file"
+        if not self.limits.links and path.is_symlink():
+            refused = "a link"
         size = path.stat().st_size if refused is None and not is_directory else 0
         self._note(relative, is_directory=is_directory, possible=size, refused=refused)
 
@@ -196,8 +199,11 @@ class FolderContainer(Container):
         budget = self.budget()
         for entry in self.entries:
             if entry.name in wanted and not entry.is_directory:
-                with damage_reported(entry.name), (self.path / entry.key).open("rb") as member:
+                with damage_reported(entry.name), self._open_file(entry.key) as member:
                     yield entry, BoundedReader(member, budget, entry.name)
+
+    def _open_file(self, key: str) -> IO[bytes]:
+        return (self.path / key).open("rb") if self.limits.links else open_beneath(self.path, key)
 
 
 def open_container(path: Path, limits: Limits, faults: Faults) -> Container:

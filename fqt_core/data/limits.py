@@ -16,7 +16,8 @@ class Limits:
     """Bounds of one data set. Sizes are bytes of uncompressed content unless said otherwise.
 
     ``ratio`` (uncompressed to compressed, over the whole archive) only counts beyond ``ratio_free_bytes``: a small
-    archive of flat drawings compresses well and harms nobody.
+    archive of flat drawings compresses well and harms nobody. ``links``: whether links to files in a folder are
+    followed; not where others than who runs this may write to it.
     """
 
     total_bytes: int = 8 * GIB
@@ -30,6 +31,7 @@ class Limits:
     ratio_free_bytes: int = 64 * MIB
     decoded_bytes: int = 4 * GIB
     classes: int = 10_000
+    links: bool = True
 
 
 DEFAULT_LIMITS = Limits()

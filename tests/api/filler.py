@@ -126,6 +126,7 @@ BODY: Mapping[str, Callable[[Scene], dict[str, Any]]] = {
     "create_key": lambda _scene: {"json": {"name": "made", "scopes": ["read"]}},
     "create_sweep": lambda _scene: {"json": _SWEEP},
     "create_webhook": lambda _scene: {"json": {"url": "https://example.com/hook"}},
+    "import_from_folder": lambda _scene: {"json": {"folder": "pets"}, "params": {"wait": 0}},
     "import_from_url": lambda _scene: {"json": {"url": "https://example.com/a.zip"}, "params": {"wait": 0}},
     "export_model": lambda _scene: {"json": {"format": "onnx"}},
     "predict": lambda _scene: {"json": {"images": [base64.b64encode(png()).decode()]}},

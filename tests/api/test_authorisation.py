@@ -136,7 +136,12 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
         patch.setattr(openai, "_WAIT_SECONDS", 0)
         folder = tmp_path_factory.mktemp("matrix") / "data"
         settings = Settings(
-            data_dir=folder, reaper_seconds=600, rate_limit_failures="off", dataset_urls="public", predict_seconds=1
+            data_dir=folder,
+            reaper_seconds=600,
+            rate_limit_failures="off",
+            dataset_urls="public",
+            dataset_folders=f"pets={folder}",
+            predict_seconds=1,
         )
         yield create_app(settings, doorbell=RecordingDoorbell())
 

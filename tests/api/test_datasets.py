@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import io
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,12 +15,14 @@ from PIL import Image
 from sqlalchemy import update
 from starlette.requests import Request
 
+from api.app import create_app
 from api.multipart import FileUpload
 from fqt_core.config.builtin import BUILTIN_DATASETS
-from jobs import tables
+from jobs import jobs, tables
 from jobs.settings import Settings
 from jobs.store import Store
 from tests.api.conftest import SPEC, Attempt, RecordingDoorbell, archive, files_of, inspect, png, submit
+from worker.inspection import Inspector
 
 INSTALLED = [row.name for row in BUILTIN_DATASETS.values() if row.installed()]
 
@@ -125,6 +129,61 @@ def test_equal_bytes_are_stored_once_and_looked_through_once_by_each_organisatio
     assert len(files_of(settings)) == 2
     client.delete(f"/v1/datasets/{third['id']}")
     assert files_of(settings) == []
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """Two folders that an administrator has named."""
+    for name in ("photos", "scans"):
+        for number in range(6):
+            path = tmp_path / name / "ab"[number % 2] / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(png(number))
+    return tmp_path
+
+
+def test_a_mounted_folder_becomes_a_data_set_that_is_pinned(folders: Path, doorbell: RecordingDoorbell) -> None:
+    setting = f"photos={folders / 'photos'}, scans={folders / 'scans'}"
+    settings = Settings(data_dir=folders / "data", reaper_seconds=600, dataset_folders=setting)
+    app = create_app(settings, doorbell=doorbell)
+    with TestClient(app, base_url="http://localhost") as client:
+        client.headers["Authorization"] = f"Bearer {settings.key_path.read_text().strip()}"
+        store = app.state.context.store
+        doorbell.on_dataset = Inspector(store, threading.Event()).run
+        page = client.get("/v1/dataset-folders", params={"limit": 1}).json()
+        assert (page["has_more"], page["data"]) == (
+            True,
+            [{"object": "dataset_folder", "name": "photos", "dataset": None}],
+        )
+        headers = {"Idempotency-Key": "one"}
+        responses = [
+            client.post("/v1/datasets/from-folder", params={"wait": 20}, json={"folder": "photos"}, headers=headers)
+            for _ in range(2)
+        ]
+        assert [response.status_code for response in responses] == [201, 201], responses[0].text
+        row = responses[0].json()
+        assert responses[1].json() == row
+        assert (row["name"], row["state"], row["profile"]["images"]) == ("photos", "ready", 6)
+        assert row["origin"] == {"kind": "folder", "url": None, "folder": "photos"}
+        assert str(folders) not in responses[0].text, "where it is on the machine is nobody's business"
+        assert client.get(f"/v1/datasets/{row['id']}/thumbnails").status_code == 200
+        listed = client.get("/v1/dataset-folders").json()["data"]
+        assert [(entry["name"], entry["dataset"]) for entry in listed] == [("photos", row["id"]), ("scans", None)]
+        assert [entry["name"] for entry in client.get("/v1/dataset-folders?after=photos").json()["data"]] == ["scans"]
+        job = client.post("/v1/jobs", json={**SPEC, "dataset": row["id"]}).json()
+        with store.read() as connection:
+            assert jobs.get(connection, job["id"]).dataset_sha256 == row["sha256"]
+
+        listing = store.blobs.path(row["sha256"]).read_bytes()
+        copy = client.post("/v1/datasets", params={"wait": 20}, files={"file": ("a.txt", listing)})
+        assert copy.status_code == 422, "a file with the bytes of a listing is no folder"
+
+        (folders / "scans" / "a" / "out.png").symlink_to("/etc/hostname")
+        refused = client.post("/v1/datasets/from-folder", params={"wait": 20}, json={"folder": "scans"})
+        assert (refused.status_code, refused.json()["code"]) == (422, "dataset_rejected")
+        assert refused.json()["errors"][0]["field"] == "a/out.png"
+        unknown = client.post("/v1/datasets/from-folder", json={"folder": "../etc"})
+        assert unknown.status_code == 404
 
 
 _GOOD = {"a/1.png": png(1), "a/2.png": png(2), "b/1.png": png(3), "b/2.png": png(4)}

@@ -64,6 +64,31 @@ def test_fetched_bytes_that_the_organisation_knows_are_ready_at_once(store: Stor
     assert states == {"org_default": ("ready", PROFILE, sheet.sha256), "org_other": ("checking", None, None)}
 
 
+def test_the_newest_data_set_of_each_folder_is_the_organisations_own(store: Store) -> None:
+    listing = store.blobs.put_stream([b"listing"])
+    made = []
+    for organisation, folder in (("org_default", "photos"), ("org_default", "photos"), ("org_other", "photos")):
+        with store.write() as connection:
+            row = imports.from_folder(connection, folder, name=None, organisation=organisation)
+        look = claim(store, row.id)
+        with store.write() as connection:
+            blob_rows.register(connection, store.blobs, listing)
+            datasets.finish_check(connection, row.id, look.check_epoch, profile=PROFILE, listing=listing, size=7)
+        made.append(row.id)
+    with store.write() as connection:
+        imports.from_folder(connection, "scans", name=None, organisation="org_default")
+        assert imports.newest_of_folders(connection, "org_default") == {"photos": made[1]}
+        assert imports.newest_of_folders(connection, "org_other") == {"photos": made[2]}
+        row = datasets.get(connection, made[0])
+    assert (row.sha256, row.size) == (listing.sha256, 7)
+
+
+@pytest.mark.parametrize("folders", ["photos", "photos=relative", "Photos=/a", "=/a", "a=/x,a=/y", "../x=/a"])
+def test_folders_have_names_and_absolute_paths(folders: str) -> None:
+    with pytest.raises(ValidationError, match=r"write name=/path|one folder"):
+        Settings(dataset_folders=folders)
+
+
 @pytest.mark.parametrize("ports", ["", "80,", "http", "0", "65536", "-1"])
 def test_ports_are_numbers(ports: str) -> None:
     with pytest.raises(ValidationError, match="is no port"):

@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from structlog.testing import capture_logs
 
 import worker
 from fqt_core import errors
-from jobs import artifacts, datasets, lease, model_card, models
+from jobs import artifacts, datasets, imports, lease, model_card, models
 from jobs.records import Job, Model
 from jobs.settings import Settings
 from jobs.store import Store
@@ -78,6 +79,69 @@ def registered(store: Store, job_id: str) -> Model:
 
 def messages(store: Store, job_id: str) -> str:
     return json.dumps([event.data for event in log(store, job_id)])
+
+
+def photos(folder: Path) -> Path:
+    """64 images of two classes, as files."""
+    generator = np.random.default_rng(0)
+    for number in range(64):
+        pixels = (generator.integers(0, 200, (8, 8)) + 50 * (number % 2)).astype(np.uint8)
+        path = folder / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    return folder
+
+
+def test_a_job_trains_on_a_mounted_folder_as_long_as_it_is_what_was_looked_through(
+    settings: Settings, tmp_path: Path
+) -> None:
+    folder = photos(tmp_path / "photos")
+    store = Store.open(settings.model_copy(update={"dataset_folders": f"photos={folder}"}), migrate=True)
+    with store.write() as connection:
+        row = imports.from_folder(connection, "photos", name=None, organisation="org_default")
+    assert Inspector(store, threading.Event()).run(row.id)
+    with store.read() as connection:
+        row = datasets.get(connection, row.id)
+    assert (row.name, row.state) == ("photos", "ready"), row.error
+    assert row.size == sum(path.stat().st_size for path in folder.rglob("*.png"))
+    changes: dict[str, Any] = {"dataset": row.id, "classes": None, "training": SMALL | {"epochs": 8}}
+    whole = small(store, **changes)
+    run(store)
+    assert get(store, whole.id).state == "succeeded", get(store, whole.id).error
+
+    broken_off, draining = small(store, **changes), threading.Event()
+    thread = threading.Thread(target=Slots(store, draining, TRAINING_COMMAND).work)
+    thread.start()
+    until(lambda: step(store, broken_off.id) >= 4, 60)
+    draining.set()
+    thread.join(60)
+    assert get(store, broken_off.id).state == "queued"
+    for path in folder.rglob("*.png"):  # the same bytes, put back from a backup
+        content = path.read_bytes()
+        path.unlink()
+        path.write_bytes(content)
+    run(store)
+    assert moves(store, broken_off.id).count("running") == 2
+    same = ("model.safetensors", "weights.safetensors")
+    first, second = (digests(store, job.id) for job in (whole, broken_off))
+    assert [first[name] for name in same] == [second[name] for name in same]
+
+    late = small(store, **changes)
+    Image.new("L", (8, 8), 7).save(folder / "a" / "0.png")
+    run(store)
+    error = get(store, late.id).error
+    assert error is not None
+    assert (error["code"], error["param"]) == ("dataset_changed", "dataset")
+    assert "files 1 changed (a/0.png)" in error["message"]
+
+    gone = small(store, **changes)
+    folder.rename(tmp_path / "elsewhere")
+    run(store)
+    error = get(store, gone.id).error
+    assert error is not None
+    assert error["code"] == "folder_missing"
+    assert str(tmp_path) not in error["message"], "where it is on the worker is nobody's business"
+    store.close()
 
 
 @pytest.mark.slow
