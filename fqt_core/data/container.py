@@ -46,6 +46,7 @@ class Container(ABC):
         self.faults = faults
         self.entries: list[Entry] = []
         self._seen: set[str] = set()
+        self._folders = 0
         with damage_reported():
             self._list()
 
@@ -82,6 +83,9 @@ class Container(ABC):
             return
         if not is_directory:
             self._seen.add(name)
+        self._folders += is_directory
+        if self._folders > self.limits.folders:
+            raise fatal(f"more than {self.limits.folders:,} folders", remedy="leave folders without images out")
         self.entries.append(Entry(name, is_directory, possible, key or raw_name))
         if len(self.entries) > self.limits.members:
             raise fatal(f"more than {self.limits.members:,} members", remedy="split the data set")
@@ -105,7 +109,8 @@ class ZipContainer(Container):
                 )
 
     def _zip(self, raw: IO[bytes]) -> zipfile.ZipFile:
-        bounded = CountingFile(raw, largest_read=max(self.limits.directory_bytes, CHUNK))
+        largest = max(self.limits.directory_bytes, CHUNK)
+        bounded = CountingFile(raw, largest_read=largest, members=self.limits.members)
         return zipfile.ZipFile(bounded)
 
     def _open(self, wanted: Collection[str]) -> Iterator[tuple[Entry, Reader]]:
@@ -145,6 +150,8 @@ class TarContainer(Container):
     def _members(self) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
         with self._tar() as archive:
             while (info := archive.next()) is not None:
+                if info.size < 0:  # the reader would go back, and never end
+                    raise fatal("cannot be read (a size below zero)", remedy="pack the archive again")
                 yield archive, info
                 archive.members.clear()  # type: ignore[attr-defined] # it remembers every header otherwise
 

@@ -111,7 +111,7 @@ def plain_reader(entry: Entry, reader: Reader, budget: Budget) -> tuple[Reader, 
     if head == b"\x1f\x8b":
         possible = min(entry.possible_bytes * DEFLATE_RATIO, budget.ceiling)
         return GunzipReader(whole, budget, printable(entry.name)), possible
-    return whole, entry.possible_bytes
+    return whole, min(entry.possible_bytes, budget.ceiling)
 
 
 def read_idx(reader: Reader, possible: int, where: str) -> npt.NDArray[np.uint8]:

@@ -30,6 +30,7 @@ from fqt_core.errors import DataError
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F"})
 _WIDE_MODES = frozenset({"I", "I;16", "I;16B", "I;16L"})
+_JPEG_SCAN = b"\xff\xda"
 _REMEDY = "export it again as PNG or JPEG, or remove it"
 
 # What Pillow's decoders raise on damaged files: each plugin has its own taste.
@@ -59,12 +60,16 @@ def open_image(data: bytes, where: str = WHOLE_FILE, limits: Limits = DEFAULT_LI
     """Decode ``data`` completely, upright.
 
     Raises:
-        DataError: no image, a damaged one, or one with more than ``limits.image_pixels`` pixels.
+        DataError: no image, a damaged or animated one, or one with more than ``limits.image_pixels`` pixels.
     """
     if not is_image(data[:12]):
         raise fatal("not a PNG, JPEG, WebP or BMP image", where=where, remedy="convert it or remove it")
+    if data.startswith(b"\xff\xd8") and (scans := data.count(_JPEG_SCAN)) > limits.jpeg_scans:
+        raise fatal(f"a JPEG of {scans:,} scans", where=where, remedy=_REMEDY)
     try:
         image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+        if (frames := getattr(image, "n_frames", 1)) > 1:
+            raise fatal(f"an animation of {frames:,} frames", where=where, remedy="save one image per file")
         width, height = image.size
         if width * height > limits.image_pixels:
             raise _too_large(where, width, height, limits)

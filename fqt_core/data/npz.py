@@ -106,8 +106,10 @@ def npz_source(container: Container) -> ArraySource:
         )
     wanted = {key for pair in chosen.values() for key in pair} | ({"classes"} & keys.keys())
     arrays: dict[str, npt.NDArray[np.generic]] = {}
+    ceiling = container.budget().ceiling
     for entry, reader in container.stream({keys[key].name for key in wanted}):
-        arrays[entry.name.removesuffix(".npy")] = read_npy(reader, entry.possible_bytes, printable(entry.name))
+        possible = min(entry.possible_bytes, ceiling)
+        arrays[entry.name.removesuffix(".npy")] = read_npy(reader, possible, printable(entry.name))
     faults = container.faults
     parts: dict[Part, ArrayPart] = {}
     for part, (image_key, label_key) in chosen.items():

@@ -20,6 +20,7 @@ from fqt_core.data.limits import Limits
 from fqt_core.errors import DataError
 
 CHUNK = 1024 * 1024
+_ZIP_ENTRY = b"PK\x01\x02"  # what each entry of a zip's directory begins with
 _READ_ERRORS = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -115,11 +116,15 @@ class CountingFile(io.RawIOBase):
     claims; member contents are asked for in pieces of at most :data:`CHUNK`.
     """
 
-    def __init__(self, raw: IO[bytes], *, largest_read: int, budget: Budget | None = None) -> None:
+    def __init__(
+        self, raw: IO[bytes], *, largest_read: int, budget: Budget | None = None, members: int | None = None
+    ) -> None:
+        """``members``: the most entries that a zip's directory may have; it is parsed only if it has no more."""
         super().__init__()
         self._raw = raw
         self._largest = largest_read
         self._budget = budget
+        self._members = members
 
     def read(self, size: int | None = -1, /) -> bytes:
         """As of any binary file; more than ``largest_read`` bytes in one go are refused."""
@@ -133,6 +138,8 @@ class CountingFile(io.RawIOBase):
             data = self._raw.read(size)
         if self._budget is not None:
             self._budget.take(len(data), WHOLE_FILE)
+        if self._members is not None and data.count(_ZIP_ENTRY) > self._members:
+            raise fatal(f"more than {self._members:,} members", remedy="split the data set")
         return data
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:

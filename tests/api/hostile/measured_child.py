@@ -1,6 +1,7 @@
 """A worker's child under observation: ``python measured_child.py NOTES inspect|fetch FOLDER --events FD``.
 
-NOTES is a folder. The child's peak memory goes to ``peak`` there. A fetching child resolves names by ``names.json``
+NOTES is a folder. The child's peak memory goes to ``peak`` there, and the nanoseconds that it waited for a core to
+``waited``. A fetching child resolves names by ``names.json``
 alone (name to a list of answers, one for each time it asks), and its connections go to ``routes.json`` (address to port
 on loopback); what is neither there nor on loopback is refused. It notes what it asked for and connected to in
 ``network``.
@@ -9,7 +10,6 @@ on loopback); what is neither there nor on loopback is refused. It notes what it
 from __future__ import annotations
 
 import json
-import resource
 import socket
 import sys
 from collections import Counter
@@ -65,5 +65,8 @@ def main() -> int:
 try:
     code = main()
 finally:
-    (notes / "peak").write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
+    # Not getrusage(), which counts the process that this one was forked from.
+    status = Path("/proc/self/status").read_text()
+    (notes / "waited").write_text(Path("/proc/self/schedstat").read_text().split()[1])
+    (notes / "peak").write_text(str(int(status.split("VmHWM:")[1].split()[0]) * 1024))
 sys.exit(code)
