@@ -70,6 +70,56 @@ class Datasets:
                 )
         return self._checked(Dataset.from_json(answer), wait)
 
+    def from_url(self, url: str, *, name: str | None = None, sha256: str | None = None, wait: float = 600.0) -> Dataset:
+        """Have the service download a data set, and wait until it has been checked.
+
+        Args:
+            url: an http or https URL of the file itself; redirects are not followed.
+            name: name for people; that of the file if None.
+            sha256: digest (hex) that the file must have; any if None.
+            wait: seconds to wait for download and check.
+
+        Raises:
+            PermissionDeniedError: the service downloads nothing.
+            InvalidRequestError: the URL is refused, the download failed, or the data set cannot be used.
+            WaitTimeoutError: it did not end in time (is a worker running?).
+        """
+        return self._brought("/v1/datasets/from-url", {"url": url, "name": name, "sha256": sha256}, wait)
+
+    def from_folder(self, folder: str, *, name: str | None = None, wait: float = 600.0) -> Dataset:
+        """Make a data set of a folder that the service has mounted, as it is now, and wait until it has been checked.
+
+        Raises:
+            NotFoundError: there is no such folder.
+            InvalidRequestError: it cannot be used; ``faults`` lists what is wrong and where.
+            WaitTimeoutError: the check did not end in time (is a worker running?).
+        """
+        return self._brought("/v1/datasets/from-folder", {"folder": folder, "name": name}, wait)
+
+    def folders(self) -> tuple[str, ...]:
+        """Names of the folders that :meth:`from_folder` takes (the first hundred)."""
+        answer = self._transport.json("GET", "/v1/dataset-folders", params={"limit": 100})
+        return tuple(str(entry["name"]) for entry in answer["data"])
+
+    def thumbnails(self, dataset_id: str) -> bytes:
+        """A picture (WebP) with some images of each class; the profile's ``thumbnails`` says where each class is.
+
+        Raises:
+            NotFoundError: there is no such data set, or it has none.
+        """
+        return self._transport.request("GET", f"{dataset_path(dataset_id)}/thumbnails").content
+
+    def _brought(self, path: str, body: Mapping[str, Any], wait: float) -> Dataset:
+        answer = self._transport.json(
+            "POST",
+            path,
+            params={"wait": min(wait, CHECK_SECONDS)},
+            json=body,
+            headers={"Idempotency-Key": uuid.uuid4().hex},
+            timeout=CHECK_SECONDS + 60.0,
+        )
+        return self._checked(Dataset.from_json(answer), wait)
+
     def list_page(self, *, after: str | None = None, limit: int | None = None) -> Page[Dataset]:
         """One page of data sets, the built-in ones included."""
         answer = self._transport.json("GET", "/v1/datasets", params={"after": after, "limit": limit})

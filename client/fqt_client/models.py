@@ -50,7 +50,10 @@ class Resource:
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset(Resource):
-    """A data set: uploaded (`ds_…`) or built in."""
+    """A data set: uploaded, downloaded or mounted (`ds_…`), or built in.
+
+    ``origin`` says which, and from where; ``same_as`` is the id of the first data set with the very same bytes.
+    """
 
     id: str
     name: str | None = None
@@ -58,6 +61,8 @@ class Dataset(Resource):
     format: str | None = None
     size: int | None = None
     sha256: str | None = None
+    same_as: str | None = None
+    origin: Mapping[str, Any] | None = None
     profile: Mapping[str, Any] | None = None
     error: Mapping[str, Any] | None = None
     created_at: datetime | None = None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import zipfile
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from fqt_client import Client, InvalidRequestError, LocalFileError, WaitTimeoutError
+from fqt_client import Client, InvalidRequestError, LocalFileError, PermissionDeniedError, WaitTimeoutError
 from fqt_client.archive import zip_folder
 from tests.client.fake import Script, problem
 
@@ -91,6 +92,26 @@ def test_the_check_is_waited_for(client: Client, script: Script, folder: Path) -
     script.on("GET", "/v1/datasets/ds_1", httpx.Response(200, json=checking))
     with pytest.raises(WaitTimeoutError, match="within 3 s"):
         client.datasets.upload(folder, wait=3)
+
+
+def test_what_the_service_brings_itself_is_waited_for_too(client: Client, script: Script) -> None:
+    checking = {"id": "ds_1", "state": "checking", "origin": {"kind": "url", "url": "https://x.example/a.zip"}}
+    script.on("POST", "/v1/datasets/from-url", httpx.Response(202, json=checking))
+    script.on("POST", "/v1/datasets/from-folder", httpx.Response(202, json=checking))
+    script.on("GET", "/v1/datasets/ds_1", httpx.Response(200, json=READY | {"same_as": "ds_0"}))
+    script.on("GET", "/v1/datasets/ds_1/thumbnails", httpx.Response(200, content=b"RIFF"))
+    script.on("GET", "/v1/dataset-folders", httpx.Response(200, json={"data": [{"name": "photos"}]}))
+    digest = "0" * 64
+    assert client.datasets.from_url("https://x.example/a.zip?key=1", name="x", sha256=digest).same_as == "ds_0"
+    assert client.datasets.from_folder("photos").state == "ready"
+    assert client.datasets.folders() == ("photos",)
+    assert client.datasets.thumbnails("ds_1") == b"RIFF"
+    url, folder = (json.loads(entry.content) for entry in script.requests if entry.method == "POST")
+    assert url == {"url": "https://x.example/a.zip?key=1", "name": "x", "sha256": digest}
+    assert folder == {"folder": "photos", "name": None}
+    script.on("POST", "/v1/datasets/from-url", problem(403, "downloads_off", "This service downloads nothing."))
+    with pytest.raises(PermissionDeniedError, match="downloads nothing"):
+        client.datasets.from_url("https://x.example/a.zip")
 
 
 def test_faults_of_the_images_are_listed(client: Client, script: Script, folder: Path) -> None:

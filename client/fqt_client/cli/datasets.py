@@ -95,6 +95,8 @@ def _facts(dataset: Dataset) -> None:
             "classes": ", ".join(counts),
             "size": bytes_text(dataset.size) if dataset.size is not None else None,
             "sha256": dataset.sha256,
+            "same as": dataset.same_as,
+            "from": (dataset.origin or {}).get("url") or (dataset.origin or {}).get("folder"),
             "created": time_text(dataset.created_at) if dataset.created_at else None,
             "warnings": "; ".join(_text(entry) for entry in profile.get("warnings") or []),
             "error": (dataset.error or {}).get("message"),
