@@ -15,7 +15,7 @@ from fastapi.security import HTTPBearer
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api import outage, session
+from api import outage, page, session
 from api.address import network_of
 from api.context import Context
 from api.problems import Forbidden, Problem, Unauthenticated, respond
@@ -23,7 +23,7 @@ from jobs import keys
 from jobs.keys import Key
 from jobs.tables import DEFAULT_ORGANISATION
 
-PUBLIC_PATHS = frozenset({"/", "/page.css", "/page.js", "/docs", "/openapi.json", "/healthz", "/readyz", session.PATH})
+PUBLIC_PATHS = frozenset({"/docs", "/openapi.json", "/healthz", "/readyz", session.PATH}) | page.PATHS
 
 _scheme = HTTPBearer(
     scheme_name="api_key",

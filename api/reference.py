@@ -37,7 +37,8 @@ def render(document: dict[str, Any]) -> str:
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        f"<title>{title}</title><link rel='stylesheet' href='/page.css'></head><body><main>"
+        f"<title>{title}</title><link rel='stylesheet' href='/page/base.css'>"
+        "<link rel='icon' href='data:,'></head><body><main>"
         f"<h1>{title}</h1>{intro}<p><a href='/openapi.json'>openapi.json</a></p>"
         f"{''.join(sections)}<h2 id='schemas'>Schemas</h2>{schemas}</main></body></html>"
     )

@@ -25,6 +25,7 @@ from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
 from starlette.types import Scope as AsgiScope
 
+from api.address import network_of
 from api.context import AppContext
 from api.problems import CsrfRejected, Invalid, Malformed, TooLarge, Unauthenticated, UnsupportedMediaType, responses
 from api.routing import router
@@ -86,7 +87,9 @@ async def open_session(new: NewSession, request: Request, response: Response, co
     secret = context.store.key_secret
     key = await context.read(lambda connection: keys.verify(connection, secret, new.key.strip()))
     if key is None:
-        raise Unauthenticated("The API key is unknown, mistyped or revoked.")
+        context.instruments.unauthenticated.inc()
+        await context.limiter.hit("failures", network_of(request.scope["fqt.address"]))
+        raise Unauthenticated("The API key is unknown, mistyped, revoked or expired.")
     session = _make(key, secret)
     _set_cookie(request, response, context, session.token, LIFETIME_SECONDS)
     return _shown(session, key, secret)

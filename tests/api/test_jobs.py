@@ -367,5 +367,5 @@ def test_the_reference_loads_nothing_from_elsewhere(client: TestClient) -> None:
     assert "<script" not in page.text
     for path in ("/v1/jobs", "/v1/datasets", "/v1/jobs/{job_id}/events/stream"):
         assert path in page.text
-    assert client.get("/page.css").headers["content-type"].startswith("text/css")
+    assert client.get("/page/base.css").headers["content-type"].startswith("text/css")
     assert client.get("/openapi.json").json()["info"]["title"] == "fqt"

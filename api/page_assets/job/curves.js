@@ -1,0 +1,127 @@
+// The curves of one job: what was reported so far, and what comes.
+
+import { getPatiently, query } from "../lib/api.js";
+import { LineChart } from "../lib/chart.js";
+import { h } from "../lib/dom.js";
+import { count, figure, percent } from "../lib/format.js";
+import { HeatMap } from "../lib/heatmap.js";
+
+const FIRST_POINTS = 4000;
+const ALL_POINTS = 100_000;
+const LAYER_POINTS = 300;
+const LEAST_FLIPPED = "flipped_share";
+
+const NOISE = [
+  { name: "accumulated_dw_relative_variance", label: "Variance of ∂L/∂Θ, as it arrives", log: true },
+  { name: "dw_relative_variance", label: "Variance of ∂L/∂Θ, own quantiser", log: true },
+  { name: "accumulated_dx_relative_variance", label: "Variance of ∂L/∂X, as it arrives", log: true },
+  { name: "dx_relative_variance", label: "Variance of ∂L/∂X, own quantiser", log: true },
+  { name: "accumulated_dw_cosine", label: "Cosine of ∂L/∂Θ, as it arrives", log: false },
+  { name: "dx_cosine", label: "Cosine of ∂L/∂X, own quantiser", log: false },
+  { name: "dw_squared_bias", label: "Squared bias of ∂L/∂Θ", log: true },
+];
+const QUANTISERS = [
+  { name: LEAST_FLIPPED, label: "Share of flipped weight signs", log: true },
+  { name: "window_share", label: "Share of |x| < 1", log: false },
+  { name: "gradient_range", label: "Range of gradients", log: true },
+  { name: "kept_samples", label: "Kept samples", log: false },
+  { name: "kept_channels", label: "Kept channels", log: false },
+];
+
+export class Curves {
+  constructor(job, signal) {
+    this.job = job;
+    this.signal = signal;
+    this.thinned = false;
+    const whole = (x) => count(Math.round(x));
+    const share = (value) => `${figure(100 * value)} %`;
+    const chart = (title, options = {}) => new LineChart({ title, xFormat: whole, ...options });
+    this.loss = chart("Loss", { smoothing: true, onzoom: () => this.loadAll() });
+    this.accuracy = chart("Accuracy", { format: (value) => percent(value), log: false });
+    this.rate = chart("Learning rate", { format: figure });
+    this.speed = chart("Images per second", { smoothing: true, log: false });
+    this.flips = chart("Weight-flip rate", { format: share });
+    this.noise = new HeatMap({ title: "Gradient noise by layer", figures: NOISE });
+    this.quantisers = new HeatMap({ title: "Quantisers by layer", figures: QUANTISERS });
+    const parts = [this.loss, this.accuracy, this.rate, this.speed, this.noise, this.quantisers, this.flips];
+    signal.addEventListener("abort", () => parts.forEach((part) => part.destroy()));
+    this.element = h("section", { class: "charts", "aria-label": "Curves" }, parts.map((part) => part.element));
+  }
+
+  /** Fetch what was reported so far; give the seq that the event stream goes on after. */
+  async load() {
+    const steps = this.fetch({ kind: "step", max_points: FIRST_POINTS });
+    const others = ["epoch", "quantization", "telemetry"].map((kind) => this.fetch({ kind, max_points: LAYER_POINTS }));
+    const step = await steps;
+    this.showSteps(step);
+    this.thinned = step.data.some((series) => series.steps.length >= FIRST_POINTS / 2);
+    const answers = [step];
+    for (const other of others) {
+      const answer = await other;
+      answers.push(answer);
+      for (const series of answer.data) series.steps.forEach((at, index) => this.figure(series.kind, series.name, at, series.values[index]));
+    }
+    this.averageFlips();
+    return Math.min(...answers.map((answer) => answer.last_seq));
+  }
+
+  fetch(values) {
+    return getPatiently(`/v1/jobs/${this.job.id}/metrics${query(values)}`, { signal: this.signal });
+  }
+
+  /** Who looks at a part of a long run wants all of its points. */
+  async loadAll() {
+    if (!this.thinned) return;
+    this.thinned = false;
+    this.showSteps(await this.fetch({ kind: "step", max_points: ALL_POINTS }));
+  }
+
+  showSteps(answer) {
+    const targets = { loss: this.loss, learning_rate: this.rate, images_per_second: this.speed };
+    const names = { loss: "training", learning_rate: "learning rate", images_per_second: "images/s" };
+    for (const series of answer.data) targets[series.name]?.set(names[series.name], series.steps, series.values);
+  }
+
+  /** Take in a metric event. */
+  take(data) {
+    if (data.kind === "telemetry" || data.kind === "quantization") {
+      for (const [layer, figures] of Object.entries(data.layers)) {
+        for (const [name, value] of Object.entries(figures)) this.figure(data.kind, `${layer}/${name}`, data.step, value);
+      }
+      this.averageFlips();
+    } else {
+      for (const [name, value] of Object.entries(data)) this.figure(data.kind, name, data.step, value);
+    }
+  }
+
+  figure(kind, name, step, value) {
+    if (kind === "step") {
+      if (name === "loss") this.loss.add("training", step, value);
+      else if (name === "learning_rate") this.rate.add("learning rate", step, value);
+      else if (name === "images_per_second") this.speed.add("images/s", step, value);
+    } else if (kind === "epoch") {
+      if (name === "validation_loss") this.loss.add("validation", step, value);
+      else if (name === "validation_accuracy") this.accuracy.add("validation", step, value);
+      else if (name === "train_accuracy") this.accuracy.add("training", step, value);
+    } else {
+      const cut = name.lastIndexOf("/");
+      const map = kind === "telemetry" ? this.noise : this.quantisers;
+      map.add(name.slice(0, cut), name.slice(cut + 1), step, value);
+    }
+  }
+
+  /** The mean share of flipped signs over the layers, and the layers between which it lies. */
+  averageFlips() {
+    const bySteps = new Map();
+    for (const figures of this.quantisers.layers.values()) {
+      for (const [step, value] of figures.get(LEAST_FLIPPED) ?? []) {
+        if (typeof value === "number") bySteps.set(step, [...(bySteps.get(step) ?? []), value]);
+      }
+    }
+    const steps = [...bySteps.keys()].sort((a, b) => a - b);
+    const each = (rule) => steps.map((step) => rule(bySteps.get(step)));
+    this.flips.set("mean of the layers", steps, each((shares) => shares.reduce((sum, share) => sum + share, 0) / shares.length));
+    this.flips.set("most restless layer", steps, each((shares) => Math.max(...shares)));
+    this.flips.set("calmest layer", steps, each((shares) => Math.min(...shares)));
+  }
+}

@@ -1,0 +1,140 @@
+// What one job is and leaves behind: figures, configuration, files.
+
+import { get } from "../lib/api.js";
+import { copyButton, h } from "../lib/dom.js";
+import { bytes, count, dateTime, figure, flatten, percent, plain, seconds } from "../lib/format.js";
+import { asCurl, asJson, asPython } from "../lib/snippets.js";
+
+const tile = (name, value, more = "") => h("div", { class: "tile" }, h("dt", {}, name), h("dd", {}, value, more ? h("small", {}, more) : ""));
+
+/** The figures of the moment, or of the end. */
+export function tiles(job, files) {
+  const progress = job.progress ?? {};
+  const result = job.result ?? {};
+  const record = job.record ?? {};
+  const model = files.find((file) => file.kind === "model")?.details;
+  const accuracy = result.validation_accuracy ?? progress.validation_accuracy;
+  const rows = [
+    tile("Step", count(progress.step), progress.total_steps ? `of ${count(progress.total_steps)}` : ""),
+    tile("Epoch", figure(progress.epoch), progress.epochs ? `of ${progress.epochs}` : ""),
+    tile("Training loss", figure(progress.loss)),
+    tile("Accuracy", percent(accuracy), result.best_epoch ? `validation, best epoch ${result.best_epoch}` : "validation"),
+  ];
+  if (job.state === "running") rows.push(tile("Time left", seconds(progress.eta_seconds), progress.images_per_second ? `${count(Math.round(progress.images_per_second))} images/s` : ""));
+  else rows.push(tile("Time", job.ran_seconds ? seconds(job.ran_seconds) : "–", progress.images_per_second ? `${count(Math.round(progress.images_per_second))} images/s` : ""));
+  if (model) rows.push(tile("Model", `${figure(Number(model.ratio.toFixed(1)))}x smaller`, `${bytes(model.bytes)}, ${bytes(model.fp32_bytes)} in FP32`));
+  if (result.binary_parameters !== undefined) rows.push(tile("1-bit weights", percent(result.binary_parameters / result.parameters), `of ${count(result.parameters)} parameters`));
+  if (record.arithmetic) rows.push(tile("Arithmetic", record.arithmetic, `kernels ${record.isa}, ${record.threads} threads, ${record.device}`));
+  return rows;
+}
+
+/** Everything that was asked for, as a table and as programs write it. */
+export function configuration(job) {
+  const forms = [
+    ["Table", null],
+    ["JSON", asJson],
+    ["curl", asCurl],
+    ["Python", asPython],
+  ];
+  const table = h(
+    "div",
+    { class: "scroll configuration", tabindex: "0", role: "group", "aria-label": "Configuration as a table" },
+    h(
+      "table",
+      { id: "configuration" },
+      h("caption", {}, "What was asked for, with every default filled in"),
+      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Option"), h("th", { scope: "col" }, "Value"))),
+      h("tbody", {}, flatten(job.spec).map(([name, value]) => h("tr", {}, h("th", { scope: "row", class: "mono" }, name), h("td", {}, plain(value))))),
+    ),
+  );
+  const body = h("div", {}, table);
+  const buttons = forms.map(([name, form], index) =>
+    h(
+      "button",
+      {
+        type: "button",
+        class: "chip",
+        "aria-pressed": String(index === 0),
+        onclick: () => {
+          buttons.forEach((button, at) => button.setAttribute("aria-pressed", String(at === index)));
+          body.replaceChildren(form ? h("pre", { class: "code", tabindex: "0", "aria-label": `Configuration as ${name}` }, form(job.spec)) : table);
+          if (form) body.prepend(copyButton(`Copy ${name}`, () => form(job.spec)));
+        },
+      },
+      name,
+    ),
+  );
+  return h("section", { class: "card" }, h("div", { class: "row between" }, h("h2", {}, "Configuration"), h("div", { class: "row", role: "group", "aria-label": "Form" }, buttons)), body, bits(job));
+}
+
+function bits(job) {
+  const chosen = job.record?.bits_chosen;
+  if (!chosen) return "";
+  const rows = Object.entries(chosen.layers ?? {});
+  return h(
+    "details",
+    {},
+    h("summary", {}, `Bits chosen by layer: ${figure(chosen.average_bits)} on average of a budget of ${figure(chosen.budget)}`),
+    h(
+      "table",
+      {},
+      h("caption", {}, "Chosen when the job started"),
+      h("thead", {}, h("tr", {}, ["Layer", "Bits", "Kept", "Clip"].map((name) => h("th", { scope: "col" }, name)))),
+      h("tbody", {}, rows.map(([layer, row]) => h("tr", {}, h("th", { scope: "row", class: "mono" }, layer), [row.bits, row.keep, row.clip].map((value) => h("td", { class: "number" }, figure(value)))))),
+    ),
+  );
+}
+
+/** The files of a job, newest fetched each time. */
+export class Files {
+  constructor(jobId, signal) {
+    this.jobId = jobId;
+    this.signal = signal;
+    this.rows = [];
+    this.body = h("div", { class: "scroll" }, h("p", { class: "dim" }, "Files appear when the job has finished."));
+    this.element = h("section", { class: "card files" }, h("h2", {}, "Files"), this.body);
+  }
+
+  async load() {
+    this.rows = (await get(`/v1/jobs/${this.jobId}/artifacts`, { signal: this.signal })).data;
+    if (!this.rows.length) return;
+    const heads = [["Name"], ["What it is", "what"], ["Size"], ["SHA-256", "sum"], ["Download"]];
+    this.body.replaceChildren(
+      h(
+        "table",
+        {},
+        h("caption", { class: "unseen" }, "Files of the job"),
+        h("thead", {}, h("tr", {}, heads.map(([name, kind]) => h("th", { scope: "col", class: kind }, name)))),
+        h("tbody", {}, this.rows.map((file) => this.row(file))),
+      ),
+    );
+  }
+
+  row(file) {
+    const what = { model: "packed model, one bit per weight", weights: "weights in full precision", report: "report" }[file.kind] ?? file.kind;
+    return h(
+      "tr",
+      {},
+      h("th", { scope: "row", class: "mono" }, file.name),
+      h("td", { class: "what" }, what),
+      h("td", { class: "number" }, bytes(file.size)),
+      h("td", { class: "mono sum", title: file.sha256 }, `${file.sha256.slice(0, 10)}…`),
+      h("td", {}, h("a", { class: "button small", href: `/v1/jobs/${this.jobId}/artifacts/${encodeURIComponent(file.name)}`, download: file.name, "aria-label": `Download ${file.name}` }, "Download")),
+    );
+  }
+}
+
+/** Why a job failed, with its last lines. */
+export function failure(error) {
+  if (!error) return "";
+  return h(
+    "div",
+    { class: "notice bad", role: "alert" },
+    h("strong", {}, error.message),
+    h("p", {}, h("code", {}, error.code), error.param ? [" at ", h("code", {}, error.param)] : "", error.attempts > 1 ? ` after ${error.attempts} attempts` : ""),
+    error.log?.length ? h("details", {}, h("summary", {}, "Last lines"), h("pre", { class: "code", tabindex: "0" }, error.log.join("\n"))) : "",
+  );
+}
+
+export const times = (job) =>
+  [`created ${dateTime(job.created_at)}`, job.started_at && `started ${dateTime(job.started_at)}`, job.finished_at && `ended ${dateTime(job.finished_at)}`].filter(Boolean).join(" · ");

@@ -1,0 +1,57 @@
+// What a job would take, beside the form that describes it.
+
+import { h } from "../lib/dom.js";
+import { bytes, count, figure, large, percent, seconds } from "../lib/format.js";
+
+export class PlanPanel {
+  constructor() {
+    this.body = h("div", {}, h("p", { class: "dim" }, "The plan appears as soon as the form is complete."));
+    this.element = h("section", { class: "card plan", id: "plan", "aria-live": "polite", "aria-busy": "false" }, h("h2", {}, "Plan"), this.body);
+  }
+
+  set busy(on) {
+    this.element.classList.toggle("stale", on);
+    this.element.setAttribute("aria-busy", String(on));
+  }
+
+  refuse(number) {
+    this.body.replaceChildren(h("p", { class: "fault" }, number === 1 ? "One field is wrong." : `${number} fields are wrong.`), h("p", { class: "dim" }, "The plan appears when they are right."));
+  }
+
+  show(plan) {
+    const rows = [
+      ["Images", `${count(plan.train_images)} + ${count(plan.validation_images)} to validate`],
+      ["Classes", count(plan.classes.length)],
+      ["Steps", `${count(plan.steps)} (${count(plan.steps_per_epoch)} per epoch)`],
+      ["Time", plan.seconds === null ? "not known yet" : `about ${seconds(plan.seconds)}`],
+      ["Memory", bytes(plan.memory_bytes)],
+      ["Arithmetic", plan.arithmetic],
+      ["Gradient bits", `${plan.bits_are_chosen ? "at most " : ""}${figure(plan.gradient_bits)} on average`],
+      ["Multiply-adds per step", large(plan.step_macs)],
+      ["Parameters", large(plan.parameters)],
+      ["of them 1 bit", percent(plan.binary_parameters / plan.parameters)],
+      ["Model", `${bytes(plan.model_bytes)}, ${figure(Number((plan.fp32_bytes / plan.model_bytes).toFixed(1)))}x smaller than FP32`],
+    ];
+    this.body.replaceChildren(
+      h("dl", {}, rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
+      plan.seconds_reason ? h("p", { class: "hint" }, plan.seconds_reason) : "",
+      plan.warnings.length ? h("div", { class: "notice busy" }, h("strong", {}, "It could not run now"), h("ul", {}, plan.warnings.map((row) => h("li", {}, row.message)))) : "",
+      plan.presets.length ? this.presets(plan) : "",
+    );
+  }
+
+  presets(plan) {
+    return h(
+      "details",
+      {},
+      h("summary", {}, "With a preset instead"),
+      h(
+        "table",
+        {},
+        h("caption", { class: "unseen" }, "What each preset of fqt would cost"),
+        h("thead", {}, h("tr", {}, ["Preset", "Bits", "Multiply-adds"].map((name) => h("th", { scope: "col" }, name)))),
+        h("tbody", {}, plan.presets.map((row) => h("tr", { title: row.summary }, h("th", { scope: "row" }, row.name), h("td", {}, figure(row.gradient_bits)), h("td", {}, large(row.step_macs))))),
+      ),
+    );
+  }
+}

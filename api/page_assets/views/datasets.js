@@ -1,0 +1,185 @@
+// Data sets: what is there and what is in it, and uploading more by dropping files or a folder.
+
+import { Problem, all, may, pause, remove } from "../lib/api.js";
+import { confirmed, h, stateBadge, toast } from "../lib/dom.js";
+import { ago, bytes, count, percent } from "../lib/format.js";
+import { dropped, packed, upload } from "../lib/upload.js";
+
+const CHECKED_EVERY = 2000;
+const MOST_BARS = 100;
+
+class Datasets {
+  constructor(signal) {
+    this.signal = signal;
+    this.list = h("div", { class: "cards", id: "datasets" });
+    this.uploads = h("div", { class: "stack", id: "uploads", "aria-live": "polite" });
+    this.element = h("div", { class: "stack" }, h("h1", {}, "Data sets"), may("write") ? this.dropZone() : "", this.uploads, this.list);
+  }
+
+  dropZone() {
+    const file = h("input", { type: "file", id: "file", hidden: true, multiple: false, accept: ".zip,.tar,.gz,.tgz,.npz", onchange: () => this.take([...file.files].map((one) => ({ path: one.name, file: one }))) });
+    const folder = h("input", { type: "file", id: "folder", hidden: true, webkitdirectory: "", onchange: () => this.take([...folder.files].map((one) => ({ path: one.webkitRelativePath, file: one }))) });
+    const zone = h(
+      "section",
+      { class: "drop", id: "drop", "aria-labelledby": "drop-title" },
+      h("h2", { id: "drop-title" }, "Drop a folder of photos or an archive here"),
+      h("p", { class: "dim" }, "A folder with one folder of images per class (PNG, JPEG, WebP, BMP), a zip or tar of it, or NPZ with ", h("code", {}, "images"), " and ", h("code", {}, "labels"), "."),
+      h(
+        "div",
+        { class: "row" },
+        h("button", { type: "button", class: "primary", onclick: () => folder.click() }, "Choose a folder"),
+        h("button", { type: "button", onclick: () => file.click() }, "Choose a file"),
+        file,
+        folder,
+      ),
+    );
+    zone.addEventListener("dragover", (event) => {
+      event.preventDefault();
+      zone.classList.add("over");
+    });
+    zone.addEventListener("dragleave", () => zone.classList.remove("over"));
+    zone.addEventListener("drop", async (event) => {
+      event.preventDefault();
+      zone.classList.remove("over");
+      this.take(await dropped(event.dataTransfer));
+    });
+    return zone;
+  }
+
+  async take(entries) {
+    if (!entries.length) return;
+    const name = entries[0].path.split("/")[0].replace(/\.(zip|tar|tar\.gz|tgz|npz)$/, "");
+    const bar = h("progress", { max: "1", value: "0", "aria-label": `Upload of ${name}` });
+    const status = h("p", { class: "hint" }, "Packing …");
+    const box = h("section", { class: "card upload" }, h("h2", {}, name), bar, status);
+    this.uploads.prepend(box);
+    try {
+      const file = await packed(entries, (share) => (bar.value = share));
+      const row = await upload(file, name, (share) => this.told(bar, status, share, file.size), this.signal);
+      box.remove();
+      toast(row.state === "ready" ? `${row.name}: ready, ${count(row.profile.images)} images.` : `${row.name} is here; a worker has yet to look at it.`);
+      await this.load();
+    } catch (error) {
+      if (this.signal.aborted) return;
+      box.replaceChildren(...this.refused(name, error, box));
+    }
+  }
+
+  told(bar, status, share, size) {
+    if (share < 1) {
+      bar.value = share;
+      status.textContent = `${percent(share, 0)} of ${bytes(size)}`;
+    } else {
+      bar.removeAttribute("value");
+      status.textContent = "All bytes are there. A worker looks at every image …";
+    }
+  }
+
+  /** What is wrong with an upload, each fault at its place in the file. */
+  refused(name, error, box) {
+    const faults = error instanceof Problem ? error.errors : [];
+    return [
+      h("div", { class: "row between" }, h("h2", {}, `${name} was not taken`), h("button", { type: "button", class: "small", onclick: () => box.remove() }, "Dismiss")),
+      h(
+        "div",
+        { class: "notice bad", role: "alert" },
+        h("strong", {}, error.message),
+        faults.length
+          ? h(
+              "div",
+              { class: "scroll" },
+              h("table", { class: "faults" }, h("caption", { class: "unseen" }, "Faults"), h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Where"), h("th", { scope: "col" }, "What is wrong, and what to do"))), h("tbody", {}, faults.map((fault) => h("tr", {}, h("th", { scope: "row", class: "mono" }, fault.field), h("td", {}, fault.message))))),
+            )
+          : "",
+      ),
+    ];
+  }
+
+  async load() {
+    const rows = await all("/v1/datasets", {}, { signal: this.signal });
+    this.list.replaceChildren(...rows.map((row) => this.card(row)));
+    const waiting = rows.some((row) => row.state === "checking");
+    if (waiting) {
+      await pause(CHECKED_EVERY, this.signal);
+      await this.load();
+    }
+  }
+
+  card(row) {
+    const element = h(
+      "article",
+      { class: "card dataset", dataset: { id: row.id } },
+      h("div", { class: "row between" }, h("h2", {}, row.name), stateBadge(row.state)),
+      this.facts(row),
+      ...this.balance(row.profile),
+      ...this.findings(row),
+    );
+    const buttons = h("div", { class: "row" });
+    if (may("write") && row.state === "ready") buttons.append(h("a", { class: "button small", href: `#/new?dataset=${row.id}`, "aria-label": `Train on it: ${row.name}` }, "Train on it"));
+    if (may("write") && !row.builtin) buttons.append(h("button", { type: "button", class: "small danger", "aria-label": `Delete ${row.name}`, onclick: () => this.delete(row, element) }, "Delete"));
+    element.append(buttons);
+    return element;
+  }
+
+  facts(row) {
+    const profile = row.profile ?? {};
+    const side = (size) => `${size.width} x ${size.height}`;
+    const sizes = profile.sizes && (side(profile.sizes.min) === side(profile.sizes.max) ? side(profile.sizes.min) : `${side(profile.sizes.min)} to ${side(profile.sizes.max)}`);
+    const facts = [
+      ["Id", h("span", { class: "mono" }, row.id)],
+      ["Images", profile.images !== undefined ? `${count(profile.images)}${profile.validation_images ? `, ${count(profile.validation_images)} for validation` : ""}` : null],
+      ["Pixels", sizes ? `${sizes}, ${profile.channels === 1 ? "grey" : "RGB"}` : null],
+      ["Duplicates", profile.duplicates ? count(profile.duplicates) : null],
+      ["File", row.size ? `${row.filename ?? row.format}, ${bytes(row.size)}` : null],
+      ["Uploaded", row.created_at ? ago(row.created_at) : null],
+    ];
+    return h("dl", { class: "facts" }, facts.filter(([, value]) => value).flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+  }
+
+  /** A bar per class, as long as its share of the largest. */
+  balance(profile) {
+    const classes = profile?.classes ?? [];
+    if (!classes.length) return [];
+    const counts = classes.map((row) => row.count ?? null);
+    if (counts[0] === null) return [h("p", { class: "hint" }, `${classes.length} classes: ${classes.map((row) => row.name).join(", ")}`)];
+    const most = Math.max(...counts, 1);
+    const bars = classes.slice(0, MOST_BARS).flatMap((row) => {
+      const fill = h("i");
+      fill.style.width = `${(100 * row.count) / most}%`;
+      return [h("dt", { title: row.name }, row.name), h("dd", { class: "bar", "aria-hidden": "true" }, fill), h("dd", { class: "number" }, count(row.count))];
+    });
+    const more = classes.length > MOST_BARS ? h("p", { class: "hint" }, `and ${classes.length - MOST_BARS} more`) : "";
+    return [h("h3", {}, `${classes.length} classes`), h("dl", { class: "bars", tabindex: "0", "aria-label": "Images per class" }, bars), more];
+  }
+
+  findings(row) {
+    const warnings = row.profile?.warnings ?? [];
+    const faults = row.error?.faults ?? [];
+    return [
+      warnings.length ? h("div", { class: "notice busy" }, h("strong", {}, "Worth a look"), h("ul", {}, warnings.map((text) => h("li", {}, text)))) : "",
+      row.error ? h("div", { class: "notice bad" }, h("strong", {}, row.error.message ?? "It cannot be used."), h("ul", {}, faults.map((fault) => h("li", {}, h("code", {}, fault.where ?? "file"), ` ${fault.message}`)))) : "",
+    ];
+  }
+
+  async delete(row, element) {
+    if (!(await confirmed(`Delete ${row.name}?`, "Jobs that have ended keep their results.", "Delete the data set"))) return;
+    try {
+      await remove(`/v1/datasets/${row.id}`);
+      element.remove();
+      toast(`${row.name} was deleted.`);
+    } catch (error) {
+      toast(error instanceof Problem ? error.message : "The service does not answer; try again.", "bad");
+    }
+  }
+}
+
+export default {
+  path: "/datasets",
+  title: "Data sets",
+  order: 3,
+  async show(main, { signal }) {
+    const view = new Datasets(signal);
+    main.append(view.element);
+    await view.load().catch((error) => signal.aborted || view.list.replaceChildren(h("p", { class: "notice bad" }, error.message)));
+  },
+};
