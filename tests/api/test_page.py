@@ -41,7 +41,7 @@ SOON = 30_000
 def api(tmp_path_factory: pytest.TempPathFactory, valkey_url: str) -> Iterator[Api]:
     """The API and a worker, as processes of their own."""
     started = Api(tmp_path_factory.mktemp("page") / "data", valkey_url)
-    worker = Process(started.settings, REAL, threads=1, slots=2)
+    worker = Process(started.settings, REAL, threads=1, slots=3)
     yield started
     worker.end()
     started.close()
@@ -74,8 +74,8 @@ def visit(browser: Browser, api: Api, key: str) -> Iterator[Visit]:
 
 
 @pytest.fixture(scope="module")
-def trained(api: Api) -> list[str]:
-    """Ids of two jobs that have succeeded, the newest first."""
+def submitted(api: Api) -> list[str]:
+    """Ids of jobs that a worker has begun with, the newest first."""
     methods: list[tuple[str, dict[str, Any]]] = [
         ("digits, quantisation-aware", {"name": "qat"}),
         ("digits at one bit", {"name": "fqt"}),
@@ -90,15 +90,19 @@ def trained(api: Api) -> list[str]:
         made = []
         for name, method in methods:
             spec = {"name": name, "dataset": "digits", "architecture": NETWORK, "method": method, "training": training}
-            made.append(client.post("/v1/jobs", json=spec).json()["id"])
-        deadline = time.monotonic() + 240
-        while (states := [client.get(f"/v1/jobs/{made_id}").json()["state"] for made_id in made]) != [
-            "succeeded"
-        ] * len(made):
-            assert "failed" not in states
+            made.append(str(client.post("/v1/jobs", json=spec).json()["id"]))
+    return made[::-1]
+
+
+@pytest.fixture(scope="module")
+def trained(api: Api, submitted: list[str]) -> list[str]:
+    """Those jobs, which have succeeded."""
+    deadline = time.monotonic() + 240
+    with api.client() as client:
+        while {client.get(f"/v1/jobs/{job_id}").json()["state"] for job_id in submitted} != {"succeeded"}:
             assert time.monotonic() < deadline
             time.sleep(0.2)
-    return made[::-1]
+    return submitted
 
 
 def _state(page: Page, state: str) -> None:
@@ -131,7 +135,9 @@ def _drop(page: Page, name: str, content: bytes) -> None:
     page.evaluate(script, [name, list(content)])
 
 
-def test_from_own_photos_to_a_running_job(browser: Browser, api: Api, key: str, tmp_path: Path) -> None:
+def test_from_own_photos_to_a_running_job(
+    browser: Browser, api: Api, key: str, submitted: list[str], tmp_path: Path
+) -> None:
     """Dropped, described, followed live over a restart of the API, paused, resumed, cancelled."""
     write_photos(tmp_path / "photos", range(3), 30)
     members = {
@@ -172,7 +178,7 @@ def test_from_own_photos_to_a_running_job(browser: Browser, api: Api, key: str, 
         expect(page.locator("#trouble")).to_contain_text("does not answer")
         api.start()
         expect(page.locator("#trouble")).to_be_hidden(timeout=SOON)
-        _wait_for_points(page, before + 200)
+        _wait_for_points(page, before + 40)
         page.locator("#pause").click()
         _state(page, "paused")
         points = _points(page)

@@ -2,90 +2,14 @@
 // greatest value in it. Zoom by dragging, a crosshair that reads values, a logarithmic scale, smoothing, and the same
 // figures as a table for those who cannot see it.
 
-import { clear, colours, fit, linearTicks, logTicks } from "./canvas.js";
+import { clear, colours, fit } from "./canvas.js";
+import { Curve } from "./curve.js";
 import { freshId, h, onceAFrame } from "./dom.js";
 import { figure } from "./format.js";
+import { BOTTOM, LEFT, RIGHT, TOP, axes, dot, scaleOf, stroke } from "./strokes.js";
 
-const LEFT = 58;
-const RIGHT = 12;
-const TOP = 8;
-const BOTTOM = 24;
 const LONGEST_TABLE = 60;
 const DASHES = [[], [6, 3], [2, 3], [9, 3, 2, 3]];
-
-/** One curve: ascending `xs` with `ys`, which grow. A value that is not finite is a gap. */
-class Curve {
-  constructor(name, index) {
-    this.name = name;
-    this.index = index;
-    this.shown = true;
-    this.clear();
-  }
-
-  clear() {
-    this.xs = new Float64Array(1024);
-    this.ys = new Float64Array(1024);
-    this.length = 0;
-    this.smoothed = null;
-  }
-
-  /** Add a point, or replace the one at this x: steps are repeated after a crash. */
-  add(x, y) {
-    const value = y ?? NaN;
-    this.smoothed = null;
-    if (this.length && x <= this.xs[this.length - 1]) {
-      const at = this.indexOf(x);
-      if (this.xs[at] === x) this.ys[at] = value;
-      return;
-    }
-    if (this.length === this.xs.length) {
-      for (const name of ["xs", "ys"]) {
-        const grown = new Float64Array(2 * this.length);
-        grown.set(this[name]);
-        this[name] = grown;
-      }
-    }
-    this.xs[this.length] = x;
-    this.ys[this.length] = value;
-    this.length += 1;
-  }
-
-  /** The first index whose x is not below this one. */
-  indexOf(x) {
-    let low = 0;
-    let high = this.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (this.xs[middle] < x) low = middle + 1;
-      else high = middle;
-    }
-    return Math.min(low, Math.max(0, this.length - 1));
-  }
-
-  nearest(x) {
-    const at = this.indexOf(x);
-    return at > 0 && x - this.xs[at - 1] < this.xs[at] - x ? at - 1 : at;
-  }
-
-  /** An exponential mean, corrected for its start; `weight` of what was before. */
-  smooth(weight) {
-    if (!weight) return this.ys;
-    if (this.smoothed?.weight === weight) return this.smoothed.values;
-    const values = new Float64Array(this.length);
-    let sum = 0;
-    let norm = 0;
-    for (let index = 0; index < this.length; index += 1) {
-      const y = this.ys[index];
-      if (Number.isFinite(y)) {
-        sum = weight * sum + (1 - weight) * y;
-        norm = weight * norm + (1 - weight);
-      }
-      values[index] = Number.isFinite(y) ? sum / norm : NaN;
-    }
-    this.smoothed = { weight, values };
-    return values;
-  }
-}
 
 export class LineChart {
   /** `format`: of values; `xFormat`: of positions; `smoothing`: offer it; `level`: of the heading;
@@ -242,16 +166,9 @@ export class LineChart {
     const { context, width, height } = size;
     const theme = colours(this.plot);
     const [first, last] = this.view ?? extent;
-    const range = this.rangeOf(first, last);
-    const scale = {
-      x: (x) => LEFT + ((x - first) / (last - first)) * (width - LEFT - RIGHT),
-      y: (y) => {
-        const share = this.isLog ? (Math.log(y) - Math.log(range[0])) / (Math.log(range[1]) - Math.log(range[0])) : (y - range[0]) / (range[1] - range[0]);
-        return height - BOTTOM - share * (height - TOP - BOTTOM);
-      },
-    };
-    this.scale = scale;
-    this.axes(context, { width, height, first, last, range, scale, theme });
+    const [low, high] = this.rangeOf(first, last);
+    this.scale = scaleOf({ first, last, low, high, isLog: this.isLog, width, height });
+    axes(context, this.scale, theme, this);
     context.save();
     context.beginPath();
     context.rect(LEFT, TOP - 2, width - LEFT - RIGHT, height - TOP - BOTTOM + 4);
@@ -262,12 +179,13 @@ export class LineChart {
       context.setLineDash(DASHES[Math.floor(curve.index / theme.series.length) % DASHES.length]);
       if (this.weight) {
         context.globalAlpha = 0.25;
-        this.line(context, curve, curve.ys, first, last, scale, width, 1);
+        stroke(context, curve, curve.ys, this.scale, 1);
         context.globalAlpha = 1;
       }
-      this.line(context, curve, curve.smooth(this.weight), first, last, scale, width, 1.6);
+      stroke(context, curve, curve.smooth(this.weight), this.scale, 1.6);
     }
     context.restore();
+    this.drawOver();
     this.readOut();
   }
 
@@ -289,99 +207,6 @@ export class LineChart {
     if (this.isLog) return low === high ? [low / 2, high * 2] : [low / 1.1, high * 1.1];
     const room = high === low ? Math.abs(high) / 10 || 0.5 : (high - low) / 20;
     return [low >= 0 && low - room < 0 ? 0 : low - room, high + room];
-  }
-
-  axes(context, { width, height, first, last, range, scale, theme }) {
-    context.font = "11px system-ui, sans-serif";
-    context.lineWidth = 1;
-    context.textBaseline = "middle";
-    context.textAlign = "right";
-    const rows = this.isLog ? logTicks(range[0], range[1]) : linearTicks(range[0], range[1], 5);
-    for (const value of rows) {
-      const y = Math.round(scale.y(value)) + 0.5;
-      context.strokeStyle = theme.line;
-      context.beginPath();
-      context.moveTo(LEFT, y);
-      context.lineTo(width - RIGHT, y);
-      context.stroke();
-      context.fillStyle = theme.dim;
-      context.fillText(this.format(value), LEFT - 6, y);
-    }
-    context.textBaseline = "top";
-    context.textAlign = "center";
-    const columns = linearTicks(first, last, Math.max(2, Math.floor(width / 110)));
-    for (const value of columns) context.fillText(this.xFormat(value), scale.x(value), height - BOTTOM + 7);
-  }
-
-  line(context, curve, ys, first, last, scale, width, thickness) {
-    const begin = Math.max(0, curve.indexOf(first) - 1);
-    const end = Math.min(curve.length, curve.indexOf(last) + 2);
-    context.lineWidth = thickness;
-    context.lineJoin = "round";
-    context.beginPath();
-    if (end - begin > 3 * width) this.columns(context, curve, ys, begin, end, scale);
-    else this.points(context, curve, ys, begin, end, scale);
-    context.stroke();
-    if (end - begin <= 40 && thickness > 1) this.dots(context, curve, ys, begin, end, scale);
-  }
-
-  drawable(y) {
-    return Number.isFinite(y) && (!this.isLog || y > 0);
-  }
-
-  points(context, curve, ys, begin, end, scale) {
-    let open = false;
-    for (let index = begin; index < end; index += 1) {
-      if (!this.drawable(ys[index])) {
-        open = false;
-        continue;
-      }
-      const x = scale.x(curve.xs[index]);
-      const y = scale.y(ys[index]);
-      if (open) context.lineTo(x, y);
-      else context.moveTo(x, y);
-      open = true;
-    }
-  }
-
-  dots(context, curve, ys, begin, end, scale) {
-    context.fillStyle = context.strokeStyle;
-    for (let index = begin; index < end; index += 1) {
-      if (!this.drawable(ys[index])) continue;
-      context.beginPath();
-      context.arc(scale.x(curve.xs[index]), scale.y(ys[index]), 2.2, 0, 7);
-      context.fill();
-    }
-  }
-
-  /** For each column of pixels a stroke from its least to its greatest value, joined with the next column's. */
-  columns(context, curve, ys, begin, end, scale) {
-    let column = -1;
-    let low;
-    let high;
-    let enter;
-    let leave;
-    const flush = () => {
-      if (column < 0) return;
-      context.lineTo(column, scale.y(enter));
-      context.lineTo(column, scale.y(low));
-      context.lineTo(column, scale.y(high));
-      context.lineTo(column, scale.y(leave));
-    };
-    for (let index = begin; index < end; index += 1) {
-      const y = ys[index];
-      if (!this.drawable(y)) continue;
-      const x = Math.round(scale.x(curve.xs[index]));
-      if (x !== column) {
-        flush();
-        column = x;
-        low = high = enter = y;
-      }
-      if (y < low) low = y;
-      if (y > high) high = y;
-      leave = y;
-    }
-    flush();
   }
 
   // --- reading ---
@@ -456,11 +281,8 @@ export class LineChart {
     for (const curve of this.shown) {
       const at = curve.nearest(this.cursor);
       const y = curve.smooth(this.weight)[at];
-      if (!this.drawable(y)) continue;
       context.fillStyle = theme.series[curve.index % theme.series.length];
-      context.beginPath();
-      context.arc(this.scale.x(curve.xs[at]), this.scale.y(y), 3.5, 0, 7);
-      context.fill();
+      if (this.scale.drawable(y)) dot(context, this.scale.x(curve.xs[at]), this.scale.y(y), 3.5);
     }
   }
 
