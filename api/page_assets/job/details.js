@@ -22,7 +22,7 @@ export function tiles(job, files) {
   ];
   if (job.state === "running") rows.push(tile("Time left", seconds(progress.eta_seconds), progress.images_per_second ? `${count(Math.round(progress.images_per_second))} images/s` : ""));
   else rows.push(tile("Time", job.ran_seconds ? seconds(job.ran_seconds) : "–", progress.images_per_second ? `${count(Math.round(progress.images_per_second))} images/s` : ""));
-  if (model) rows.push(tile("Model", `${figure(Number(model.ratio.toFixed(1)))}x smaller`, `${bytes(model.bytes)}, ${bytes(model.fp32_bytes)} in FP32`));
+  if (model) rows.push(tile("Model size", bytes(model.bytes), `${figure(Number(model.ratio.toFixed(1)))}x smaller than FP32`));
   if (result.binary_parameters !== undefined) rows.push(tile("1-bit weights", percent(result.binary_parameters / result.parameters), `of ${count(result.parameters)} parameters`));
   if (record.arithmetic) rows.push(tile("Arithmetic", record.arithmetic, `kernels ${record.isa}, ${record.threads} ${record.threads === 1 ? "thread" : "threads"}, ${record.device}`));
   return rows;

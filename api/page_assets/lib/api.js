@@ -14,6 +14,11 @@ export class Problem extends Error {
   }
 }
 
+const PASSING = new Set([429, 502, 503, 504]);
+
+/** Whether asking again later may help: nobody answers, or not now. */
+export const passes = (error) => error.name !== "AbortError" && (!(error instanceof Problem) || PASSING.has(error.status));
+
 /** Who is signed in; `link` tells "up" and "down" of the service, and "ended" of the session. */
 export let session = { active: false };
 export const link = new EventTarget();
@@ -74,7 +79,7 @@ export async function getPatiently(path, options = {}) {
     try {
       return await get(path, options);
     } catch (error) {
-      if (error.name === "AbortError" || (error instanceof Problem && error.status !== 503)) throw error;
+      if (!passes(error)) throw error;
     }
     await pause(PATIENCE, options.signal);
   }

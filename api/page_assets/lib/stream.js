@@ -1,6 +1,6 @@
 // A job's event stream, over any number of connections: each goes on after the last event that came.
 
-import { Problem, ask, pause } from "./api.js";
+import { ask, passes, pause } from "./api.js";
 
 const AGAIN = 1000;
 
@@ -21,7 +21,7 @@ export async function follow(jobId, seq, signal, take) {
         if (end) return end.data.state;
       }
     } catch (error) {
-      if (signal.aborted || (error instanceof Problem && error.status < 500)) return undefined;
+      if (signal.aborted || !passes(error)) return undefined;
     }
     try {
       await pause(AGAIN, signal);

@@ -98,9 +98,9 @@ class Jobs {
   async load(group) {
     const values = { state: group[2], limit: PAGE, after: this.jobs.at(-1)?.id };
     const page = await getPatiently(`/v1/jobs${query(values)}`, { signal: this.signal }).catch(() => null);
-    if (!page || group !== this.group) return;
-    this.merge(page.data, true);
-    this.complete = !page.has_more;
+    if (group !== this.group) return;
+    if (page) this.merge(page.data, true);
+    this.complete = !page?.has_more; // who may not look any more is not asked for ever
     this.show();
   }
 
