@@ -137,6 +137,7 @@ class SweepSpec(_Strict):
         max_length=50,
         description="What is searched: dotted names of fields of the job spec (`training.learning_rate`) and the "
         "values that they may take.",
+        json_schema_extra={"additionalProperties": False},  # names that the pattern does not fit
     )
     algorithm: Literal["grid", "random", "tpe"] = Field(
         default="tpe",

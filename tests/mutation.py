@@ -72,8 +72,8 @@ MUTATIONS = {
     ),
     "keys that have ended open the API": Mutation(
         "jobs.keys",
-        "or not row.opens",
-        "",
+        "_key(row) if row.opens else None",
+        "_key(row)",
         "tests/api/test_authorisation.py::test_no_operation_answers_without_a_valid_key",
     ),
     "no epoch guard on the steps of a sweep": Mutation(

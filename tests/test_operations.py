@@ -91,6 +91,7 @@ def exported(tmp_path: Path) -> dict[str, Any]:
         client.get("/v1/jobs")
         app.state.context.instruments.delivery("delivered", 0.1)
         app.state.context.instruments.doorbells.labels("fqt.run", "sent").inc()
+        app.state.context.instruments.limited.labels("key").inc()
         text = client.get("/metrics").text
     found: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(text):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from api.schemas.common import ListOf, Schema
 from jobs.keys import LONGEST_NAME, Key, Scope
@@ -27,6 +27,13 @@ def _in_the_future(moment: datetime) -> datetime:
     return moment
 
 
+def _text(moment: Any) -> Any:
+    """Times are written as text only (RFC 3339); a number would be taken for seconds."""
+    if not isinstance(moment, str):
+        raise ValueError("is written as text: 2027-01-31T12:00:00Z")  # noqa: TRY004 - pydantic's way of saying it
+    return moment
+
+
 def _distinct(scopes: list[Scope]) -> list[Scope]:
     if len(set(scopes)) != len(scopes):
         raise ValueError("names a scope twice")
@@ -45,9 +52,9 @@ class NewKey(BaseModel):
         json_schema_extra={"uniqueItems": True},
         description="`read`, `write` (includes read), `admin` (includes all).",
     )
-    expires_at: Annotated[AwareDatetime, AfterValidator(_in_the_future)] | None = Field(
-        default=None, description=_EXPIRES
-    )
+    expires_at: (
+        Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_text), AfterValidator(_in_the_future)] | None
+    ) = Field(default=None, description=_EXPIRES)
     max_queued: int | None = Field(default=None, ge=0, le=_MOST, description=_QUEUED)
     max_running: int | None = Field(default=None, ge=1, le=_MOST, description=_RUNNING)
     max_steps: int | None = Field(default=None, ge=1, le=_LARGEST, description=_STEPS)

@@ -13,9 +13,16 @@ from PIL import Image
 from pydantic import BaseModel, ValidationError
 
 from api.openai.requests import NewFineTuningJob
+from api.schemas.compare import CompareRequest
 from jobs.spec import JobSpec
+from jobs.sweep_spec import SweepSpec
 
-_FITS: dict[str, type[BaseModel]] = {"/v1/jobs": JobSpec, "/openai/v1/fine_tuning/jobs": NewFineTuningJob}
+_FITS: dict[str, type[BaseModel]] = {
+    "/v1/jobs": JobSpec,
+    "/v1/sweeps": SweepSpec,
+    "/v1/compare": CompareRequest,
+    "/openai/v1/fine_tuning/jobs": NewFineTuningJob,
+}
 
 
 def _archive(counts: tuple[int, int]) -> bytes:

@@ -63,7 +63,7 @@ def test_the_file_predicts_what_the_trained_network_does(finished: tuple[Session
 def test_the_report_says_what_was_done(finished: tuple[Session, list[AnyEvent], Path]) -> None:
     session, events, folder = finished
     report = json.loads((folder / "report.json").read_text())
-    assert report["result"] == events[-1].model_dump(mode="json", exclude={"type"})
+    assert report["result"] == events[-1].model_dump(mode="json", exclude={"type", "confusion"})
     assert report["conversion"]["rows"] == session.conversion.to_json()
     assert report["data"]["split"] == {
         "seed": 5,
