@@ -214,9 +214,9 @@ def _panel(figure: str, curves: Sequence[Mapping[str, Any]], offset: int) -> str
     low, high = min(value for _, value in every), max(value for _, value in every)
     span = (high - low) or 1.0
 
-    def place(step: int, value: float) -> str:
+    def place(step: int, value: float) -> tuple[str, str]:
         x = offset + _LEFT + step / max(1, last) * (_WIDTH - _LEFT - 12)
-        return f"{x:.1f},{_TOP + (high - value) / span * (_HEIGHT - _TOP - 8):.1f}"
+        return f"{x:.1f}", f"{_TOP + (high - value) / span * (_HEIGHT - _TOP - 8):.1f}"
 
     drawn = [
         f'<text x="{offset + _LEFT}" y="14">{escape(figure)} (training grey, validation blue)</text>',
@@ -225,11 +225,10 @@ def _panel(figure: str, curves: Sequence[Mapping[str, Any]], offset: int) -> str
         f'<text x="{offset + _WIDTH - 80}" y="{_HEIGHT + 16}">{last} steps</text>',
     ]
     for name, line in points.items():
-        path = " ".join(place(step, value) for step, value in line)
+        places = [place(step, value) for step, value in line]
+        path = " ".join(f"{x},{y}" for x, y in places)
         colour = _COLOURS.get(name, "#000")
         drawn.append(f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{path}"/>')
-        drawn += [
-            f'<circle cx="{at.split(",")[0]}" cy="{at.split(",")[1]}" r="2" fill="{colour}"/>'
-            for at in (path.split(" ") if len(line) <= _ROWS else [])
-        ]
+        if len(places) <= _ROWS:
+            drawn += [f'<circle cx="{x}" cy="{y}" r="2" fill="{colour}"/>' for x, y in places]
     return "".join(drawn)

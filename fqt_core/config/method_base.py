@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fqt_core.config.override import LayerOverride
 from fqt_core.config.quantizer import GradientQuantizer
@@ -93,6 +93,12 @@ class OneBitForward(MethodConfig):
         max_length=_MOST_OVERRIDES,
         description="Other options, or full precision, for layers by name pattern; the first that matches counts.",
     )
+
+    @field_validator("overrides", mode="before")
+    @classmethod
+    def _array(cls, overrides: Any) -> Any:
+        """Strict reading takes a list for a tuple from JSON only, and not once a validator has had it in its hands."""
+        return tuple(overrides) if isinstance(overrides, list) else overrides
 
     @model_validator(mode="after")
     def _overrides_fit(self) -> OneBitForward:

@@ -28,6 +28,14 @@ def test_a_job_is_created_and_its_worker_rung(client: TestClient, doorbell: Reco
     assert client.get(f"/v1/jobs/{job['id']}").json() == job
 
 
+def test_a_spec_as_it_is_shown_is_one_that_is_taken(client: TestClient) -> None:
+    overrides = [{"pattern": "layer1.*", "bits": 8, "pruning": "none"}, {"pattern": "*", "clip": 3}]
+    for method in ({"name": "fqt", "overrides": overrides}, {"name": "fqt", "preset": "balanced"}, {"name": "psq"}):
+        spec = client.get(f"/v1/jobs/{submit(client, method=method)}").json()["spec"]
+        again = client.get(f"/v1/jobs/{submit(client, **spec)}").json()["spec"]
+        assert again == spec
+
+
 def test_the_same_idempotency_key_makes_one_job(client: TestClient, doorbell: RecordingDoorbell) -> None:
     headers = {"Idempotency-Key": "abc"}
     first = client.post("/v1/jobs", json={**SPEC, "name": "a"}, headers=headers)
