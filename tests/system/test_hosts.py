@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from jobs import artifacts
@@ -38,7 +39,7 @@ class Site:
         for server in (servers.postgresql(folder, centre), servers.valkey(folder, centre)):
             self._run(server)
         data = folder / "postgresql"
-        until((data / ".s.PGSQL.5432").exists)
+        until(lambda: _takes_connections(data))
         self.settings = Settings(
             data_dir=folder / "data", database_url=f"postgresql://postgres@/postgres?host={data}", secret="s", **QUICK
         )
@@ -72,6 +73,15 @@ class Site:
         part.start()
         self.parts.append(part)
         return part
+
+
+def _takes_connections(data: Path) -> bool:
+    """Whether PostgreSQL has started up: its socket is there a moment before."""
+    try:
+        psycopg.connect(f"postgresql://postgres@/postgres?host={data}").close()
+    except psycopg.OperationalError:
+        return False
+    return True
 
 
 @pytest.fixture
