@@ -13,7 +13,8 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from api import json_body
-from api.problems import FieldError, Invalid, Malformed, TooLarge, UnsupportedMediaType
+from api.problems import FieldError, Invalid, Malformed, UnsupportedMediaType
+from api.routing import whole_body
 from api.schemas.models import MAX_IMAGES, PredictRequest
 from api.validation import explain
 
@@ -41,16 +42,8 @@ async def read_images(request: Request) -> tuple[list[bytes], int]:
 
 
 async def _body(request: Request) -> bytes:
-    limit = TooLarge(f"A request to predict has at most {MAX_BYTES} bytes; send fewer or smaller images.")
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > MAX_BYTES:
-        raise limit
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MAX_BYTES:
-            raise limit
-    return bytes(body)
+    told = f"A request to predict has at most {MAX_BYTES} bytes; send fewer or smaller images."
+    return await whole_body(request, MAX_BYTES, told)
 
 
 def _of_json(body: bytes) -> tuple[list[bytes], int]:

@@ -149,13 +149,21 @@ async def _read(request: Request) -> bytes:
         )
     if options.get(b"charset", b"utf-8").lower() != b"utf-8":
         raise UnsupportedMediaType("JSON is UTF-8, whatever Content-Type says of its charset.")
-    limit = TooLarge(f"A JSON body has at most {MAX_JSON_BYTES} bytes.")
+    return await whole_body(request, MAX_JSON_BYTES, f"A JSON body has at most {MAX_JSON_BYTES} bytes.")
+
+
+async def whole_body(request: Request, most: int, told: str) -> bytes:
+    """Return the body of a request.
+
+    Raises:
+        TooLarge: more than ``most`` bytes, declared or sent; ``told`` says so.
+    """
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > MAX_JSON_BYTES:
-        raise limit
+    if declared.isdigit() and int(declared) > most:
+        raise TooLarge(told)
     body = bytearray()
     async for piece in request.stream():
         body += piece
-        if len(body) > MAX_JSON_BYTES:
-            raise limit
+        if len(body) > most:
+            raise TooLarge(told)
     return bytes(body)
