@@ -1,6 +1,6 @@
 """Python client of the fqt service (1-bit fully quantised training), and the `fqt` command. Needs no torch."""
 
-from fqt_client.client import Client
+from fqt_client.client import AsyncClient, Client
 from fqt_client.comparison import ComparedJob, ComparedMetric, Comparison
 from fqt_client.config import ClientConfig, find_config
 from fqt_client.errors import (
@@ -34,6 +34,7 @@ from fqt_client.models import (
     Job,
     JobFault,
     JobState,
+    Listing,
     Model,
     Page,
     Plan,
@@ -47,6 +48,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ApiError",
     "Artifact",
+    "AsyncClient",
     "AuthenticationError",
     "BadRequestError",
     "CannotConnectError",
@@ -68,6 +70,7 @@ __all__ = [
     "JobFailedError",
     "JobFault",
     "JobState",
+    "Listing",
     "LocalFileError",
     "Model",
     "NotConfiguredError",

@@ -1,9 +1,10 @@
-"""Data sets: upload, list, get, delete."""
+"""Data sets: upload, list, get, delete. Written once, for both kinds of clients."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,20 @@ from fqt_client.archive import ProgressCallback, ReportingReader, uploadable
 from fqt_client.errors import FieldFault, InvalidRequestError, LocalFileError, WaitTimeoutError
 from fqt_client.models import Dataset, Page
 from fqt_client.paths import dataset_path
-from fqt_client.transport import Transport
+from fqt_client.transport import AsyncTransport
+from fqt_client.wire import Blocking, sync, sync_iterator
 
 CHECK_SECONDS = 60.0
 """How long one upload request waits for the service's check of the images."""
 
 
-class Datasets:
-    """The data sets of a service; ``client.datasets``."""
+class AsyncDatasets:
+    """The data sets of a service; ``client.datasets`` of an :class:`fqt_client.AsyncClient`."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
 
-    def upload(
+    async def upload(
         self,
         source: Path | str,
         *,
@@ -45,32 +47,33 @@ class Datasets:
             TooLargeError: it is larger than the service allows.
             WaitTimeoutError: the check did not end in time (is a worker running?).
         """
-        path = Path(source)
-        with uploadable(path) as (file, filename):
+        with ExitStack() as stack:
+            file, filename = await self._transport.wire.run(stack.enter_context, uploadable(Path(source)))
             try:
                 size = file.stat().st_size
-                stream = file.open("rb")
+                stream = stack.enter_context(file.open("rb"))
             except OSError as error:
                 raise LocalFileError(f"cannot read {file}: {error.strerror}") from error
-            with stream:
 
-                def body() -> Mapping[str, Any]:
-                    stream.seek(0)
-                    reader = ReportingReader(stream, size, progress)
-                    return {"files": {"file": (filename, reader, "application/octet-stream")}, "data": fields}
+            def body() -> Mapping[str, Any]:
+                stream.seek(0)
+                reader = ReportingReader(stream, size, progress)
+                return {"files": {"file": (filename, reader, "application/octet-stream")}, "data": fields}
 
-                fields = {"name": name or _stem(filename)}
-                answer = self._transport.json(
-                    "POST",
-                    "/v1/datasets",
-                    params={"wait": min(wait, CHECK_SECONDS)},
-                    build=body,
-                    headers={"Idempotency-Key": uuid.uuid4().hex},
-                    timeout=CHECK_SECONDS + 60.0,
-                )
-        return self._checked(Dataset.from_json(answer), wait)
+            fields = {"name": name or _stem(filename)}
+            answer = await self._transport.json(
+                "POST",
+                "/v1/datasets",
+                params={"wait": min(wait, CHECK_SECONDS)},
+                build=body,
+                headers={"Idempotency-Key": uuid.uuid4().hex},
+                timeout=CHECK_SECONDS + 60.0,
+            )
+        return await self._checked(Dataset.from_json(answer), wait)
 
-    def from_url(self, url: str, *, name: str | None = None, sha256: str | None = None, wait: float = 600.0) -> Dataset:
+    async def from_url(
+        self, url: str, *, name: str | None = None, sha256: str | None = None, wait: float = 600.0
+    ) -> Dataset:
         """Have the service download a data set, and wait until it has been checked.
 
         Args:
@@ -84,9 +87,9 @@ class Datasets:
             InvalidRequestError: the URL is refused, the download failed, or the data set cannot be used.
             WaitTimeoutError: it did not end in time (is a worker running?).
         """
-        return self._brought("/v1/datasets/from-url", {"url": url, "name": name, "sha256": sha256}, wait)
+        return await self._brought("/v1/datasets/from-url", {"url": url, "name": name, "sha256": sha256}, wait)
 
-    def from_folder(self, folder: str, *, name: str | None = None, wait: float = 600.0) -> Dataset:
+    async def from_folder(self, folder: str, *, name: str | None = None, wait: float = 600.0) -> Dataset:
         """Make a data set of a folder that the service has mounted, as it is now, and wait until it has been checked.
 
         Raises:
@@ -94,23 +97,24 @@ class Datasets:
             InvalidRequestError: it cannot be used; ``faults`` lists what is wrong and where.
             WaitTimeoutError: the check did not end in time (is a worker running?).
         """
-        return self._brought("/v1/datasets/from-folder", {"folder": folder, "name": name}, wait)
+        return await self._brought("/v1/datasets/from-folder", {"folder": folder, "name": name}, wait)
 
-    def folders(self) -> tuple[str, ...]:
+    async def folders(self) -> tuple[str, ...]:
         """Names of the folders that :meth:`from_folder` takes (the first hundred)."""
-        answer = self._transport.json("GET", "/v1/dataset-folders", params={"limit": 100})
+        answer = await self._transport.json("GET", "/v1/dataset-folders", params={"limit": 100})
         return tuple(str(entry["name"]) for entry in answer["data"])
 
-    def thumbnails(self, dataset_id: str) -> bytes:
+    async def thumbnails(self, dataset_id: str) -> bytes:
         """A picture (WebP) with some images of each class; the profile's ``thumbnails`` says where each class is.
 
         Raises:
             NotFoundError: there is no such data set, or it has none.
         """
-        return self._transport.request("GET", f"{dataset_path(dataset_id)}/thumbnails").content
+        answer = await self._transport.request("GET", f"{dataset_path(dataset_id)}/thumbnails")
+        return answer.content
 
-    def _brought(self, path: str, body: Mapping[str, Any], wait: float) -> Dataset:
-        answer = self._transport.json(
+    async def _brought(self, path: str, body: Mapping[str, Any], wait: float) -> Dataset:
+        answer = await self._transport.json(
             "POST",
             path,
             params={"wait": min(wait, CHECK_SECONDS)},
@@ -118,38 +122,41 @@ class Datasets:
             headers={"Idempotency-Key": uuid.uuid4().hex},
             timeout=CHECK_SECONDS + 60.0,
         )
-        return self._checked(Dataset.from_json(answer), wait)
+        return await self._checked(Dataset.from_json(answer), wait)
 
-    def list_page(self, *, after: str | None = None, limit: int | None = None) -> Page[Dataset]:
+    async def list_page(self, *, after: str | None = None, limit: int | None = None) -> Page[Dataset]:
         """One page of data sets, the built-in ones included."""
-        answer = self._transport.json("GET", "/v1/datasets", params={"after": after, "limit": limit})
+        answer = await self._transport.json("GET", "/v1/datasets", params={"after": after, "limit": limit})
         return Page.from_json(Dataset, answer)
 
-    def list(self) -> Iterator[Dataset]:
+    async def list(self) -> AsyncIterator[Dataset]:
         """All data sets, fetched page by page."""
-        page = self.list_page()
-        yield from page.data
-        while page.has_more and page.data:
-            page = self.list_page(after=page.data[-1].id)
-            yield from page.data
+        after: str | None = None
+        while True:
+            page = await self.list_page(after=after)
+            for dataset in page.data:
+                yield dataset
+            if not (page.has_more and page.data):
+                return
+            after = page.data[-1].id
 
-    def get(self, dataset_id: str) -> Dataset:
+    async def get(self, dataset_id: str) -> Dataset:
         """One data set with its profile.
 
         Raises:
             NotFoundError: there is none with this id.
         """
-        return Dataset.from_json(self._transport.json("GET", dataset_path(dataset_id)))
+        return Dataset.from_json(await self._transport.json("GET", dataset_path(dataset_id)))
 
-    def delete(self, dataset_id: str) -> None:
+    async def delete(self, dataset_id: str) -> None:
         """Delete an uploaded data set.
 
         Raises:
             ConflictError: a job that has not ended uses it.
         """
-        self._transport.request("DELETE", dataset_path(dataset_id))
+        await self._transport.request("DELETE", dataset_path(dataset_id))
 
-    def _checked(self, dataset: Dataset, wait: float) -> Dataset:
+    async def _checked(self, dataset: Dataset, wait: float) -> Dataset:
         waited = 0.0
         while dataset.state == "checking":
             if waited >= wait:
@@ -157,9 +164,9 @@ class Datasets:
                     f"the check of data set {dataset.id} did not end within {wait:g} s",
                     remedy="see whether a worker is running; `fqt datasets show` tells when it is done",
                 )
-            self._transport.sleep(1.0)
+            await self._transport.wire.sleep(1.0)
             waited += 1.0
-            dataset = self.get(dataset.id)
+            dataset = await self.get(dataset.id)
         if dataset.state == "invalid":
             error = dataset.error or {}
             faults = error.get("faults") or error.get("errors") or []
@@ -177,3 +184,17 @@ def _stem(filename: str) -> str:
         if filename.lower().endswith(ending) and len(filename) > len(ending):
             return filename[: -len(ending)]
     return filename
+
+
+class Datasets(Blocking):
+    """The data sets of a service; ``client.datasets``."""
+
+    upload = sync(AsyncDatasets.upload)
+    from_url = sync(AsyncDatasets.from_url)
+    from_folder = sync(AsyncDatasets.from_folder)
+    folders = sync(AsyncDatasets.folders)
+    thumbnails = sync(AsyncDatasets.thumbnails)
+    list_page = sync(AsyncDatasets.list_page)
+    list = sync_iterator(AsyncDatasets.list)
+    get = sync(AsyncDatasets.get)
+    delete = sync(AsyncDatasets.delete)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import httpx
 
 from fqt_client.archive import ProgressCallback
 from fqt_client.errors import ApiError, CannotConnectError, ChecksumError, LocalFileError
-from fqt_client.transport import RETRIED_STATUSES, Transport, backoff
+from fqt_client.transport import AsyncTransport, backoff, worth_repeating
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 BLOCK = 1 << 18
 
 
-def download(
-    transport: Transport,
+async def download(
+    transport: AsyncTransport,
     url: str,
     target: Path,
     *,
@@ -48,12 +49,12 @@ def download(
     """
     part = target.with_name(target.name + ".part")
     try:
-        if target.is_file() and file_sha256(target) == sha256:
+        if target.is_file() and await transport.wire.run(file_sha256, target) == sha256:
             return target
         target.parent.mkdir(parents=True, exist_ok=True)
         # A stale .part may belong to another file: a second try starts from nothing.
         for _ in range(2):
-            digest = _fetch(transport, url, part, size, progress)
+            digest = await _fetch(transport, url, part, size, progress)
             if digest == sha256 and part.stat().st_size == size:
                 part.replace(target)
                 return target
@@ -72,37 +73,38 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _fetch(transport: Transport, url: str, part: Path, size: int, progress: ProgressCallback | None) -> str:
+async def _fetch(transport: AsyncTransport, url: str, part: Path, size: int, progress: ProgressCallback | None) -> str:
     attempt = furthest = 0
     while True:
         digest: _Hash = hashlib.sha256()
-        done = _digest_of_part(part, digest, size)
+        done = await transport.wire.run(_digest_of_part, part, digest, size)
         if done == size and size > 0:
             return digest.hexdigest()
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
         try:
-            with transport.stream(url, headers=headers) as reply:
+            async with transport.stream(url, headers=headers) as reply:
                 if reply.status_code != httpx.codes.PARTIAL_CONTENT and done:
                     digest, done = hashlib.sha256(), 0
                 with part.open("ab" if done else "wb") as stream:
-                    for block in reply.iter_bytes():
-                        stream.write(block)
-                        digest.update(block)
-                        done += len(block)
-                        if done > furthest:
-                            attempt, furthest = 0, done
-                        if progress is not None:
-                            progress(done, size)
+                    async with aclosing(transport.wire.blocks(reply)) as blocks:
+                        async for block in blocks:
+                            stream.write(block)
+                            digest.update(block)
+                            done += len(block)
+                            if done > furthest:
+                                attempt, furthest = 0, done
+                            if progress is not None:
+                                progress(done, size)
             return digest.hexdigest()
         except httpx.TransportError as broken:
             error: CannotConnectError | ApiError = transport.cannot_connect(broken)
         except ApiError as refused:
-            if refused.status not in RETRIED_STATUSES:
+            if not worth_repeating(refused):
                 raise
             error = refused
         if attempt >= transport.retries:
             raise error
-        transport.sleep(backoff(attempt, error.retry_after if isinstance(error, ApiError) else None))
+        await transport.wire.sleep(backoff(attempt, error.retry_after if isinstance(error, ApiError) else None))
         attempt += 1
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 
 import httpx
 
@@ -18,8 +19,8 @@ from fqt_client.errors import (
 )
 from fqt_client.models import Event, Job, Page
 from fqt_client.paths import job_path
-from fqt_client.sse import parse
-from fqt_client.transport import Transport, backoff
+from fqt_client.sse import Parser
+from fqt_client.transport import AsyncTransport, backoff
 
 # The service sends a ping at least every 15 s: three missed ones mean that the connection is dead.
 SILENCE_SECONDS = 50.0
@@ -40,7 +41,7 @@ class EventFollower:
 
     def __init__(
         self,
-        transport: Transport,
+        transport: AsyncTransport,
         job_id: str,
         *,
         after: int = 0,
@@ -53,17 +54,23 @@ class EventFollower:
         self.patience = patience
         self.clock = clock
         self._finished = False
+        self._no_stream = False
         self._last_answer = clock()
 
-    def __iter__(self) -> Iterator[Event]:
+    async def events(self) -> AsyncGenerator[Event, None]:
+        """The events, from where it stands."""
         attempt = 0
         while not self._finished:
             before = self.after
             error: Exception | None = None
             try:
-                if (yield from self._stream()):
-                    yield from self._poll()
-                    return
+                async with aclosing(self._poll() if self._no_stream else self._stream()) as events:
+                    async for event in events:
+                        if event.seq > self.after:
+                            self.after = event.seq
+                            yield event
+                if self._no_stream:
+                    continue
             except httpx.TransportError as broken:
                 error = self.transport.cannot_connect(broken)
             except (RateLimitedError, ServerFaultError) as refused:
@@ -74,50 +81,65 @@ class EventFollower:
             if self.clock() - self._last_answer > self.patience:
                 raise error or CannotConnectError(f"the event stream of {self.path} ends again and again")
             wait = error.retry_after if isinstance(error, ApiError) else None
-            self.transport.sleep(backoff(attempt, wait))
+            await self.transport.wire.sleep(backoff(attempt, wait))
 
-    def _stream(self) -> Generator[Event, None, bool]:
-        """Yield what one connection brings; return whether the service has no stream at all."""
+    async def _stream(self) -> AsyncGenerator[Event, None]:
+        """Yield what one connection brings; note whether the service has no stream at all."""
         headers = {"Accept": "text/event-stream", "Last-Event-ID": str(self.after)}
+        parser = Parser()
         try:
-            with self.transport.stream(f"{self.path}/events/stream", headers=headers, timeout=SILENCE_SECONDS) as reply:
+            async with self.transport.stream(
+                f"{self.path}/events/stream", headers=headers, timeout=SILENCE_SECONDS
+            ) as reply:
                 if not reply.headers.get("content-type", "").startswith("text/event-stream"):
-                    return True
-                for message in parse(reply.iter_lines()):
-                    self._last_answer = self.clock()
-                    if message.event == "end":
-                        self._finished = True
-                        return False
-                    yield from self._accept(_event(message.data))
+                    self._no_stream = True
+                    return
+                async with aclosing(self.transport.wire.lines(reply)) as lines:
+                    async for line in lines:
+                        if (message := parser.feed(line)) is None:
+                            continue
+                        self._last_answer = self.clock()
+                        if message.event == "end":
+                            self._finished = True
+                            return
+                        yield _event(message.data)
         except ApiError as refused:
             # 404 is an unknown job, unless the job can be read: then it is the stream that is missing.
-            if refused.status in {405, 406, 501}:
-                return True
             if isinstance(refused, NotFoundError):
-                self.transport.request("GET", self.path)
-                return True
-            raise
-        return False
+                await self.transport.request("GET", self.path)
+            elif refused.status not in {405, 406, 501}:
+                raise
+            self._no_stream = True
 
-    def _poll(self) -> Iterator[Event]:
-        while True:
+    async def _poll(self) -> AsyncGenerator[Event, None]:
+        """Yield what is in the log until the job has ended."""
+        while not self._finished:
             # The state is read first: whatever happened until a job ended is in the log by then.
-            ended = Job.from_json(self.transport.json("GET", self.path)).ended
-            while True:
-                params = {"after": self.after, "limit": PAGE}
-                page = Page.from_json(Event, self.transport.json("GET", f"{self.path}/events", params=params))
-                for event in page.data:
-                    yield from self._accept(event)
-                if not (page.has_more and page.data):
-                    break
-            if ended:
-                return
-            self.transport.sleep(POLL_SECONDS)
+            ended = Job.from_json(await self.transport.json("GET", self.path)).ended
+            async with aclosing(logged(self.transport, self.path, self.after)) as events:
+                async for event in events:
+                    yield event
+            self._finished = ended
+            if not ended:
+                await self.transport.wire.sleep(POLL_SECONDS)
 
-    def _accept(self, event: Event) -> Iterator[Event]:
-        if event.seq > self.after:
-            self.after = event.seq
+
+async def logged(transport: AsyncTransport, path: str, after: int) -> AsyncGenerator[Event, None]:
+    """The events of a job that are there now, page by page.
+
+    Args:
+        transport: where to ask.
+        path: path of the job.
+        after: leave out events up to this ``seq``.
+    """
+    while True:
+        params = {"after": after, "limit": PAGE}
+        page = Page.from_json(Event, await transport.json("GET", f"{path}/events", params=params))
+        for event in page.data:
             yield event
+        if not (page.has_more and page.data):
+            return
+        after = page.data[-1].seq
 
 
 def _event(data: str) -> Event:

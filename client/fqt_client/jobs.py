@@ -1,31 +1,36 @@
-"""Jobs: create, follow, pause, cancel, and what they leave behind."""
+"""Jobs: create, follow, pause, cancel, and what they leave behind. Written once, for both kinds of clients."""
 
 from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fqt_client.archive import ProgressCallback
 from fqt_client.download import download
 from fqt_client.errors import JobFailedError, NotFoundError, WaitTimeoutError
-from fqt_client.follow import EventFollower
-from fqt_client.models import Artifact, Event, Job, Page, Plan, Series
+from fqt_client.follow import EventFollower, logged
+from fqt_client.models import Artifact, Event, Job, Listing, Page, Plan, Series
 from fqt_client.paths import job_path
-from fqt_client.transport import Transport
+from fqt_client.transport import AsyncTransport
+from fqt_client.wire import Blocking, finish, sync, sync_iterator
 
 WAIT_SECONDS = 1.0
+DISPLAY_SECONDS = 5.0
+DISPLAY_POINTS = 200
 
 
-class Jobs:
-    """The jobs of a service; ``client.jobs``."""
+class AsyncJobs:
+    """The jobs of a service; ``client.jobs`` of an :class:`fqt_client.AsyncClient`."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
 
-    def create(self, spec: Mapping[str, Any], *, idempotency_key: str | None = None) -> Job:
+    async def create(self, spec: Mapping[str, Any], *, idempotency_key: str | None = None) -> Job:
         """Submit a job.
 
         Args:
@@ -38,9 +43,9 @@ class Jobs:
             UnusableValueError: the spec or the key holds what no request can hold, e.g. NaN.
         """
         headers = {"Idempotency-Key": uuid.uuid4().hex if idempotency_key is None else idempotency_key}
-        return Job.from_json(self._transport.json("POST", "/v1/jobs", json=dict(spec), headers=headers))
+        return self._job(await self._transport.json("POST", "/v1/jobs", json=dict(spec), headers=headers))
 
-    def submit(
+    async def submit(
         self,
         dataset: str,
         *,
@@ -89,9 +94,9 @@ class Jobs:
             "priority": priority or None,
         }
         spec.update({key: value for key, value in optional.items() if value is not None})
-        return self.create(spec, idempotency_key=idempotency_key)
+        return await self.create(spec, idempotency_key=idempotency_key)
 
-    def plan(self, spec: Mapping[str, Any]) -> Plan:
+    async def plan(self, spec: Mapping[str, Any]) -> Plan:
         """What a job would do (steps, memory, predicted time), without making it.
 
         Raises:
@@ -99,60 +104,87 @@ class Jobs:
         """
         # A dry run makes nothing, so repeating it is safe; the key says so to the transport.
         headers = {"Idempotency-Key": uuid.uuid4().hex}
-        answer = self._transport.json("POST", "/v1/jobs", json=dict(spec), params={"dry_run": "true"}, headers=headers)
+        params = {"dry_run": "true"}
+        answer = await self._transport.json("POST", "/v1/jobs", json=dict(spec), params=params, headers=headers)
         return Plan.from_json(answer)
 
-    def list_page(self, *, state: str | None = None, after: str | None = None, limit: int | None = None) -> Page[Job]:
+    async def list_page(
+        self, *, state: str | None = None, after: str | None = None, limit: int | None = None
+    ) -> Page[Job]:
         """One page of jobs, newest first."""
         params = {"state": state, "after": after, "limit": limit}
-        return Page.from_json(Job, self._transport.json("GET", "/v1/jobs", params=params))
+        return Page.from_json(Job, await self._transport.json("GET", "/v1/jobs", params=params))
 
-    def list(self, *, state: str | None = None) -> Iterator[Job]:
+    async def list(self, *, state: str | None = None) -> AsyncIterator[Job]:
         """All jobs, newest first, fetched page by page."""
-        page = self.list_page(state=state)
-        yield from page.data
-        while page.has_more and page.data:
-            page = self.list_page(state=state, after=page.data[-1].id)
-            yield from page.data
+        after: str | None = None
+        while True:
+            page = await self.list_page(state=state, after=after)
+            for job in page.data:
+                yield self._job(job.raw)
+            if not (page.has_more and page.data):
+                return
+            after = page.data[-1].id
 
-    def get(self, job_id: str) -> Job:
+    async def get(self, job_id: str, *, curves: bool = False) -> Job:
         """One job.
+
+        Args:
+            job_id: the job.
+            curves: fetch its curves too, for a notebook that shows it. A blocking client does so when it is shown.
 
         Raises:
             NotFoundError: there is none with this id.
         """
-        return Job.from_json(self._transport.json("GET", job_path(job_id)))
+        job = self._job(await self._transport.json("GET", job_path(job_id)))
+        if not curves:
+            return job
+        series = await self._curves(job_id)
+        return replace(job, load_curves=lambda: series)
 
-    def cancel(self, job_id: str) -> Job:
+    async def cancel(self, job_id: str) -> Job:
         """Ask for the job to be cancelled; a running one stops at its next step.
 
         Raises:
             ConflictError: it has ended already.
         """
-        return self._ask(job_id, "cancel")
+        return await self._ask(job_id, "cancel")
 
-    def pause(self, job_id: str) -> Job:
+    async def pause(self, job_id: str) -> Job:
         """Ask for the job to be paused; a running one is ``pausing`` until it has written a checkpoint.
 
         Raises:
             ConflictError: it has ended, or is being cancelled.
         """
-        return self._ask(job_id, "pause")
+        return await self._ask(job_id, "pause")
 
-    def resume(self, job_id: str) -> Job:
+    async def resume(self, job_id: str) -> Job:
         """Put a paused job back into the queue; it goes on from its checkpoint, as if it had never been paused.
 
         Raises:
             ConflictError: it has ended, or is not paused yet.
         """
-        return self._ask(job_id, "resume")
+        return await self._ask(job_id, "resume")
 
-    def _ask(self, job_id: str, verb: str) -> Job:
+    async def _ask(self, job_id: str, verb: str) -> Job:
         # Asking twice is no error, so the request may be repeated; the header says so to the transport.
         headers = {"Idempotency-Key": uuid.uuid4().hex}
-        return Job.from_json(self._transport.json("POST", job_path(job_id, verb), headers=headers))
+        return self._job(await self._transport.json("POST", job_path(job_id, verb), headers=headers))
 
-    def events(self, job_id: str, *, after: int = 0, follow: bool = True) -> Iterator[Event]:
+    def _job(self, data: Any) -> Job:
+        """Read a job. In a notebook one of a blocking client fetches its curves when it is shown."""
+        job = Job.from_json(data)
+        if not self._transport.wire.blocking:
+            return job
+        return replace(job, load_curves=lambda: finish(self._curves(job.id)))
+
+    async def _curves(self, job_id: str) -> Sequence[Series]:
+        params = {"name": ["loss", "train_loss", "validation_accuracy"], "max_points": DISPLAY_POINTS}
+        path = job_path(job_id, "metrics")
+        answer = await self._transport.json("GET", path, params=params, timeout=DISPLAY_SECONDS, retries=0)
+        return Page.from_json(Series, answer).data
+
+    async def events(self, job_id: str, *, after: int = 0, follow: bool = True) -> AsyncIterator[Event]:
         """The job's events in order, each exactly once.
 
         Args:
@@ -162,19 +194,16 @@ class Jobs:
                 what is there now.
         """
         if follow:
-            yield from EventFollower(self._transport, job_id, after=after)
-            return
-        while True:
-            params = {"after": after, "limit": 500}
-            page = Page.from_json(Event, self._transport.json("GET", job_path(job_id, "events"), params=params))
-            yield from page.data
-            if not (page.has_more and page.data):
-                return
-            after = page.data[-1].seq
+            found = EventFollower(self._transport, job_id, after=after).events()
+        else:
+            found = logged(self._transport, job_path(job_id), after)
+        async with aclosing(found) as events:
+            async for event in events:
+                yield event
 
-    def metrics(
+    async def metrics(
         self, job_id: str, *, names: Sequence[str] = (), kind: str | None = None, max_points: int | None = None
-    ) -> Sequence[Series]:
+    ) -> Listing[Series]:
         """The job's curves.
 
         Args:
@@ -184,26 +213,27 @@ class Jobs:
             max_points: at most about so many points per curve.
         """
         params = {"name": list(names) or None, "kind": kind, "max_points": max_points}
-        return Page.from_json(Series, self._transport.json("GET", job_path(job_id, "metrics"), params=params)).data
+        answer = await self._transport.json("GET", job_path(job_id, "metrics"), params=params)
+        return Page.from_json(Series, answer).data
 
-    def artifacts(self, job_id: str) -> Sequence[Artifact]:
+    async def artifacts(self, job_id: str) -> Listing[Artifact]:
         """The job's result files."""
-        return Page.from_json(Artifact, self._transport.json("GET", job_path(job_id, "artifacts"))).data
+        return Page.from_json(Artifact, await self._transport.json("GET", job_path(job_id, "artifacts"))).data
 
-    def artifact(self, job_id: str, name: str) -> Artifact:
+    async def artifact(self, job_id: str, name: str) -> Artifact:
         """The result file with this name, or of this kind.
 
         Raises:
             NotFoundError: the job has none (yet).
         """
-        listed = self.artifacts(job_id)
+        listed = await self.artifacts(job_id)
         for artifact in listed:
             if name in (artifact.name, artifact.kind):
                 return artifact
         there = ", ".join(artifact.name for artifact in listed) or "none yet"
         raise NotFoundError(f"job {job_id} has no artifact {name} (it has: {there})", status=404, code="not_found")
 
-    def download(
+    async def download(
         self,
         job_id: str,
         artifact: Artifact | str,
@@ -223,15 +253,15 @@ class Jobs:
             NotFoundError: the job has no such artifact.
             ChecksumError: the bytes are not those that the service announced.
         """
-        found = self.artifact(job_id, artifact) if isinstance(artifact, str) else artifact
+        found = await self.artifact(job_id, artifact) if isinstance(artifact, str) else artifact
         path = Path(target)
         if path.is_dir():
             # Only the last part of the name: a service must not choose where on this machine a file lands.
             path = path / (Path(found.name).name or found.kind)
         url = job_path(job_id, "artifacts", found.name)
-        return download(self._transport, url, path, size=found.size, sha256=found.sha256, progress=progress)
+        return await download(self._transport, url, path, size=found.size, sha256=found.sha256, progress=progress)
 
-    def wait(self, job_id: str, *, timeout: float | None = None, check: bool = True) -> Job:
+    async def wait(self, job_id: str, *, timeout: float | None = None, check: bool = True) -> Job:
         """Wait until the job has ended.
 
         Args:
@@ -244,13 +274,33 @@ class Jobs:
             WaitTimeoutError: it did not end in time (it goes on).
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        job = self.get(job_id)
+        job = await self.get(job_id)
         while not job.ended:
             if deadline is not None and time.monotonic() >= deadline:
                 raise WaitTimeoutError(f"job {job_id} is still {job.state} after {timeout:g} s")
-            self._transport.sleep(WAIT_SECONDS)
-            job = self.get(job_id)
+            await self._transport.wire.sleep(WAIT_SECONDS)
+            job = await self.get(job_id)
         if check and job.state != "succeeded":
             reason = f": {job.error.message}" if job.error and job.error.message else ""
             raise JobFailedError(f"job {job_id} {job.state}{reason}", job_id=job_id, state=job.state)
         return job
+
+
+class Jobs(Blocking):
+    """The jobs of a service; ``client.jobs``."""
+
+    create = sync(AsyncJobs.create)
+    submit = sync(AsyncJobs.submit)
+    plan = sync(AsyncJobs.plan)
+    list_page = sync(AsyncJobs.list_page)
+    list = sync_iterator(AsyncJobs.list)
+    get = sync(AsyncJobs.get)
+    cancel = sync(AsyncJobs.cancel)
+    pause = sync(AsyncJobs.pause)
+    resume = sync(AsyncJobs.resume)
+    events = sync_iterator(AsyncJobs.events)
+    metrics = sync(AsyncJobs.metrics)
+    artifacts = sync(AsyncJobs.artifacts)
+    artifact = sync(AsyncJobs.artifact)
+    download = sync(AsyncJobs.download)
+    wait = sync(AsyncJobs.wait)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from datetime import datetime
-from typing import Any, Generic, Literal, Self, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Self, TypeAlias, TypeVar
 
+from fqt_client.display import job_html, markdown_table
 from fqt_client.errors import FieldFault, UnexpectedAnswerError, fault_from_json
 
 JobState: TypeAlias = Literal[
@@ -19,7 +20,15 @@ TERMINAL_STATES: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"}
 class Resource:
     """Base of everything the service answers. ``raw`` is the JSON object as it came."""
 
+    SHORT: ClassVar[tuple[str, ...]] = ()
+    """The attributes that tell one from another in a list."""
+
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def short(self) -> dict[str, Any]:
+        """The attributes that tell it from others, those without a value left out."""
+        found = {name: getattr(self, name) for name in self.SHORT}
+        return {name: value for name, value in found.items() if value is not None}
 
     @classmethod
     def from_json(cls, data: Any) -> Self:
@@ -48,12 +57,21 @@ class Resource:
         return values
 
 
-@dataclass(frozen=True, kw_only=True)
+def _brief(resource: Resource) -> str:
+    """A repr on one line: what is nested stays in the attributes."""
+    told = ", ".join(f"{name}={value!r}" for name, value in resource.short().items())
+    return f"{type(resource).__name__}({told})"
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Dataset(Resource):
     """A data set: uploaded, downloaded or mounted (`ds_…`), or built in.
 
     ``origin`` says which, and from where; ``same_as`` is the id of the first data set with the very same bytes.
     """
+
+    SHORT = ("id", "name", "state", "images")
+    __repr__ = _brief
 
     id: str
     name: str | None = None
@@ -105,9 +123,14 @@ class JobFault(Resource):
     log: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Job(Resource):
-    """A training job. ``ran_seconds``: what all its attempts that have ended took together."""
+    """A training job. ``ran_seconds``: what all its attempts that have ended took together.
+
+    In a notebook it shows its state, its progress and its curves, which ``load_curves`` gives.
+    """
+
+    __repr__ = _brief
 
     id: str
     state: JobState
@@ -121,6 +144,22 @@ class Job(Resource):
     created_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    load_curves: Callable[[], Sequence[Series]] | None = field(default=None, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"load_curves": None}  # a copy elsewhere has no connection to fetch them by
+
+    def short(self) -> dict[str, Any]:
+        """What tells it from other jobs, in a few words."""
+        spec, progress = self.spec, self.progress
+        chosen = {part: (spec.get(part) or {}).get("name") for part in ("method", "architecture")}
+        steps = f"{progress.step}/{progress.total_steps}" if progress is not None and progress.total_steps else None
+        told = {"id": self.id, "name": self.name, "state": self.state, **chosen, "dataset": spec.get("dataset")}
+        told |= {"progress": steps, "accuracy": self.accuracy}
+        return {name: value for name, value in told.items() if value is not None}
+
+    def _repr_html_(self) -> str:
+        return job_html(self)
 
     @classmethod
     def _convert(cls, values: dict[str, Any]) -> dict[str, Any]:
@@ -135,6 +174,14 @@ class Job(Resource):
     def ended(self) -> bool:
         """Whether it has reached its last state."""
         return self.state in TERMINAL_STATES
+
+    @property
+    def accuracy(self) -> float | None:
+        """Validation accuracy of the result, or of the last epoch so far; None before the first."""
+        found = (self.result or {}).get("validation_accuracy")
+        if found is None and self.progress is not None:
+            found = self.progress.validation_accuracy
+        return found
 
     @property
     def seconds(self) -> float | None:
@@ -193,15 +240,24 @@ class Event(Resource):
 class Series(Resource):
     """One curve: ``values[i]`` after ``steps[i]`` optimiser steps; None where a value was not finite."""
 
+    SHORT = ("kind", "name", "points")
+
     kind: str
     name: str
     steps: list[int]
     values: list[float | None]
 
+    @property
+    def points(self) -> int:
+        """How many points it has."""
+        return len(self.steps)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact(Resource):
     """A result file of a job. ``kind`` is `model`, `weights` or `report`; ``size`` counts bytes."""
+
+    SHORT = ("name", "kind", "size", "sha256")
 
     name: str
     kind: str
@@ -267,6 +323,8 @@ class Prediction(Resource):
 class Choice(Resource):
     """A method or an architecture that can be asked for; ``options`` is the JSON schema of its options."""
 
+    SHORT = ("name", "title", "summary")
+
     name: str
     title: str = ""
     summary: str = ""
@@ -278,12 +336,22 @@ class Choice(Resource):
 R = TypeVar("R", bound=Resource)
 
 
+class Listing(list[R]):
+    """A list that a notebook shows as a table."""
+
+    def _repr_markdown_(self) -> str:
+        return markdown_table(entry.short() for entry in self)
+
+
 @dataclass(frozen=True)
 class Page(Generic[R]):
     """One page of a list. ``has_more`` says that there are entries after the last one."""
 
-    data: list[R]
+    data: Listing[R]
     has_more: bool
+
+    def _repr_markdown_(self) -> str:
+        return self.data._repr_markdown_() + ("\n\n*and more*" if self.has_more else "")
 
     @classmethod
     def from_json(cls, kind: type[R], data: Any) -> Page[R]:
@@ -294,4 +362,4 @@ class Page(Generic[R]):
         """
         if not isinstance(data, Mapping) or not isinstance(data.get("data"), list):
             raise UnexpectedAnswerError(f"expected a list of {kind.__name__.lower()} objects")
-        return cls([kind.from_json(entry) for entry in data["data"]], bool(data.get("has_more", False)))
+        return cls(Listing(kind.from_json(entry) for entry in data["data"]), bool(data.get("has_more", False)))

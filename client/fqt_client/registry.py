@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from fqt_client.download import download
 from fqt_client.errors import LocalFileError
 from fqt_client.models import Export, Model, Page, Prediction
 from fqt_client.paths import model_path
-from fqt_client.transport import Transport
+from fqt_client.transport import AsyncTransport
+from fqt_client.wire import Blocking, sync, sync_iterator
 
 WORK_SECONDS = 330.0
 """How long one request to check or export a model may take: a little longer than the service gives a worker."""
@@ -20,13 +21,13 @@ WORK_SECONDS = 330.0
 PREDICT_SECONDS = 60.0
 
 
-class Models:
+class AsyncModels:
     """The models of a service; ``client.models``."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
 
-    def list_page(
+    async def list_page(
         self,
         *,
         job: str | None = None,
@@ -37,36 +38,40 @@ class Models:
     ) -> Page[Model]:
         """One page of models, newest first; only those of this job, network or method, if any is given."""
         params = {"job": job, "architecture": architecture, "method": method, "after": after, "limit": limit}
-        return Page.from_json(Model, self._transport.json("GET", "/v1/models", params=params))
+        return Page.from_json(Model, await self._transport.json("GET", "/v1/models", params=params))
 
-    def list(
+    async def list(
         self, *, job: str | None = None, architecture: str | None = None, method: str | None = None
-    ) -> Iterator[Model]:
+    ) -> AsyncIterator[Model]:
         """All models, newest first, fetched page by page."""
-        page = self.list_page(job=job, architecture=architecture, method=method)
-        yield from page.data
+        page = await self.list_page(job=job, architecture=architecture, method=method)
+        for entry in page.data:
+            yield entry
         while page.has_more and page.data:
             after = page.data[-1].id
-            page = self.list_page(job=job, architecture=architecture, method=method, after=after)
-            yield from page.data
+            page = await self.list_page(job=job, architecture=architecture, method=method, after=after)
+            for entry in page.data:
+                yield entry
 
-    def get(self, model_id: str) -> Model:
+    async def get(self, model_id: str) -> Model:
         """One model.
 
         Raises:
             NotFoundError: there is none with this id.
         """
-        return Model.from_json(self._transport.json("GET", model_path(model_id)))
+        return Model.from_json(await self._transport.json("GET", model_path(model_id)))
 
-    def card(self, model_id: str) -> str:
+    async def card(self, model_id: str) -> str:
         """The model's card, Markdown."""
-        return self._transport.request("GET", model_path(model_id, "card")).text
+        return (await self._transport.request("GET", model_path(model_id, "card"))).text
 
-    def delete(self, model_id: str) -> None:
+    async def delete(self, model_id: str) -> None:
         """Delete a model and its exports."""
-        self._transport.request("DELETE", model_path(model_id))
+        await self._transport.request("DELETE", model_path(model_id))
 
-    def upload(self, source: Path | str, *, name: str | None = None, progress: ProgressCallback | None = None) -> Model:
+    async def upload(
+        self, source: Path | str, *, name: str | None = None, progress: ProgressCallback | None = None
+    ) -> Model:
         """Upload a safetensors file: a packed model, or full-precision weights to start jobs from.
 
         Args:
@@ -95,10 +100,12 @@ class Models:
 
             fields = {"name": name} if name else {}
             headers = {"Idempotency-Key": uuid.uuid4().hex}
-            answer = self._transport.json("POST", "/v1/models", build=body, headers=headers, timeout=WORK_SECONDS)
+            answer = await self._transport.json("POST", "/v1/models", build=body, headers=headers, timeout=WORK_SECONDS)
         return Model.from_json(answer)
 
-    def download(self, model: Model | str, target: Path | str, *, progress: ProgressCallback | None = None) -> Path:
+    async def download(
+        self, model: Model | str, target: Path | str, *, progress: ProgressCallback | None = None
+    ) -> Path:
         """Download a model's file, checked against its sha256; a broken download is resumed.
 
         Args:
@@ -110,12 +117,14 @@ class Models:
             NotFoundError: there is no such model.
             ChecksumError: the bytes are not those that the service announced.
         """
-        found = self.get(model) if isinstance(model, str) else model
+        found = await self.get(model) if isinstance(model, str) else model
         path = _file(target, f"{found.id}.safetensors")
         url = model_path(found.id, "file")
-        return download(self._transport, url, path, size=found.size, sha256=found.sha256, progress=progress)
+        return await download(self._transport, url, path, size=found.size, sha256=found.sha256, progress=progress)
 
-    def predict(self, model_id: str, images: Sequence[Path | str | bytes], *, top_k: int = 5) -> Sequence[Prediction]:
+    async def predict(
+        self, model_id: str, images: Sequence[Path | str | bytes], *, top_k: int = 5
+    ) -> Sequence[Prediction]:
         """Classify images in the service.
 
         Args:
@@ -134,10 +143,12 @@ class Models:
         def body() -> Mapping[str, Any]:
             return {"files": [("image", ("image", content)) for content in contents], "data": {"top_k": str(top_k)}}
 
-        answer = self._transport.json("POST", model_path(model_id, "predict"), build=body, timeout=PREDICT_SECONDS)
+        answer = await self._transport.json(
+            "POST", model_path(model_id, "predict"), build=body, timeout=PREDICT_SECONDS
+        )
         return Page.from_json(Prediction, {"data": answer.get("predictions")}).data
 
-    def export(self, model_id: str, format: str = "onnx") -> Export:
+    async def export(self, model_id: str, format: str = "onnx") -> Export:
         """Have the model exported, unless it was already.
 
         Raises:
@@ -146,14 +157,33 @@ class Models:
         """
         headers = {"Idempotency-Key": uuid.uuid4().hex}
         path = model_path(model_id, "exports")
-        answer = self._transport.json("POST", path, json={"format": format}, headers=headers, timeout=WORK_SECONDS)
+        answer = await self._transport.json(
+            "POST", path, json={"format": format}, headers=headers, timeout=WORK_SECONDS
+        )
         return Export.from_json(answer)
 
-    def download_export(self, export: Export, target: Path | str, *, progress: ProgressCallback | None = None) -> Path:
+    async def download_export(
+        self, export: Export, target: Path | str, *, progress: ProgressCallback | None = None
+    ) -> Path:
         """Download an export, as :meth:`download` does; into a folder as ``<id>.<format>``."""
         path = _file(target, f"{export.model}.{export.format}")
         url = model_path(export.model, "exports", export.format)
-        return download(self._transport, url, path, size=export.size, sha256=export.sha256, progress=progress)
+        return await download(self._transport, url, path, size=export.size, sha256=export.sha256, progress=progress)
+
+
+class Models(Blocking):
+    """The models of a service; ``client.models``."""
+
+    list_page = sync(AsyncModels.list_page)
+    list = sync_iterator(AsyncModels.list)
+    get = sync(AsyncModels.get)
+    card = sync(AsyncModels.card)
+    delete = sync(AsyncModels.delete)
+    upload = sync(AsyncModels.upload)
+    download = sync(AsyncModels.download)
+    predict = sync(AsyncModels.predict)
+    export = sync(AsyncModels.export)
+    download_export = sync(AsyncModels.download_export)
 
 
 def _file(target: Path | str, name: str) -> Path:

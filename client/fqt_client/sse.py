@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 
@@ -15,26 +14,30 @@ class ServerSentEvent:
     id: str | None
 
 
-def parse(lines: Iterable[str]) -> Iterator[ServerSentEvent]:
-    """Turn the lines of a stream (without their ends) into messages.
+class Parser:
+    """Turns the lines of a stream (without their ends) into messages, one line at a time.
 
     Comments (pings) and messages without data are left out; a message cut off by the end of the stream is dropped.
     """
-    event, last_id = "", None
-    data: list[str] = []
-    for line in lines:
+
+    def __init__(self) -> None:
+        self._event = ""
+        self._data: list[str] = []
+        self._last_id: str | None = None
+
+    def feed(self, line: str) -> ServerSentEvent | None:
+        """Take one line; return the message that it ends, if it ends one."""
         if not line:
-            if data:
-                yield ServerSentEvent(event or "message", "\n".join(data), last_id)
-            event, data = "", []
-            continue
+            data, event, self._data, self._event = self._data, self._event, [], ""
+            return ServerSentEvent(event or "message", "\n".join(data), self._last_id) if data else None
         if line.startswith(":"):
-            continue
+            return None
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if name == "event":
-            event = value
+            self._event = value
         elif name == "data":
-            data.append(value)
+            self._data.append(value)
         elif name == "id" and "\0" not in value:
-            last_id = value
+            self._last_id = value
+        return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
@@ -13,7 +13,8 @@ from fqt_client.errors import WaitTimeoutError
 from fqt_client.jobs import WAIT_SECONDS
 from fqt_client.models import JobState, Page, Resource
 from fqt_client.paths import sweep_path
-from fqt_client.transport import Transport
+from fqt_client.transport import AsyncTransport
+from fqt_client.wire import Blocking, sync, sync_iterator
 
 SweepState: TypeAlias = Literal["running", "finished", "cancelled", "failed"]
 
@@ -76,16 +77,17 @@ class SweepPlan(Resource):
     seconds_reason: str | None = None
 
 
-class Sweeps:
+class AsyncSweeps:
     """The sweeps of a service; ``client.sweeps``."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
 
-    def create(
+    async def create(
         self,
         base: Mapping[str, Any],
         space: Mapping[str, Mapping[str, Any]],
+        /,
         *,
         idempotency_key: str | None = None,
         **options: Any,
@@ -105,66 +107,83 @@ class Sweeps:
         """
         body = {"base": dict(base), "space": {name: dict(values) for name, values in space.items()}, **options}
         headers = {"Idempotency-Key": uuid.uuid4().hex if idempotency_key is None else idempotency_key}
-        return Sweep.from_json(self._transport.json("POST", "/v1/sweeps", json=body, headers=headers))
+        return Sweep.from_json(await self._transport.json("POST", "/v1/sweeps", json=body, headers=headers))
 
-    def plan(self, base: Mapping[str, Any], space: Mapping[str, Mapping[str, Any]], **options: Any) -> SweepPlan:
+    async def plan(
+        self, base: Mapping[str, Any], space: Mapping[str, Mapping[str, Any]], /, **options: Any
+    ) -> SweepPlan:
         """How many jobs a sweep would have, and what they would take, without making it; see :meth:`create`."""
         body = {"base": dict(base), "space": {name: dict(values) for name, values in space.items()}, **options}
         headers = {"Idempotency-Key": uuid.uuid4().hex}  # makes nothing, so repeating it is safe
         params = {"dry_run": "true"}
         return SweepPlan.from_json(
-            self._transport.json("POST", "/v1/sweeps", json=body, params=params, headers=headers)
+            await self._transport.json("POST", "/v1/sweeps", json=body, params=params, headers=headers)
         )
 
-    def list_page(self, *, after: str | None = None, limit: int | None = None) -> Page[Sweep]:
+    async def list_page(self, *, after: str | None = None, limit: int | None = None) -> Page[Sweep]:
         """One page of sweeps, newest first."""
         params = {"after": after, "limit": limit}
-        return Page.from_json(Sweep, self._transport.json("GET", "/v1/sweeps", params=params))
+        return Page.from_json(Sweep, await self._transport.json("GET", "/v1/sweeps", params=params))
 
-    def list(self) -> Iterator[Sweep]:
+    async def list(self) -> AsyncIterator[Sweep]:
         """All sweeps, newest first, fetched page by page."""
-        page = self.list_page()
-        yield from page.data
+        page = await self.list_page()
+        for entry in page.data:
+            yield entry
         while page.has_more and page.data:
-            page = self.list_page(after=page.data[-1].id)
-            yield from page.data
+            page = await self.list_page(after=page.data[-1].id)
+            for entry in page.data:
+                yield entry
 
-    def get(self, sweep_id: str) -> Sweep:
+    async def get(self, sweep_id: str) -> Sweep:
         """One sweep, with its trials.
 
         Raises:
             NotFoundError: there is none with this id.
         """
-        return Sweep.from_json(self._transport.json("GET", sweep_path(sweep_id)))
+        return Sweep.from_json(await self._transport.json("GET", sweep_path(sweep_id)))
 
-    def cancel(self, sweep_id: str) -> Sweep:
+    async def cancel(self, sweep_id: str) -> Sweep:
         """Cancel a sweep and those of its jobs that have not ended.
 
         Raises:
             ConflictError: it has ended already.
         """
         headers = {"Idempotency-Key": uuid.uuid4().hex}  # cancelling twice is no error
-        return Sweep.from_json(self._transport.json("POST", sweep_path(sweep_id, "cancel"), headers=headers))
+        return Sweep.from_json(await self._transport.json("POST", sweep_path(sweep_id, "cancel"), headers=headers))
 
-    def delete(self, sweep_id: str) -> None:
+    async def delete(self, sweep_id: str) -> None:
         """Delete a sweep that has ended; its jobs stay.
 
         Raises:
             ConflictError: it has not ended.
         """
-        self._transport.request("DELETE", sweep_path(sweep_id))
+        await self._transport.request("DELETE", sweep_path(sweep_id))
 
-    def wait(self, sweep_id: str, *, timeout: float | None = None) -> Sweep:
+    async def wait(self, sweep_id: str, *, timeout: float | None = None) -> Sweep:
         """Wait until the sweep has ended, however that is.
 
         Raises:
             WaitTimeoutError: it did not end within so many seconds (it goes on).
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        sweep = self.get(sweep_id)
+        sweep = await self.get(sweep_id)
         while not sweep.ended:
             if deadline is not None and time.monotonic() >= deadline:
                 raise WaitTimeoutError(f"sweep {sweep_id} is still running after {timeout:g} s")
-            self._transport.sleep(WAIT_SECONDS)
-            sweep = self.get(sweep_id)
+            await self._transport.wire.sleep(WAIT_SECONDS)
+            sweep = await self.get(sweep_id)
         return sweep
+
+
+class Sweeps(Blocking):
+    """The sweeps of a service; ``client.sweeps``."""
+
+    create = sync(AsyncSweeps.create)
+    plan = sync(AsyncSweeps.plan)
+    list_page = sync(AsyncSweeps.list_page)
+    list = sync_iterator(AsyncSweeps.list)
+    get = sync(AsyncSweeps.get)
+    cancel = sync(AsyncSweeps.cancel)
+    delete = sync(AsyncSweeps.delete)
+    wait = sync(AsyncSweeps.wait)

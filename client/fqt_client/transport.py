@@ -3,74 +3,63 @@
 from __future__ import annotations
 
 import random
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
 
 from fqt_client.config import ClientConfig
-from fqt_client.errors import ApiError, CannotConnectError, UnexpectedAnswerError, error_from_problem
+from fqt_client.errors import (
+    ApiError,
+    CannotConnectError,
+    RateLimitedError,
+    UnexpectedAnswerError,
+    error_from_problem,
+)
 from fqt_client.sendable import check_headers, json_bytes
+from fqt_client.wire import Blocking, Wire, sync
 
 RETRIED_STATUSES = frozenset({429, 502, 503, 504})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 FIRST_DELAY = 0.25
 LONGEST_DELAY = 8.0
 LONGEST_RETRY_AFTER = 60.0
+"""Seconds that a call waits because the service asks it to; if it asks for more, the caller is told at once."""
 
 
 def backoff(attempt: int, retry_after: float | None = None) -> float:
     """Seconds to wait before try ``attempt + 1`` (from 0): exponential with jitter, or what the service asked for."""
     if retry_after is not None:
-        return min(max(retry_after, 0.0), LONGEST_RETRY_AFTER)
+        return retry_after
     ceiling = min(LONGEST_DELAY, FIRST_DELAY * 2.0**attempt)
     # Jitter keeps many waiting clients from coming back at the same moment; it guards no secret.
     return ceiling * (0.5 + random.random() / 2)  # noqa: S311
 
 
-class Transport:
+class AsyncTransport:
     """Sends requests to one service.
 
     Args:
         config: URL and key.
-        timeout: seconds without a byte after which a request is given up.
-        retries: how often a safe or idempotent request is repeated after 429, 502, 503, 504 or a broken connection.
-        http: transport under httpx, for tests.
-        sleep: waits that many seconds, for tests.
+        wire: the way to the network.
+        retries: how often a request that may be repeated is repeated after 429, 502, 503, 504 or a broken connection.
     """
 
-    def __init__(
-        self,
-        config: ClientConfig,
-        *,
-        timeout: float = 30.0,
-        retries: int = 4,
-        http: httpx.BaseTransport | None = None,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, config: ClientConfig, wire: Wire, *, retries: int = 4) -> None:
         self.config = config
+        self.wire = wire
         self.retries = retries
-        self.sleep = sleep
-        self._http = httpx.Client(
-            base_url=config.base_url,
-            headers={"Authorization": f"Bearer {config.api_key}", "User-Agent": "fqt-client"},
-            timeout=httpx.Timeout(timeout, connect=min(timeout, 10.0)),
-            transport=http,
-        )
 
-    def close(self) -> None:
-        """Close all connections."""
-        self._http.close()
-
-    def json(self, method: str, path: str, **options: Any) -> Any:
+    async def json(self, method: str, path: str, /, **options: Any) -> Any:
         """Send a request with :meth:`request` and decode its JSON answer.
 
         Raises:
             UnexpectedAnswerError: the answer is no JSON.
         """
-        response = self.request(method, path, **options)
+        response = await self.request(method, path, **options)
         try:
             return response.json()
         except ValueError as error:
@@ -80,7 +69,7 @@ class Transport:
                 remedy="check that the URL is that of an fqt service",
             ) from error
 
-    def request(
+    async def request(
         self,
         method: str,
         path: str,
@@ -90,11 +79,12 @@ class Transport:
         build: Callable[[], Mapping[str, Any]] | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
+        retries: int | None = None,
     ) -> httpx.Response:
         """Send a request and return its successful answer.
 
-        It is repeated when that cannot do a thing twice: the method is safe, an ``Idempotency-Key`` is sent, or the
-        connection was never made.
+        It is repeated when that cannot do a thing twice: the method is safe, an ``Idempotency-Key`` is sent, the
+        service took no notice of it (429), or the connection was never made.
 
         Args:
             method: HTTP method.
@@ -104,6 +94,7 @@ class Transport:
             build: gives further arguments of the request (``files``, ``content``), anew for each try.
             headers: further headers.
             timeout: seconds without a byte, if other than the client's.
+            retries: how often it may be repeated, if other than the client's.
 
         Raises:
             ApiError: the service refused it (the subclass says how).
@@ -113,54 +104,53 @@ class Transport:
         content = None if json is None else json_bytes(json)
         check_headers(headers or {})
         repeatable = method in SAFE_METHODS or "Idempotency-Key" in (headers or {})
-        for attempt in range(self.retries + 1):
-            last = attempt == self.retries
-            options: dict[str, Any] = {"params": _present(params), "headers": dict(headers or {})}
+        retries = self.retries if retries is None else retries
+        for attempt in range(retries + 1):
+            last = attempt == retries
+            options = _options(params, headers, timeout)
             if content is not None:
                 options["content"] = content
                 options["headers"]["Content-Type"] = "application/json"
-            if timeout is not None:
-                options["timeout"] = timeout
             if build is not None:
                 options.update(build())
             try:
-                response = self._http.request(method, path, **options)
+                response = await self.wire.fetch(self.wire.build(method, path, **options))
             except httpx.TransportError as error:
                 never_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
                 if last or not (repeatable or never_sent):
                     raise self.cannot_connect(error) from error
-                self.sleep(backoff(attempt))
+                await self.wire.sleep(backoff(attempt))
                 continue
             if response.is_success:
                 return response
             refusal = self.refusal(response)
-            transient = response.status_code in RETRIED_STATUSES or refusal.code == "request_in_progress"
-            if last or not (repeatable and transient):
+            if last or not (worth_repeating(refusal) and (repeatable or isinstance(refusal, RateLimitedError))):
                 raise refusal
-            self.sleep(backoff(attempt, refusal.retry_after))
+            await self.wire.sleep(backoff(attempt, refusal.retry_after))
         raise AssertionError("unreachable: the last try returns or raises")
 
-    @contextmanager
-    def stream(
+    @asynccontextmanager
+    async def stream(
         self,
         path: str,
         *,
-        params: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
-    ) -> Iterator[httpx.Response]:
+    ) -> AsyncIterator[httpx.Response]:
         """GET with the body left to be read piece by piece. One try only: the caller knows where to resume.
 
         Raises:
             ApiError: the service refused it.
             httpx.TransportError: the connection failed, now or while reading.
         """
-        options: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
-        with self._http.stream("GET", path, params=_present(params), headers=dict(headers or {}), **options) as reply:
+        reply = await self.wire.open(self.wire.build("GET", path, **_options(None, headers, timeout)))
+        try:
             if not reply.is_success:
-                reply.read()
+                await self.wire.read(reply)
                 raise self.refusal(reply)
             yield reply
+        finally:
+            await self.wire.release(reply)
 
     def cannot_connect(self, error: httpx.TransportError) -> CannotConnectError:
         """The client's error for a connection that failed."""
@@ -178,15 +168,53 @@ class Transport:
             body = response.json()
         except ValueError:
             body = None
-        wait = response.headers.get("retry-after", "")
         return error_from_problem(
             response.status_code,
             body,
             reason=response.reason_phrase,
             request_id=response.headers.get("x-request-id"),
-            retry_after=float(wait) if wait.isdecimal() else None,
+            retry_after=_retry_after(response.headers.get("retry-after", "")),
         )
 
 
-def _present(params: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {name: value for name, value in (params or {}).items() if value is not None}
+class Transport(Blocking):
+    """The same, for callers that block."""
+
+    json = sync(AsyncTransport.json)
+    request = sync(AsyncTransport.request)
+
+
+def connection_options(config: ClientConfig, timeout: float) -> dict[str, Any]:
+    """The arguments that both kinds of httpx clients are made with."""
+    return {
+        "base_url": config.base_url,
+        "headers": {"Authorization": f"Bearer {config.api_key}", "User-Agent": "fqt-client"},
+        "timeout": httpx.Timeout(timeout, connect=min(timeout, 10.0)),
+    }
+
+
+def worth_repeating(refusal: ApiError) -> bool:
+    """Whether the service may answer otherwise in a moment, and does not ask for more patience than a call has."""
+    transient = refusal.status in RETRIED_STATUSES or refusal.code == "request_in_progress"
+    return transient and (refusal.retry_after or 0.0) <= LONGEST_RETRY_AFTER
+
+
+def _options(
+    params: Mapping[str, Any] | None, headers: Mapping[str, str] | None, timeout: float | None
+) -> dict[str, Any]:
+    present = {name: value for name, value in (params or {}).items() if value is not None}
+    options: dict[str, Any] = {"params": present, "headers": dict(headers or {})}
+    return options if timeout is None else options | {"timeout": timeout}
+
+
+def _retry_after(text: str) -> float | None:
+    """Seconds of a ``Retry-After`` header (RFC 9110, section 10.2.3): a number of them, or a moment."""
+    if text.isdecimal():
+        return float(text)
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())

@@ -5,7 +5,8 @@ import pytest
 
 from fqt_client import CannotConnectError, Client, NotFoundError
 from fqt_client.follow import EventFollower
-from fqt_client.sse import ServerSentEvent, parse
+from fqt_client.sse import Parser, ServerSentEvent
+from fqt_client.wire import finish
 from tests.client.fake import JOB_ID, Script, event, job, problem, stream
 
 PATH = f"/v1/jobs/{JOB_ID}"
@@ -31,7 +32,11 @@ def test_messages_are_parsed_as_the_standard_says() -> None:
         "",
         "data: cut",
     ]
-    assert list(parse(lines)) == [ServerSentEvent("metric", "a\nb", "3"), ServerSentEvent("message", "", "3")]
+    parser = Parser()
+    assert [message for line in lines if (message := parser.feed(line))] == [
+        ServerSentEvent("metric", "a\nb", "3"),
+        ServerSentEvent("message", "", "3"),
+    ]
 
 
 def test_a_broken_stream_goes_on_after_the_last_event(client: Client, script: Script) -> None:
@@ -58,9 +63,10 @@ def test_it_starts_where_it_is_told(client: Client, script: Script) -> None:
 def test_it_gives_up_after_its_patience(client: Client, script: Script) -> None:
     script.on("GET", STREAM, httpx.ConnectError("refused"))
     seconds = iter(range(0, 1000, 50))
-    follower = EventFollower(client.jobs._transport, JOB_ID, patience=120, clock=lambda: float(next(seconds)))
+    transport = client.jobs._core._transport
+    follower = EventFollower(transport, JOB_ID, patience=120, clock=lambda: float(next(seconds)))
     with pytest.raises(CannotConnectError, match="refused"):
-        list(follower)
+        finish(anext(follower.events()))
     assert len(script.requests) == 3
 
 

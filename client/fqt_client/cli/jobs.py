@@ -46,7 +46,7 @@ def jobs(
             _choice(job, "architecture"),
             job.spec.get("dataset", "–"),
             _progress(job),
-            share_text(accuracy_of(job)),
+            share_text(job.accuracy),
             time_text(job.created_at),
         )
         for job in listed
@@ -82,7 +82,7 @@ def show(job: JobArgument, as_json: JsonOption = False) -> None:
             "runs on": ", ".join(f"{name} {record[name]}" for name in _RECORD if record.get(name) is not None),
             "gradient bits": _bits(record.get("bits_chosen")),
             "progress": _progress(found),
-            "accuracy": share_text(accuracy_of(found)),
+            "accuracy": share_text(found.accuracy),
             "created": time_text(found.created_at),
             "took": duration_text(found.seconds) if found.seconds is not None else None,
             "files": ", ".join(artifact.name for artifact in artifacts),
@@ -168,14 +168,6 @@ def line_of_event(event: Event) -> str | None:
         return str(data.get("message"))
     named = [f"{name} {value}" for name, value in data.items() if isinstance(value, str | int | float)]
     return ", ".join(named) or "–"
-
-
-def accuracy_of(job: Job) -> float | None:
-    """Validation accuracy of the result, or of the last epoch so far."""
-    accuracy = (job.result or {}).get("validation_accuracy")
-    if accuracy is None and job.progress is not None:
-        accuracy = job.progress.validation_accuracy
-    return accuracy
 
 
 _RECORD = ("device", "arithmetic", "isa", "threads", "attempt")
