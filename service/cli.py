@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from fqt_client.cli.findings import Finding
 from fqt_client.cli.session import JsonOption
 from service import cli_admin, cli_keys
 
@@ -25,6 +27,13 @@ HostOption = Annotated[
     str | None, typer.Option("--host", help="Address to listen on; default: FQT_HOST, else 127.0.0.1.")
 ]
 PortOption = Annotated[int | None, typer.Option("--port", min=0, max=65535, help="Port to listen on.")]
+
+
+def local_checks() -> Iterator[Finding]:
+    """What `fqt doctor` finds on this machine."""
+    from service.doctor import checks  # noqa: PLC0415
+
+    yield from checks()
 
 
 @app.command(rich_help_panel=PANEL)
