@@ -1,18 +1,21 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 import typer
 
 from fqt_client import Client
-from fqt_client.cli import main, plugins, session
+from fqt_client.cli import complete, findings, main, plugins, session
+from fqt_client.cli.main import build_app
 from tests.client.fake import JOB_ID, Script, event, job, problem, stream
 
 PATH = f"/v1/jobs/{JOB_ID}"
@@ -24,7 +27,8 @@ def fqt(script: Script, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     """Run one command line against the scripted service."""
     http, wait = httpx.MockTransport(script), script.waits.append
     monkeypatch.setattr(session, "Client", lambda: Client("http://127.0.0.1:1", "fqt_test", http=http, sleep=wait))
-    monkeypatch.setattr(plugins, "entry_points", lambda group: [])
+    for module in (plugins, findings):
+        monkeypatch.setattr(module, "entry_points", lambda group: [])
 
     def run(*arguments: str) -> tuple[int, str, str]:
         code = main(arguments)
@@ -388,6 +392,110 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
         check=False,
     )
     assert "Traceback" not in run.stderr
+
+
+def _commands(app: typer.Typer, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found = typer.main.get_command(app)
+    return _leaves(found, path)
+
+
+def _leaves(command: Any, path: tuple[str, ...]) -> list[tuple[str, ...]]:
+    below = getattr(command, "commands", None)
+    if below is None:
+        return [path]
+    return [leaf for name, inner in below.items() for leaf in _leaves(inner, (*path, name))]
+
+
+ARGUMENTS = {"JOB": JOB_ID, "DATASET": "ds_1", "DIR|FILE": __file__}
+
+
+def test_every_command_takes_json_and_prints_nothing_else(fqt: Run, script: Script, tmp_path: Path) -> None:
+    """All that the service adds as well take the option; all of the client are run with it."""
+    everything = _commands(build_app(plugins=False))
+    whole = typer.main.get_command(_with_the_service())
+    for path in _leaves(whole, ()):
+        command = whole
+        for name in path:
+            command = command.commands[name]  # type: ignore[attr-defined]
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert ("--json" in options) == (path not in {("api",), ("worker",)}), path
+    _run_through(script)
+    for verb in ("pause", "resume", "cancel"):
+        script.on("POST", f"{PATH}/{verb}", httpx.Response(200, json=job()))
+    nothing = httpx.Response(200, json={"data": [], "has_more": False})
+    for place in ("/v1/jobs", "/v1/datasets", "/v1/methods", "/v1/architectures", f"{PATH}/events"):
+        script.on("GET", place, nothing)
+    entry = {"name": "r", "kind": "report", "size": 0, "sha256": hashlib.sha256(b"").hexdigest()}
+    script.on("GET", f"{PATH}/artifacts", httpx.Response(200, json={"data": [entry], "has_more": False}))
+    script.on("GET", f"{PATH}/artifacts/r", httpx.Response(200, content=b""))
+    script.on("POST", "/v1/jobs", httpx.Response(201, json=job()))
+    for method, place in (("POST", "/v1/datasets"), ("GET", "/v1/datasets/ds_1")):
+        script.on(method, place, httpx.Response(200, json={"id": "ds_1", "state": "ready"}))
+    more = {("submit",): ["--dataset", "digits"], ("fetch",): ["-o", str(tmp_path)]}
+    for path in everything:
+        needed = [parameter.metavar for parameter in _at(path).params if parameter.param_type_name == "argument"]
+        code, out, err = fqt(*path, *(ARGUMENTS[name] for name in needed), *more.get(path, []), "--json")
+        assert (code, err) == (5 if path == ("doctor",) else 0, ""), (path, err)
+        if path in {("watch",), ("logs",)}:
+            assert all(json.loads(line) for line in out.splitlines()), path
+        else:
+            json.loads(out)
+
+
+def _at(path: tuple[str, ...]) -> Any:
+    command: Any = typer.main.get_command(build_app(plugins=False))
+    for name in path:
+        command = command.commands[name]
+    return command
+
+
+def _with_the_service() -> typer.Typer:
+    from service.cli import app as service
+
+    app = build_app(plugins=False)
+    app.registered_commands.extend(service.registered_commands)
+    app.registered_groups.extend(service.registered_groups)
+    return app
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_shell_completes_what_the_service_has_and_is_silent_without_one(
+    fqt: Run, script: Script, shell: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    http = httpx.MockTransport(script)
+    monkeypatch.setattr(complete, "Client", lambda **options: Client("http://127.0.0.1:1", "x", http=http, **options))
+    choices = [{"name": "fqt", "title": "1 bit"}, {"name": "fp32", "title": "none"}]
+    script.on("GET", "/v1/jobs", httpx.Response(200, json={"data": [job(name="mine")], "has_more": False}))
+    script.on("GET", "/v1/methods", httpx.Response(200, json={"data": choices, "has_more": False}))
+    script.on("GET", "/v1/architectures", httpx.ConnectError("refused"))
+    script.on("GET", "/v1/datasets", problem(503, "unavailable", "Starting."))
+
+    def completed(words: str) -> str:
+        for name, value in {
+            "_FQT_COMPLETE": f"complete_{shell}",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(len(words.split(" ")) - 1),
+            "_TYPER_COMPLETE_ARGS": words,
+            "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+        }.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(SystemExit):
+            main([])
+        captured = capsys.readouterr()
+        assert captured.err == ""
+        return captured.out
+
+    assert JOB_ID in completed("fqt watch job_")
+    assert "last" not in completed("fqt watch job_")
+    told = completed("fqt submit --method fq")
+    assert ("fqt" in told, "fp32" in told) == (True, False)
+    for words in ("fqt submit --architecture r", "fqt datasets show d"):
+        assert completed(words).strip() in {"", "_files"}  # zsh is told to offer files instead
+    assert script.waits == []
+
+
+def test_the_address_of_the_page_is_printed(fqt: Run) -> None:
+    assert fqt("open") == (0, "http://127.0.0.1:1/\n", "")
 
 
 plugin = typer.Typer()

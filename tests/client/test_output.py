@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from fqt_client import Event, Job
+from fqt_client.cli import output
 from fqt_client.cli.output import bytes_text, duration_text, share_text, sparkline
 from fqt_client.cli.tally import Tally
 from fqt_client.cli.views import LiveView
@@ -67,3 +68,21 @@ def test_a_damaged_figure_does_not_stop_the_view() -> None:
         Event.from_json(json.loads('{"seq": 1, "type": "metric", "data": {"kind": "step", "step": 1, "loss": null}}'))
     )
     assert (tally.step, tally.loss) == (1, None)
+
+
+@pytest.mark.parametrize(("width", "lines"), [(100, 3), (40, 8)])
+def test_a_table_too_wide_for_the_terminal_becomes_records(
+    width: int, lines: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(output, "console", lambda file=None: Console(force_terminal=True, width=width, highlight=False))
+    rows = [
+        ("job_01JD0000000000000000000000", "running", "12/40"),
+        ("job_01JD0000000000000000000001", "failed", "3/40"),
+    ]
+    output.print_table(("id", "state", "progress"), rows, empty="none")
+    out = capsys.readouterr().out
+    assert len(out.splitlines()) == lines
+    assert all(row[0] in out for row in rows)
+    assert "\x1b[3" not in out  # no colour

@@ -1,6 +1,10 @@
-"""`fqt methods` and `fqt architectures`: what can be asked for."""
+"""`fqt methods`, `fqt architectures` and `fqt open`: what a service has to show."""
 
 from __future__ import annotations
+
+import os
+import sys
+import webbrowser
 
 import typer
 
@@ -24,6 +28,19 @@ def architectures(as_json: JsonOption = False) -> None:
     """List the networks and their options."""
     with connect() as client:
         _show(client.architectures(), as_json)
+
+
+@app.command("open", rich_help_panel="Service")
+def open_(as_json: JsonOption = False) -> None:
+    """Print the address of the service's page, and open it in a browser where there is a terminal and a screen."""
+    with connect() as client:
+        url = f"{client.config.base_url}/"
+    if as_json:
+        print_json({"url": url})
+        return
+    print(url)
+    if sys.stdout.isatty() and (sys.platform in {"darwin", "win32"} or os.environ.get("DISPLAY")):
+        webbrowser.open(url)
 
 
 def _show(choices: list[Choice], as_json: bool) -> None:

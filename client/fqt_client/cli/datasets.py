@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from fqt_client.cli import complete
 from fqt_client.cli.output import bytes_text, print_facts, print_json, print_table, time_text, transfer_bar
 from fqt_client.cli.session import JsonOption, connect
 from fqt_client.models import Dataset
@@ -68,7 +69,10 @@ def list_(as_json: JsonOption = False) -> None:
 
 @app.command()
 def show(
-    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="Id of the data set.")], as_json: JsonOption = False
+    dataset: Annotated[
+        str, typer.Argument(metavar="DATASET", help="Id of the data set.", autocompletion=complete.datasets)
+    ],
+    as_json: JsonOption = False,
 ) -> None:
     """Show one data set: classes, image sizes, warnings."""
     with connect() as client:

@@ -27,6 +27,8 @@ STATE_STYLES = {
     "invalid": "bold red",
     "cancelled": "yellow",
 }
+_WHOLE = frozenset({"id", "name"})
+_READABLE = 8
 _SPARKS = "▁▂▃▄▅▆▇█"
 
 
@@ -71,11 +73,21 @@ def print_line(text: str) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str) -> None:
-    """Print a table; ``empty`` instead, if it has no rows. The column `state` is coloured."""
+    """Print a table; ``empty`` instead, if it has no rows. The column `state` is coloured.
+
+    Where a terminal is too narrow for that, each row becomes lines of its own.
+    """
+    rows = [[str(value) for value in row] for row in rows]
+    out = console()
+    if out.is_terminal and _least_width(columns, rows) > out.width:
+        for row in rows:
+            print_facts({name: value for name, value in zip(columns, row, strict=True) if value != "–"})
+            print_line("")
+        return
     table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     for name in columns:
         # Ids are copied from here: they are never cut.
-        table.add_column(name, no_wrap=name in {"id", "name"}, overflow="fold")
+        table.add_column(name, no_wrap=name in _WHOLE, overflow="fold")
     for row in rows:
         table.add_row(
             *(
@@ -84,6 +96,13 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty:
             )
         )
     show(table if table.row_count else Text(empty))
+
+
+def _least_width(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """Characters that a table needs so that people can still read it."""
+    longest = [max([len(name), *(len(row[index]) for row in rows)]) for index, name in enumerate(columns)]
+    least = (width if name in _WHOLE else min(width, _READABLE) for name, width in zip(columns, longest, strict=True))
+    return sum(least) + len(columns) - 1
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:

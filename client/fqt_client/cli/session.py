@@ -6,11 +6,14 @@ from typing import Annotated
 
 import typer
 
+from fqt_client.cli import complete
 from fqt_client.client import Client
 from fqt_client.errors import NotFoundError
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")]
-JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job; `last` is the newest one.")]
+JobArgument = Annotated[
+    str, typer.Argument(metavar="JOB", help="Id of the job; `last` is the newest one.", autocompletion=complete.jobs)
+]
 
 
 def connect() -> Client:

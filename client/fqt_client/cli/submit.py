@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from fqt_client.cli import complete
 from fqt_client.cli.exits import ExitCode
 from fqt_client.cli.output import bytes_text, duration_text, print_facts, print_json, print_json_line, printable
 from fqt_client.cli.session import JsonOption, connect, job_id
@@ -19,17 +20,26 @@ app = typer.Typer()
 @app.command(rich_help_panel="Jobs")
 def submit(
     dataset: Annotated[
-        str | None, typer.Option("--dataset", "-d", help="Id of a data set, or a built-in one (digits).")
+        str | None,
+        typer.Option(
+            "--dataset", "-d", help="Id of a data set, or a built-in one (digits).", autocompletion=complete.datasets
+        ),
     ] = None,
     architecture: Annotated[
-        str | None, typer.Option("--architecture", "-a", help="The network; see `fqt architectures`.")
+        str | None,
+        typer.Option(
+            "--architecture", "-a", help="The network; see `fqt architectures`.", autocompletion=complete.architectures
+        ),
     ] = None,
     width: Annotated[float | None, typer.Option("--width", help="Multiplier of every channel count.")] = None,
     image_size: Annotated[
         int | None, typer.Option("--image-size", help="Side in pixels of the network's input.")
     ] = None,
     channels: Annotated[int | None, typer.Option("--channels", help="1 for grey images, 3 for RGB.")] = None,
-    method: Annotated[str | None, typer.Option("--method", "-m", help="The method; see `fqt methods`.")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option("--method", "-m", help="The method; see `fqt methods`.", autocompletion=complete.methods),
+    ] = None,
     preset: Annotated[
         str | None, typer.Option("--preset", help="A point of fqt: fast, balanced or accurate; see `fqt methods`.")
     ] = None,
@@ -49,11 +59,21 @@ def submit(
     ] = None,
     from_job: Annotated[
         str | None,
-        typer.Option("--from", metavar="JOB|MODEL", help="Start from the weights of this job or model; `last` works."),
+        typer.Option(
+            "--from",
+            metavar="JOB|MODEL",
+            help="Start from the weights of this job or model; `last` works.",
+            autocompletion=complete.jobs,
+        ),
     ] = None,
     teacher: Annotated[
         str | None,
-        typer.Option("--teacher", metavar="JOB|MODEL", help="Learn from this model, or this job's, too; `last` works."),
+        typer.Option(
+            "--teacher",
+            metavar="JOB|MODEL",
+            help="Learn from this model, or this job's, too; `last` works.",
+            autocompletion=complete.jobs,
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="A name for people.")] = None,
     assignments: Annotated[

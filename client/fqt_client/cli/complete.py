@@ -1,0 +1,41 @@
+"""What the shell completes from the service: quickly or not at all, and never with a word of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from fqt_client.client import Client
+from fqt_client.errors import FqtClientError
+
+PATIENCE_SECONDS = 1.0
+MOST = 50
+
+Completion = Callable[[str], list[tuple[str, str]]]
+
+
+def _from_service(ask: Callable[[Client], Iterable[tuple[str, str]]]) -> Completion:
+    """A completion from what ``ask`` gives; empty when the service is away, slow, or refuses."""
+
+    def complete(incomplete: str) -> list[tuple[str, str]]:
+        try:
+            with Client(timeout=PATIENCE_SECONDS, retries=0) as client:
+                return [entry for entry in ask(client) if entry[0].startswith(incomplete)]
+        except FqtClientError:
+            return []
+
+    return complete
+
+
+def _jobs(client: Client) -> list[tuple[str, str]]:
+    page = client.jobs.list_page(limit=MOST)
+    return [("last", "the newest job"), *((job.id, f"{job.state} {job.name or ''}".strip()) for job in page.data)]
+
+
+def _datasets(client: Client) -> list[tuple[str, str]]:
+    return [(dataset.id, dataset.name or dataset.state) for dataset in client.datasets.list_page(limit=MOST).data]
+
+
+jobs = _from_service(_jobs)
+datasets = _from_service(_datasets)
+methods = _from_service(lambda client: [(choice.name, choice.title) for choice in client.methods()])
+architectures = _from_service(lambda client: [(choice.name, choice.title) for choice in client.architectures()])

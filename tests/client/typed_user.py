@@ -1,0 +1,48 @@
+"""A user's script that calls everything public. It is type-checked with the client installed, and not run.
+
+Each `type: ignore` is one that mypy must need: were a type lost (`Any`), it would be reported as unused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+from fqt_client import Artifact, AsyncClient, Choice, Client, Dataset, Event, Job, Listing, Page, Plan, Series
+
+
+def blocking(client: Client) -> None:
+    with client:
+        methods: Listing[Choice] = client.methods()
+        architectures: Listing[Choice] = client.architectures()
+        ready = bool(client.ready()["worker"])
+        dataset: Dataset = client.datasets.upload("photos", name="x", progress=print, wait=1.0)
+        datasets: Iterator[Dataset] = client.datasets.list()
+        datasets_page: Page[Dataset] = client.datasets.list_page(after=None, limit=5)
+        client.datasets.delete(client.datasets.get(dataset.id).id)
+        job: Job = client.jobs.submit(dataset.id, method="fqt", training={"epochs": 1}, priority=1)
+        job = client.jobs.create({"dataset": "digits"}, idempotency_key="k")
+        plan: Plan = client.jobs.plan({"dataset": "digits"})
+        jobs: Iterator[Job] = client.jobs.list(state="running")
+        jobs_page: Page[Job] = client.jobs.list_page(limit=1)
+        for step in (client.jobs.get, client.jobs.pause, client.jobs.resume, client.jobs.cancel):
+            job = step(job.id)
+        events: Iterator[Event] = client.jobs.events(job.id, after=3, follow=False)
+        series: Listing[Series] = client.jobs.metrics(job.id, names=["loss"], kind="step", max_points=10)
+        artifacts: Listing[Artifact] = client.jobs.artifacts(job.id)
+        path: Path = client.jobs.download(job.id, client.jobs.artifact(job.id, "model"), "m", progress=None)
+        wrong: int = client.jobs.wait(job.id, timeout=1.0, check=False)  # type: ignore[assignment]
+        client.jobs.submit(7)  # type: ignore[arg-type]
+        client.jobs.submit("digits", epochs=3)  # type: ignore[call-arg]
+        print(methods, architectures, ready, datasets, datasets_page, plan, jobs, jobs_page, events, series, artifacts)
+        print(path, wrong)
+    client.close()
+
+
+async def asynchronous(client: AsyncClient) -> None:
+    async with client:
+        job: Job = await client.jobs.get("job_1", curves=True)
+        events: AsyncIterator[Event] = client.jobs.events(job.id)
+        series: Listing[Series] = await client.jobs.metrics(job.id)
+        wrong: Job = client.jobs.cancel(job.id)  # type: ignore[assignment]
+        print(events, series, wrong, [entry.accuracy async for entry in client.jobs.list()])
