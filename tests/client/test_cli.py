@@ -322,6 +322,13 @@ def test_logs_are_a_line_each_without_the_single_steps(fqt: Run, script: Script)
     ]
 
 
+def test_logs_go_on_over_a_broken_connection(fqt: Run, script: Script) -> None:
+    answers = stream(event(1, "log", message="one")), httpx.ReadError("reset"), problem(503, "unavailable", "Starting.")
+    script.on("GET", f"{PATH}/events/stream", *answers, stream(event(2, "log", message="two"), end=True))
+    code, out, err = fqt("logs", "-f", JOB_ID)
+    assert (code, err, [line.split()[-1] for line in out.splitlines()]) == (0, "", ["one", "two"])
+
+
 def test_the_commands_of_plugins_are_merged(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

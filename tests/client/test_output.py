@@ -86,3 +86,13 @@ def test_a_table_too_wide_for_the_terminal_becomes_records(
     assert len(out.splitlines()) == lines
     assert all(row[0] in out for row in rows)
     assert "\x1b[3" not in out  # no colour
+
+
+def test_the_time_left_follows_from_the_pace_and_not_from_a_pause() -> None:
+    tally = Tally(total_steps=100)
+    for number, second in ((1, 0), (5, 8)):
+        entry = event(number, kind="step", step=number) | {"created_at": f"2026-01-02T03:04:{second:02}Z"}
+        tally.read_event(Event.from_json(entry))
+    assert tally.seconds_left == 190  # 2 s a step
+    tally.read_event(Event.from_json(event(6, "state", to="paused")))
+    assert tally.seconds_left is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from fqt_client.models import Event, Job
 
@@ -25,7 +26,17 @@ class Tally:
     best_accuracy: float | None = None
     images_per_second: float | None = None
     gradient_cosines: tuple[float, float] | None = None
+    first: tuple[int, datetime] | None = None
+    latest: tuple[int, datetime] | None = None
     losses: deque[float] = field(default_factory=lambda: deque(maxlen=LOSSES_KEPT))
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Time that the steps to come take at the pace of those since watching began; None before it is known."""
+        if self.first is None or self.latest is None or not self.total_steps or self.latest[0] <= self.first[0]:
+            return None
+        pace = (self.latest[1] - self.first[1]).total_seconds() / (self.latest[0] - self.first[0])
+        return pace * (self.total_steps - self.latest[0])
 
     def read_job(self, job: Job) -> None:
         """Take over what only the job object knows."""
@@ -38,6 +49,7 @@ class Tally:
         data = event.data
         if event.type == "state":
             self.state = str(data.get("to") or self.state)
+            self.first = self.latest = None  # a pause is no part of the pace
         elif event.type == "log" and isinstance(data.get("started"), Mapping):
             self.total_steps = data["started"].get("total_steps", self.total_steps)
             self.epochs = data["started"].get("epochs", self.epochs)
@@ -45,6 +57,9 @@ class Tally:
             self.step = data.get("step", self.step)
             self.epoch = data.get("epoch", self.epoch)
             self.images_per_second = data.get("images_per_second", self.images_per_second)
+            if event.created_at is not None:
+                self.latest = self.step, event.created_at
+                self.first = self.first or self.latest
             if (loss := data.get("loss")) is not None:
                 # Single batches jump about: what is shown is a running mean over about ten of them.
                 self.loss = loss if self.loss is None else 0.9 * self.loss + 0.1 * loss

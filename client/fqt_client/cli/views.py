@@ -17,6 +17,8 @@ from fqt_client.cli.tally import Tally
 from fqt_client.models import TERMINAL_STATES, Event, Job
 
 PLAIN_STEP_SECONDS = 10.0
+LEAST_SECONDS_LEFT = 10.0
+"""Less is not worth telling in a line that is read when it has passed."""
 
 
 class JobView(Protocol):
@@ -83,7 +85,9 @@ class PlainView:
         elif event.type == "state" and tally.state not in TERMINAL_STATES:
             self._say(tally.state)
         elif kind == "epoch" or (kind == "step" and due):
-            self._say(f"{position_of(tally)} · {figures_of(tally)}")
+            left = tally.seconds_left
+            time_left = f" · {duration_text(left)} left" if left is not None and left >= LEAST_SECONDS_LEFT else ""
+            self._say(f"{position_of(tally)} · {figures_of(tally)}{time_left}")
 
     def end(self, job: Job, tally: Tally) -> None:
         """Print the outcome."""
