@@ -16,6 +16,7 @@ import typer
 from fqt_client import Client
 from fqt_client.cli import complete, findings, main, plugins, session
 from fqt_client.cli.main import build_app
+from tests.client import models
 from tests.client.fake import JOB_ID, Script, event, job, problem, stream
 
 PATH = f"/v1/jobs/{JOB_ID}"
@@ -413,7 +414,14 @@ def _leaves(command: Any, path: tuple[str, ...]) -> list[tuple[str, ...]]:
     return [leaf for name, inner in below.items() for leaf in _leaves(inner, (*path, name))]
 
 
-ARGUMENTS = {"JOB": JOB_ID, "DATASET": "ds_1", "DIR|FILE": __file__}
+ARGUMENTS = {
+    "JOB": JOB_ID,
+    "DATASET": "ds_1",
+    "MODEL": models.MODEL_ID,
+    "DIR|FILE": __file__,
+    "FILE": __file__,
+    "IMAGE…": __file__,
+}
 
 
 def test_every_command_takes_json_and_prints_nothing_else(fqt: Run, script: Script, tmp_path: Path) -> None:
@@ -438,7 +446,9 @@ def test_every_command_takes_json_and_prints_nothing_else(fqt: Run, script: Scri
     script.on("POST", "/v1/jobs", httpx.Response(201, json=job()))
     for method, place in (("POST", "/v1/datasets"), ("GET", "/v1/datasets/ds_1")):
         script.on(method, place, httpx.Response(200, json={"id": "ds_1", "state": "ready"}))
+    models.answer(script)
     more = {("submit",): ["--dataset", "digits"], ("fetch",): ["-o", str(tmp_path)]}
+    more |= {("models", verb): ["-o", str(tmp_path)] for verb in ("download", "export")}
     for path in everything:
         needed = [parameter.metavar for parameter in _at(path).params if parameter.param_type_name == "argument"]
         code, out, err = fqt(*path, *(ARGUMENTS[name] for name in needed), *more.get(path, []), "--json")

@@ -99,7 +99,7 @@ def test_a_script_of_a_user_is_strictly_typed(alone: Path, tmp_path: Path) -> No
     script = USER.read_text()
     public = {name for kind in (Client, AsyncClient) for name in dir(kind) if not name.startswith("_")}
     with Client("http://127.0.0.1:1", "fqt_x") as client:
-        for part in (client.jobs, client.datasets):
+        for part in (client.jobs, client.datasets, client.models, client.sweeps):
             public |= {name for name in dir(part) if not name.startswith("_")}
     assert {name for name in public if f".{name}" not in script} == set()
     (tmp_path / "user.py").write_text(script)
