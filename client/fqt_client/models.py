@@ -271,6 +271,8 @@ class Artifact(Resource):
 class Model(Resource):
     """A model of the registry. ``format`` is `packed` (predicts) or `weights`; ``lineage`` says what it came from."""
 
+    SHORT = ("id", "name", "format", "accuracy", "size")
+
     id: str
     format: str
     size: int
@@ -308,6 +310,8 @@ class Export(Resource):
 @dataclass(frozen=True, kw_only=True)
 class Prediction(Resource):
     """What one image shows: the most probable class, and the ``top`` ones as (label, probability)."""
+
+    SHORT = ("label", "probability")
 
     label: str
     probability: float

@@ -1,4 +1,4 @@
-"""Models: list, upload, download, predict, export, delete."""
+"""Models: list, upload, download, predict, export, delete. Written once, for both kinds of clients."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from fqt_client.archive import ProgressCallback, ReportingReader
 from fqt_client.download import download
 from fqt_client.errors import LocalFileError
-from fqt_client.models import Export, Model, Page, Prediction
+from fqt_client.models import Export, Listing, Model, Page, Prediction
 from fqt_client.paths import model_path
 from fqt_client.transport import AsyncTransport
 from fqt_client.wire import Blocking, sync, sync_iterator
@@ -22,7 +22,7 @@ PREDICT_SECONDS = 60.0
 
 
 class AsyncModels:
-    """The models of a service; ``client.models``."""
+    """The models of a service; ``client.models`` of an :class:`fqt_client.AsyncClient`."""
 
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
@@ -44,14 +44,14 @@ class AsyncModels:
         self, *, job: str | None = None, architecture: str | None = None, method: str | None = None
     ) -> AsyncIterator[Model]:
         """All models, newest first, fetched page by page."""
-        page = await self.list_page(job=job, architecture=architecture, method=method)
-        for entry in page.data:
-            yield entry
-        while page.has_more and page.data:
-            after = page.data[-1].id
+        after: str | None = None
+        while True:
             page = await self.list_page(job=job, architecture=architecture, method=method, after=after)
-            for entry in page.data:
-                yield entry
+            for model in page.data:
+                yield model
+            if not (page.has_more and page.data):
+                return
+            after = page.data[-1].id
 
     async def get(self, model_id: str) -> Model:
         """One model.
@@ -124,7 +124,7 @@ class AsyncModels:
 
     async def predict(
         self, model_id: str, images: Sequence[Path | str | bytes], *, top_k: int = 5
-    ) -> Sequence[Prediction]:
+    ) -> Listing[Prediction]:
         """Classify images in the service.
 
         Args:
@@ -138,7 +138,7 @@ class AsyncModels:
             ConflictError: the model are weights, which do not predict.
             ServerFaultError: no worker answered.
         """
-        contents = [image if isinstance(image, bytes) else _read(Path(image)) for image in images]
+        contents = await self._transport.wire.run(_contents, images)
 
         def body() -> Mapping[str, Any]:
             return {"files": [("image", ("image", content)) for content in contents], "data": {"top_k": str(top_k)}}
@@ -190,6 +190,10 @@ def _file(target: Path | str, name: str) -> Path:
     path = Path(target)
     # Only the last part of the name: a service must not choose where on this machine a file lands.
     return path / Path(name).name if path.is_dir() else path
+
+
+def _contents(images: Sequence[Path | str | bytes]) -> list[bytes]:
+    return [image if isinstance(image, bytes) else _read(Path(image)) for image in images]
 
 
 def _read(path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""Sweeps: searches over fields of a job spec."""
+"""Sweeps: searches over fields of a job spec. Written once, for both kinds of clients."""
 
 from __future__ import annotations
 
@@ -39,6 +39,8 @@ class Trial(Resource):
 class Sweep(Resource):
     """A search over fields of a job spec. ``jobs``: how many there will be. ``trials`` are empty in a list."""
 
+    SHORT = ("id", "name", "state", "jobs")
+
     id: str
     state: SweepState
     name: str | None = None
@@ -78,7 +80,7 @@ class SweepPlan(Resource):
 
 
 class AsyncSweeps:
-    """The sweeps of a service; ``client.sweeps``."""
+    """The sweeps of a service; ``client.sweeps`` of an :class:`fqt_client.AsyncClient`."""
 
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
@@ -127,13 +129,14 @@ class AsyncSweeps:
 
     async def list(self) -> AsyncIterator[Sweep]:
         """All sweeps, newest first, fetched page by page."""
-        page = await self.list_page()
-        for entry in page.data:
-            yield entry
-        while page.has_more and page.data:
-            page = await self.list_page(after=page.data[-1].id)
-            for entry in page.data:
-                yield entry
+        after: str | None = None
+        while True:
+            page = await self.list_page(after=after)
+            for sweep in page.data:
+                yield sweep
+            if not (page.has_more and page.data):
+                return
+            after = page.data[-1].id
 
     async def get(self, sweep_id: str) -> Sweep:
         """One sweep, with its trials.

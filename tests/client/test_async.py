@@ -17,6 +17,7 @@ from fqt_client import AsyncClient, Client, RateLimitedError
 from tests.client.fake import JOB_ID, Script, event, job, problem, stream
 
 PATH = f"/v1/jobs/{JOB_ID}"
+PREDICTION = {"label": "cat", "probability": 0.9, "top": [{"label": "cat", "probability": 0.9}]}
 
 
 def _run(script: Script, body: Callable[[AsyncClient], Awaitable[Any]]) -> Any:
@@ -42,7 +43,7 @@ def test_both_clients_have_the_same_methods_with_the_same_parameters(client: Cli
     assert _surface(client) == _surface(asynchronous)
     parts = [name for name, value in vars(client).items() if not name.startswith("_") and name != "config"]
     assert parts == [name for name in vars(asynchronous) if not name.startswith("_") and name != "config"]
-    assert {"jobs", "datasets"} <= set(parts)
+    assert {"jobs", "datasets", "models", "sweeps"} <= set(parts)
     for part in parts:
         assert _surface(getattr(client, part)) == _surface(getattr(asynchronous, part))
     assert client.jobs.submit.__doc__ == asynchronous.jobs.submit.__doc__
@@ -91,6 +92,37 @@ def test_pages_uploads_and_downloads(script: Script, tmp_path: Path) -> None:
     assert content[:1000] in script.seen("POST", "/v1/datasets")[0].content
     assert told[-1] == (len(content), len(content))
     assert told[0][1] > len(content)  # the archive, on its way up
+
+
+def test_models_sweeps_and_comparisons(script: Script, tmp_path: Path) -> None:
+    models = [{"id": f"mdl_{index}", "format": "packed", "size": 1, "sha256": "0"} for index in range(3)]
+    sweep = {"id": "swp_1", "state": "running", "jobs": 2}
+    pages = ({"data": models[:2], "has_more": True}, {"data": models[2:], "has_more": False})
+    script.on("GET", "/v1/models", *(httpx.Response(200, json=page) for page in pages))
+    script.on("GET", "/v1/models/mdl_0/card", httpx.Response(200, text="# card"))
+    script.on("POST", "/v1/models/mdl_0/predict", httpx.Response(200, json={"predictions": [PREDICTION]}))
+    script.on("POST", "/v1/sweeps", httpx.Response(201, json=sweep))
+    script.on(
+        "GET", "/v1/sweeps/swp_1", *(httpx.Response(200, json=sweep | {"state": s}) for s in ("running", "failed"))
+    )
+    script.on("POST", "/v1/compare", httpx.Response(200, json={"align": "step", "differing": ["seed"], "jobs": []}))
+    (tmp_path / "1.png").write_bytes(b"an image")
+
+    async def body(client: AsyncClient) -> None:
+        assert [model.id async for model in client.models.list()] == ["mdl_0", "mdl_1", "mdl_2"]
+        assert await client.models.card("mdl_0") == "# card"
+        [found] = await client.models.predict("mdl_0", [tmp_path / "1.png"])
+        assert found.top == [("cat", 0.9)]
+        made = await client.sweeps.create(
+            {"dataset": "digits"}, {"training.seed": {"type": "choice", "values": [1, 2]}}
+        )
+        assert (await client.sweeps.wait(made.id)).state == "failed"
+        assert (await client.compare(sweep=made.id)).differing == ["seed"]
+
+    _run(script, body)
+    assert script.seen("GET", "/v1/models")[1].url.params["after"] == "mdl_1"
+    assert b"an image" in script.seen("POST", "/v1/models/mdl_0/predict")[0].content
+    assert len(script.waits) == 1  # between the two looks at the sweep
 
 
 def test_many_calls_wait_at_the_same_time(script: Script) -> None:

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 import httpx
 
 from fqt_client import AsyncClient, Client
+from tests.client import models
 from tests.client.fake import JOB_ID, Script, job, problem
 
 PATH = f"/v1/jobs/{JOB_ID}"
@@ -83,3 +84,14 @@ def test_lists_are_tables_and_reprs_are_one_line(client: Client, script: Script)
     assert lines[-1] == "*and more*"
     script.on("GET", f"{PATH}/artifacts", httpx.Response(200, json={"data": [], "has_more": False}))
     assert client.jobs.artifacts(JOB_ID)._repr_markdown_() == "*nothing*"
+
+
+def test_pages_of_models_and_sweeps_are_tables_too(client: Client, script: Script) -> None:
+    models.answer(script)
+    lines = client.models.list_page()._repr_markdown_().splitlines()
+    assert lines[0].startswith("| id | name |")
+    assert "| pets | packed |" in lines[2]
+    sweep = {"id": "swp_1", "state": "running", "spec": {}, "trials": []}
+    script.on("GET", "/v1/sweeps", httpx.Response(200, json={"data": [sweep], "has_more": False}))
+    lines = client.sweeps.list_page()._repr_markdown_().splitlines()
+    assert "| running |" in lines[2]
