@@ -50,13 +50,22 @@ def write(rows: Sequence[results.Row], docs: Path) -> str:
             parts += [f"![Losses and accuracies](curves-{protocol}.png)", _TIMES]
             parts += [curves.render(mine, PROTOCOLS[protocol].levels)]
     telling = [row for row in accuracy if row["protocol"] != _NEARLY_SOLVED] or accuracy
-    found = pareto.trades(telling, results.of_steps(rows))
+    found = pareto.trades(_settled(telling), results.of_steps(rows))
     if len({trade.method for trade in found}) > 1:  # one method alone has no front
         pareto.draw(found, docs / "pareto.png")
         parts += ["### Accuracy against speed", "![The front](pareto.png)", pareto.render(found)]
     tables = "\n\n".join(parts)
     put(docs / PAGE, tables, begin=BEGIN, end=END)
     return tables
+
+
+def _settled(rows: Sequence[results.Row]) -> Sequence[results.Row]:
+    """Those of networks that were trained with several seeds, if there are any: one seed alone draws no front."""
+    seeds: dict[tuple[str, str], set[int]] = {}
+    for row in rows:
+        if row["test"] is not None:
+            seeds.setdefault((row["protocol"], row["net"]), set()).add(row["seed"])
+    return [row for row in rows if len(seeds.get((row["protocol"], row["net"]), ())) > 1] or rows
 
 
 def _stored() -> list[Path]:

@@ -98,7 +98,7 @@ def render(rows: Iterable[Row]) -> str:
                 one.arithmetic,
                 f"{one.learning_rate:g}",
                 f"{one.validation:.1f}",
-                f"{one.test:.1f} ± {one.deviation:.1f}",
+                f"{one.test:.1f} ± {one.deviation:.1f}" if len(one.tests) > 1 else f"{one.test:.1f}",
                 "" if one.gap is None else f"{one.gap:.1f}",
                 f"{one.cpu_seconds:.0f}",
                 str(len(one.tests)),
