@@ -30,6 +30,7 @@ from api.problems import (
 )
 from api.problems import responses as entries
 from api.validation import UNKNOWN_PARAMETER
+from jobs.idempotency import Answer
 
 MAX_JSON_BYTES = 1 << 20
 
@@ -90,6 +91,17 @@ def openai_problems(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:
             error = openai.member(value["status"], code, value["detail"], ())
             example["value"] = {**value, "error": error}
     return found
+
+
+def created(answer: Answer, resources: str, body: Any = None) -> JSONResponse:
+    """Answer with what was made below ``resources`` (``/v1/jobs``), or was when this very request came before.
+
+    ``body`` stands for the answer's own, where what is remembered is not all that is shown.
+    """
+    headers = {"Location": f"{resources}/{answer.body['id']}"}
+    if answer.replayed:
+        headers["Idempotent-Replayed"] = "true"
+    return JSONResponse(answer.body if body is None else body, answer.status, headers=headers)
 
 
 def conditional(request: Request, body: BaseModel) -> Response:

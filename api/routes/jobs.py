@@ -23,7 +23,7 @@ from api.problems import (
     UnsupportedMediaType,
     request_id,
 )
-from api.routing import conditional, problems, router
+from api.routing import conditional, created, problems, router
 from api.schemas.common import ULID, JobId, Limit
 from api.schemas.jobs import JobList, JobObject
 from api.schemas.plan import PlanObject
@@ -147,10 +147,7 @@ async def submit(
     )
     if not answer.replayed:  # after the commit; should it get lost, the reaper rings again
         context.doorbell.ring_job(made[0].id, made[0].queue)
-    headers = {"Location": f"/v1/jobs/{answer.body['id']}"}
-    if answer.replayed:
-        headers["Idempotent-Replayed"] = "true"
-    return JSONResponse(answer.body, answer.status, headers=headers)
+    return created(answer, "/v1/jobs")
 
 
 def _plan(connection: Connection, body: Any, offers: list[Offer] | None, bounds: Bounds) -> PlanObject:

@@ -31,7 +31,7 @@ from api.problems import (
     request_id,
 )
 from api.routes.jobs import IdempotencyKey
-from api.routing import problems, router
+from api.routing import created, problems, router
 from api.schemas.common import ULID, Limit, ModelId
 from api.schemas.models import (
     ExportFormat,
@@ -162,11 +162,9 @@ async def upload_model(
     except BaseException:
         await discard(context, upload.blob)
         raise
-    headers = {"Location": f"/v1/models/{answer.body['id']}"}
     if answer.replayed:
         await discard(context, upload.blob)
-        headers["Idempotent-Replayed"] = "true"
-    return JSONResponse(answer.body, answer.status, headers=headers)
+    return created(answer, "/v1/models")
 
 
 @routes.get("/models/{model_id}", responses=problems(NotFound))

@@ -21,7 +21,7 @@ from api.problems import (
     request_id,
 )
 from api.routes.jobs import IdempotencyKey
-from api.routing import problems, router
+from api.routing import created, problems, router
 from api.schemas.common import ULID, Limit, SweepId
 from api.schemas.sweeps import EXAMPLE, SweepDetail, SweepList, SweepObject, SweepPlanObject
 from api.sweep_specs import check_sweep, plan_sweep
@@ -79,10 +79,7 @@ async def create_sweep(
         ),
         limiter=context.database_threads,
     )
-    headers = {"Location": f"/v1/sweeps/{answer.body['id']}"}
-    if answer.replayed:
-        headers["Idempotent-Replayed"] = "true"
-    return JSONResponse(answer.body, answer.status, headers=headers)
+    return created(answer, "/v1/sweeps")
 
 
 @routes.get("/sweeps", responses=problems())

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from anyio import to_thread
 from fastapi import Query, Response
 from sqlalchemy import Connection
-from starlette.responses import JSONResponse
 
 from api.auth import ReadKey, WriteKey
 from api.context import AppContext
@@ -25,7 +24,7 @@ from api.problems import (
     WebhookDisabled,
 )
 from api.routes.jobs import IdempotencyKey
-from api.routing import problems, router
+from api.routing import created, problems, router
 from api.schemas.common import ULID, DeliveryId, Limit, WebhookId
 from api.schemas.webhooks import (
     DeliveryList,
@@ -92,10 +91,7 @@ async def create_webhook(
         )
     except NotFoundError:
         raise Conflict("This Idempotency-Key made a webhook that was deleted since; use a new key.") from None
-    headers = {"Location": f"/v1/webhooks/{webhook_id}"}
-    if answer.replayed:
-        headers["Idempotent-Replayed"] = "true"
-    return JSONResponse(_with_secret(context, row).model_dump(mode="json"), answer.status, headers=headers)
+    return created(answer, "/v1/webhooks", _with_secret(context, row).model_dump(mode="json"))
 
 
 @routes.get("/webhooks", responses=problems())
