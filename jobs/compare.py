@@ -16,6 +16,7 @@ from sqlalchemy import Connection, select
 from jobs import curves
 from jobs.curves import Axis, Curve
 from jobs.errors import AnswerTooLargeError, NotFoundError
+from jobs.organisations import within
 from jobs.spec import JobSpec
 from jobs.states import JobState
 from jobs.tables import jobs
@@ -106,7 +107,7 @@ def compare(
     columns = (
         jobs.c.id, jobs.c.name, jobs.c.state, jobs.c.spec, jobs.c.result, jobs.c.created_at, jobs.c.finished_at
     )  # fmt: skip
-    mine = jobs.c.id.in_(wanted) & (jobs.c.organisation_id == organisation)
+    mine = jobs.c.id.in_(wanted) & within(jobs, organisation)
     rows = {row.id: row for row in connection.execute(select(*columns).where(mine))}
     for job_id in wanted:
         if job_id not in rows:

@@ -16,6 +16,7 @@ from jobs.blobs import Blob, BlobStore
 from jobs.errors import NotFoundError
 from jobs.events import clean
 from jobs.ids import new_id
+from jobs.organisations import within
 from jobs.records import Job, Model, ModelExport, Page
 from jobs.sqltypes import now
 from jobs.tables import artifacts, model_exports, models
@@ -131,7 +132,7 @@ def get(connection: Connection, model_id: str, *, organisation: str) -> Model:
     Raises:
         NotFoundError: the organisation has none with this id.
     """
-    query = select(models).where(models.c.id == model_id, models.c.organisation_id == organisation)
+    query = select(models).where(models.c.id == model_id, within(models, organisation))
     row = connection.execute(query).one_or_none()
     if row is None:
         raise NotFoundError("model", model_id)
@@ -149,7 +150,7 @@ def list_models(
     method: str | None = None,
 ) -> Page[Model]:
     """Models, newest first, those before the one with id ``after``, without their ``evaluation``; filters are exact."""
-    query = select(*_LISTED).where(models.c.organisation_id == organisation).order_by(models.c.id.desc())
+    query = select(*_LISTED).where(within(models, organisation)).order_by(models.c.id.desc())
     if after is not None:
         query = query.where(models.c.id < after)
     for column, value in ((models.c.job_id, job_id), (models.c.architecture, architecture), (models.c.method, method)):

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, and_, delete, insert, or_, select, update
 from jobs import jobs
 from jobs.errors import IllegalMoveError, LeaseLostError, NotFoundError, SweepEndedError, SweepNotFinishedError
 from jobs.ids import new_id
+from jobs.organisations import within
 from jobs.records import Page, Sweep, Trial
 from jobs.sqltypes import now
 from jobs.sweep_spec import SweepSpec
@@ -56,7 +57,7 @@ def get(connection: Connection, sweep_id: str, *, organisation: str) -> Sweep:
 
 def list_sweeps(connection: Connection, *, organisation: str, after: str | None = None, limit: int = 50) -> Page[Sweep]:
     """Sweeps of an organisation, newest first, those before the one with id ``after``."""
-    query = select(sweeps).where(sweeps.c.organisation_id == organisation).order_by(sweeps.c.id.desc())
+    query = select(sweeps).where(within(sweeps, organisation)).order_by(sweeps.c.id.desc())
     if after is not None:
         query = query.where(sweeps.c.id < after)
     rows = connection.execute(query.limit(limit + 1)).all()
@@ -199,7 +200,7 @@ def _held(sweep: Sweep) -> Any:
 
 
 def _row(connection: Connection, sweep_id: str, organisation: str, *, lock: bool) -> Any:
-    query = select(sweeps).where(sweeps.c.id == sweep_id, sweeps.c.organisation_id == organisation)
+    query = select(sweeps).where(sweeps.c.id == sweep_id, within(sweeps, organisation))
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     if row is None:
         raise NotFoundError("sweep", sweep_id)

@@ -21,6 +21,7 @@ from sqlalchemy import insert as sql_insert
 
 from jobs.errors import NotFoundError, TooManyWebhooksError
 from jobs.ids import new_id
+from jobs.organisations import within
 from jobs.records import Page
 from jobs.sqltypes import now
 from jobs.states import JobState
@@ -87,7 +88,7 @@ def create(
     Raises:
         TooManyWebhooksError: the organisation has as many as it may.
     """
-    count = select(func.count()).select_from(webhooks).where(webhooks.c.organisation_id == organisation)
+    count = select(func.count()).select_from(webhooks).where(within(webhooks, organisation))
     if connection.execute(count).scalar_one() >= MOST_PER_ORGANISATION:
         raise TooManyWebhooksError(MOST_PER_ORGANISATION)
     values = {
@@ -115,7 +116,7 @@ def list_webhooks(
     connection: Connection, *, organisation: str, after: str | None = None, limit: int = 50
 ) -> Page[Webhook]:
     """The organisation's webhooks, newest first, those before the one with id ``after``."""
-    query = select(*_columns()).where(webhooks.c.organisation_id == organisation)
+    query = select(*_columns()).where(within(webhooks, organisation))
     if after is not None:
         query = query.where(webhooks.c.id < after)
     rows = connection.execute(query.order_by(webhooks.c.id.desc()).limit(limit + 1)).all()
@@ -153,7 +154,7 @@ def _changed(connection: Connection, webhook_id: str, organisation: str, values:
 
 
 def _mine(webhook_id: str, organisation: str) -> ColumnElement[bool]:
-    return (webhooks.c.id == webhook_id) & (webhooks.c.organisation_id == organisation)
+    return (webhooks.c.id == webhook_id) & within(webhooks, organisation)
 
 
 def _columns() -> list[Any]:
