@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import stat
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -224,7 +225,8 @@ class Recorder:
             ReplacedFileError: it is gone, or has other bytes than was reported.
         """
         path = (self._folder / message.path).resolve()
-        if not path.is_relative_to(self._folder) or (path.exists() and not path.is_file()):
+        # One look: the child may remove an older checkpoint at any moment, which makes it no foreign file.
+        if not path.is_relative_to(self._folder) or _is_no_plain_file(path):
             raise ForeignFileError(f"the training process named {message.path!r}, which is no file of its folder")
         for attempt in range(_STORE_TRIES):
             try:
@@ -249,6 +251,14 @@ class Recorder:
                 self._store.collect(digests)
             except SQLAlchemyError as error:  # the reaper finds them later
                 _log.warning("files that are not needed any more could not be removed yet", error=str(error))
+
+
+def _is_no_plain_file(path: Path) -> bool:
+    """Whether something else is there; nothing at all is not."""
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _tell(level: str, message: str) -> None:

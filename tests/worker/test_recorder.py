@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from pathlib import Path
 
@@ -71,6 +72,28 @@ def test_a_checkpoint_that_the_child_removed_or_wrote_again_is_left_out_and_the_
     assert (row.step, row.sha256) == (10, again.sha256)
     left_out = [event.data["message"] for event in log(quick_store, row.job_id) if event.type == "log"]
     assert ["5 was removed" in left_out[0], "10 has SHA-256" in left_out[1], len(left_out)] == [True, True, 2]
+
+
+@pytest.mark.parametrize("looks", [1, 2, 3])
+def test_a_checkpoint_that_the_child_removes_while_it_is_looked_at_is_left_out(
+    quick_store: Store, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, looks: int
+) -> None:
+    left = looks
+    going, stays = written(recorder._folder / "5", b"five", 5), written(recorder._folder / "10", b"ten", 10)
+    real = Path.stat
+
+    def look(path: Path, **options: bool) -> os.stat_result:
+        nonlocal left
+        found = real(path, **options)
+        if path.name == "5":
+            left -= 1
+            if left == 0:
+                path.unlink()
+        return found
+
+    monkeypatch.setattr(Path, "stat", look)
+    recorder.take([going, stays])
+    assert kept(quick_store, recorder)[0].step == 10
 
 
 def test_result_files_must_be_there_as_reported_and_in_the_childs_folder(recorder: Recorder, tmp_path: Path) -> None:
