@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -13,16 +10,16 @@ from fqt_core import export
 from fqt_core.allocator import keep_pages
 from fqt_core.data import ImageDataset, load_pinned
 from fqt_core.errors import CheckpointError
-from fqt_core.events import ArtifactWritten, Confusion, Done, LogLine
+from fqt_core.events import Confusion, Done, LogLine
 from fqt_core.models import WeightReport
 from fqt_core.training import Session, prepare
+from fqt_core.training.artifacts import write_artifacts
 from fqt_core.training.confusion import confusion
 from worker.child_errors import UnusableInputError
 from worker.lifeline import Lifeline
 from worker.protocol import Exit, TrainingInput
 
 _EVALUATION_BATCH = 256
-_REPORT_METRICS = ("validation_accuracy", "validation_loss", "train_accuracy", "best_epoch", "epochs", "step")
 
 
 def train(data: TrainingInput, folder: Path, lifeline: Lifeline) -> Exit:
@@ -69,7 +66,8 @@ def train(data: TrainingInput, folder: Path, lifeline: Lifeline) -> Exit:
     done = done.model_copy(update={"confusion": _confusion(session, device, lifeline)})
     if lifeline.cancel.is_set():
         return Exit.CANCELLED
-    for artifact in _files(data, folder, session, done):
+    description = spec.model_dump(mode="json")
+    for artifact in write_artifacts(session, folder, done=done, spec=description, job=data.job_id):
         lifeline.send(artifact)
     lifeline.send(done)
     return Exit.DONE
@@ -118,48 +116,3 @@ def _teacher(data: TrainingInput) -> export.PackedModel | None:
         return export.load(data.teacher)
     except (CheckpointError, OSError) as error:
         raise UnusableInputError(str(error), "teacher_unusable", "teacher") from error
-
-
-def _files(data: TrainingInput, folder: Path, session: Session, done: Done) -> list[ArtifactWritten]:
-    """Write the result files. Those of the network are functions of spec and data, so they hold no times."""
-    trainer, conversion, weights = session.trainer, session.conversion, session.weights
-    classes = trainer.data.classes
-    spec = data.spec.model_dump(mode="json")
-    metrics = {name: getattr(done, name) for name in _REPORT_METRICS}
-    model_path, weights_path, report_path = (
-        folder / name for name in ("model.safetensors", "weights.safetensors", "report.json")
-    )
-    packed = export.save_packed(
-        trainer.model,
-        model_path,
-        classes=classes,
-        preprocessing=trainer.preprocessing,
-        spec=spec,
-        metrics={name: value for name, value in metrics.items() if value is not None},
-    )
-    export.save_weights(trainer.model, weights_path, classes=classes)
-    sizes: dict[str, Any] = {key: value for key, value in packed.to_json().items() if key != "path"}
-    report = {
-        "job": data.job_id,
-        "spec": spec,
-        "classes": classes,
-        "metrics": metrics | {"seconds": done.seconds, "reason": done.reason},
-        "confusion": None if done.confusion is None else done.confusion.model_dump(),
-        "method": session.method.model_dump(mode="json"),
-        "conversion": {**conversion.totals(), "layers": conversion.to_json()},
-        "initial_weights": None if weights is None else weights.to_json(),
-        "sizes": sizes,
-    }
-    report_path.write_text(json.dumps(report, indent=1))
-    size = {"bytes": packed.bytes, "fp32_bytes": packed.fp32_bytes, "ratio": packed.ratio}
-    return [
-        _written("model", model_path, size),
-        _written("weights", weights_path, {}),
-        _written("report", report_path, {}),
-    ]
-
-
-def _written(kind: str, path: Path, details: dict[str, Any]) -> ArtifactWritten:
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return ArtifactWritten(kind=kind, path=str(path), sha256=sha256, size=path.stat().st_size, details=details)

@@ -2,7 +2,9 @@
 
 model.safetensors    kind ``model``    packed, one bit per binarised weight; for prediction
 weights.safetensors  kind ``weights``  full precision, latents included; for fine-tuning later
-report.json          kind ``report``   conversion, initial weights, data, result and sizes
+report.json          kind ``report``   description, result, conversion, initial weights, data and sizes
+
+Those of the network are functions of its description and its data: they hold no times.
 """
 
 from __future__ import annotations
@@ -21,17 +23,20 @@ if TYPE_CHECKING:
     from fqt_core.training.session import Session
 
 
+_METRICS = ("validation_accuracy", "validation_loss", "train_accuracy", "best_epoch", "epochs", "step")
+
+
 def write_artifacts(
-    session: Session, folder: Path, *, done: Done, spec: Mapping[str, Any] | None = None
+    session: Session, folder: Path, *, done: Done, spec: Mapping[str, Any] | None = None, job: str | None = None
 ) -> Iterator[ArtifactWritten]:
-    """Write the three files, one by one, each atomically.
+    """Write the three files, one by one, each atomically; the report names the ``job`` and has the ``spec``.
 
     Raises:
         ConfigurationError: the network cannot be exported, e.g. because a weight is not finite.
         OSError: a file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    classes, metrics = session.dataset.classes, done.model_dump(mode="json", exclude={"type", "confusion"})
+    classes, result = session.dataset.classes, done.model_dump(mode="json", exclude={"type"})
     model_path, weights_path, report_path = (
         folder / name for name in ("model.safetensors", "weights.safetensors", "report.json")
     )
@@ -41,24 +46,23 @@ def write_artifacts(
         classes=classes,
         preprocessing=session.trainer.preprocessing,
         spec=spec,
-        metrics=metrics,
+        metrics={name: result[name] for name in _METRICS if result[name] is not None},
     )
     sizes = {"bytes": packed.bytes, "fp32_bytes": packed.fp32_bytes, "ratio": packed.ratio}
     yield _written("model", model_path, sizes)
     save_weights(session.model, weights_path, classes=classes)
     yield _written("weights", weights_path, {})
-    report = _report(session, metrics, packed)
+    report = {"job": job, "spec": spec, "result": result} | _report(session, packed)
     text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_atomically(report_path, text.encode())
     yield _written("report", report_path, {})
 
 
-def _report(session: Session, metrics: Mapping[str, Any], packed: PackedReport) -> dict[str, Any]:
+def _report(session: Session, packed: PackedReport) -> dict[str, Any]:
     data, split = session.trainer.data, session.trainer.data.split
     return {
-        "result": dict(metrics),
         "method": session.method.model_dump(mode="json"),
-        "conversion": {**session.conversion.totals(), "rows": session.conversion.to_json()},
+        "conversion": {**session.conversion.totals(), "layers": session.conversion.to_json()},
         "initial_weights": session.weights.to_json() if session.weights is not None else None,
         "data": {
             "classes": data.classes,
@@ -70,7 +74,7 @@ def _report(session: Session, metrics: Mapping[str, Any], packed: PackedReport) 
             "preprocessing": data.preprocessing.to_json(),
             "warnings": session.dataset.warnings,
         },
-        "size": {key: value for key, value in packed.to_json().items() if key != "path"},
+        "sizes": {key: value for key, value in packed.to_json().items() if key != "path"},
     }
 
 

@@ -165,7 +165,7 @@ def test_a_worker_process_trains_a_job_and_another_that_goes_on_from_its_weights
     assert report["conversion"]["layers"] == job.record["report"]
     confusion = job.result["confusion"]
     right = sum(row[index] for index, row in enumerate(confusion["matrix"]))
-    assert (report["confusion"], confusion["images"]) == (confusion, job.result["validation_images"])
+    assert (report["result"]["confusion"], confusion["images"]) == (confusion, job.result["validation_images"])
     assert right / confusion["images"] == pytest.approx(job.result["validation_accuracy"])
 
     second = small(store, classes=["2", "3", "4"], initial_weights=first.id)

@@ -63,14 +63,15 @@ def test_the_file_predicts_what_the_trained_network_does(finished: tuple[Session
 def test_the_report_says_what_was_done(finished: tuple[Session, list[AnyEvent], Path]) -> None:
     session, events, folder = finished
     report = json.loads((folder / "report.json").read_text())
-    assert report["result"] == events[-1].model_dump(mode="json", exclude={"type", "confusion"})
-    assert report["conversion"]["rows"] == session.conversion.to_json()
+    assert report["result"] == events[-1].model_dump(mode="json", exclude={"type"})
+    assert (report["job"], report["spec"]) == (None, {"name": "a test"})
+    assert report["conversion"]["layers"] == session.conversion.to_json()
     assert report["data"]["split"] == {
         "seed": 5,
         "own_validation": False,
         "sha256": session.trainer.data.split.digest,
     }
-    assert report["size"]["bytes"] == (folder / "model.safetensors").stat().st_size
+    assert report["sizes"]["bytes"] == (folder / "model.safetensors").stat().st_size
     assert report["initial_weights"] is None
 
 
