@@ -49,7 +49,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _framework)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(errors.JobsError, _domain)
-    for away in outage.AWAY:
+    for away in (*outage.AWAY, errors.StorageAwayError):
         app.add_exception_handler(away, _outage)
 
 

@@ -1,4 +1,4 @@
-"""What the API says while its database does not answer."""
+"""What the API says while its database or its object store does not answer."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.problems import Unavailable, respond
+from jobs.errors import StorageAwayError
 
 log = structlog.get_logger("fqt.api")
 
@@ -17,6 +18,7 @@ AWAY: tuple[type[Exception], ...] = (OperationalError, InternalError, PoolTimeou
 
 
 def answer(request: Request, error: Exception) -> Response:
-    """Return the answer to a request that met with one of :data:`AWAY`: to be sent again in a moment."""
-    log.warning("database does not answer", error=str(error), path=request.scope["path"])
-    return respond(request, Unavailable("The database does not answer right now; try again."))
+    """Return the answer to a request that met with one of :data:`AWAY`, or no object store: to be sent again soon."""
+    what = "object store" if isinstance(error, StorageAwayError) else "database"
+    log.warning(f"{what} does not answer", error=str(error), path=request.scope["path"])
+    return respond(request, Unavailable(f"The {what} does not answer right now; try again."))

@@ -14,7 +14,7 @@ from api.context import Context
 from api.multipart import FileUpload
 from jobs import blob_rows
 from jobs.blobs import Blob
-from jobs.errors import BlobError
+from jobs.errors import BlobError, StorageAwayError
 
 log = structlog.get_logger("fqt.api.uploads")
 _PIECE = 1 << 20
@@ -79,5 +79,5 @@ async def discard(context: Context, blob: Blob) -> None:
     with CancelScope(shield=True):
         try:
             await to_thread.run_sync(work)
-        except (SQLAlchemyError, BlobError) as error:
+        except (SQLAlchemyError, BlobError, StorageAwayError) as error:
             log.warning("a refused upload could not be removed", sha256=blob.sha256, error=str(error))

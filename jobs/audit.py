@@ -47,9 +47,10 @@ def audit(store: Store, *, read_files: bool = True) -> Findings:
     size = 0
     for sha256, users in sorted(named.items()):
         try:
-            path = store.blobs.verify(sha256) if read_files else store.blobs.path(sha256)
-            size += path.stat().st_size
-        except (BlobMissingError, FileNotFoundError):
+            if read_files:
+                store.blobs.check(sha256)
+            size += store.blobs.size(sha256)
+        except BlobMissingError:
             missing[sha256] = users
         except BlobDamagedError:
             damaged[sha256] = users

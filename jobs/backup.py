@@ -28,7 +28,7 @@ from sqlalchemy import Connection, Engine, delete, insert, select
 from fqt_core.files import write_atomically
 from jobs import blob_rows, blobs, database
 from jobs.blobs import BlobStore
-from jobs.errors import BackupError, BlobError, BlobMissingError
+from jobs.errors import BackupError, BlobDamagedError, BlobError, BlobMissingError
 from jobs.settings import Settings
 from jobs.store import Store
 from jobs.tables import blobs as blob_table
@@ -119,7 +119,7 @@ def _fill(store: Store, folder: Path) -> Summary:
         raise BackupError("files are dropped faster than they can be copied; try again when fewer jobs run")
     for sha256 in set(target.stored(older_than_seconds=-1)) - wanted:
         target.delete(sha256)
-    size = sum(target.path(sha256).stat().st_size for sha256 in wanted - set(lost))
+    size = sum(target.size(sha256) for sha256 in wanted - set(lost))
     summary = Summary(rows, len(wanted) - len(lost), size, lost)
     _private(folder / "secret", store.key_secret)
     manifest = {
@@ -166,8 +166,8 @@ def _copy_file(source: BlobStore, target: BlobStore, sha256: str) -> bool:
     if target.exists(sha256):
         return True
     try:
-        blob = target.put_file(source.path(sha256))
-    except FileNotFoundError:
+        blob = target.put_file(source.local(sha256))
+    except (BlobMissingError, BlobDamagedError, FileNotFoundError):
         return False
     if blob.sha256 != sha256:
         target.delete(blob.sha256)

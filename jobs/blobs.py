@@ -16,6 +16,7 @@ from typing import BinaryIO, NamedTuple
 from jobs.errors import BlobDamagedError, BlobMissingError, BlobTooLargeError
 
 _CHUNK = 1 << 20
+_HEX = frozenset("0123456789abcdef")
 
 
 class Blob(NamedTuple):
@@ -25,8 +26,22 @@ class Blob(NamedTuple):
     size: int
 
 
+def is_digest(name: str) -> bool:
+    """Whether this is a SHA-256 in lower-case hex."""
+    return len(name) == 64 and set(name) <= _HEX
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, in lower-case hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 class BlobStore:
-    """A folder of files named by their SHA-256. What is under its final name is whole and synced."""
+    """A folder of files named by their SHA-256. What is under its final name is whole and synced.
+
+    :class:`jobs.remote_blobs.RemoteBlobStore` keeps them in an object store instead.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -34,14 +49,36 @@ class BlobStore:
         self._incoming.mkdir(parents=True, exist_ok=True)
 
     def path(self, sha256: str) -> Path:
-        """Where the file with this digest lies, whether or not it is there."""
-        if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
+        """The name of the file with this digest in the folder, whether or not it is there; see :meth:`local`."""
+        if not is_digest(sha256):
             raise BlobMissingError(sha256)
         return self.root / sha256[:2] / sha256
 
     def exists(self, sha256: str) -> bool:
         """Whether the file is there."""
         return self.path(sha256).is_file()
+
+    def size(self, sha256: str) -> int:
+        """Bytes of the file, which is not read.
+
+        Raises:
+            BlobMissingError: it is not there.
+        """
+        try:
+            return self.path(sha256).stat().st_size
+        except FileNotFoundError:
+            raise BlobMissingError(sha256) from None
+
+    def local(self, sha256: str) -> Path:
+        """The path of the file on this machine, for whoever reads it next.
+
+        Raises:
+            BlobMissingError: it is not there.
+        """
+        path = self.path(sha256)
+        if not path.is_file():
+            raise BlobMissingError(sha256)
+        return path
 
     @contextmanager
     def writer(self, *, limit: int | None = None) -> Iterator[BlobWriter]:
@@ -75,7 +112,7 @@ class BlobStore:
             BlobMissingError: it is not there.
         """
         try:
-            return self.path(sha256).open("rb")
+            return self.local(sha256).open("rb")
         except FileNotFoundError:
             raise BlobMissingError(sha256) from None
 
@@ -86,10 +123,31 @@ class BlobStore:
             BlobMissingError: it is not there.
             BlobDamagedError: its bytes are not those that were stored.
         """
-        with self.open(sha256) as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-                raise BlobDamagedError(sha256)
-        return self.path(sha256)
+        path = self.local(sha256)
+        try:
+            damaged = digest_of(path) != sha256
+        except FileNotFoundError:
+            raise BlobMissingError(sha256) from None
+        if damaged:
+            raise BlobDamagedError(sha256)
+        return path
+
+    def adopt(self, path: Path, sha256: str) -> None:
+        """Give a finished, synced file of the folder its name. Replaces a file of the same bytes."""
+        final = self.path(sha256)
+        if not final.parent.exists():
+            final.parent.mkdir(exist_ok=True)
+            sync_folder(self.root)
+        path.replace(final)
+        sync_folder(final.parent)
+
+    def answers(self) -> bool:
+        """Whether files can be reached just now."""
+        return self.root.is_dir()
+
+    def check(self, sha256: str) -> None:
+        """Read the file where it is kept, whatever copies there are; raises as :meth:`verify`."""
+        self.verify(sha256)
 
     def sweep_incoming(self, *, older_than_seconds: float) -> int:
         """Remove unfinished files that no process holds and nobody has written to for so long; return how many.
@@ -121,11 +179,11 @@ class BlobStore:
 
 
 class BlobWriter:
-    """A file on its way into the store."""
+    """A file on its way into the store; until then its bytes are in ``path``."""
 
     def __init__(self, store: BlobStore, path: Path, limit: int | None) -> None:
         self._store = store
-        self._path = path
+        self.path = path
         self._limit = limit
         self._digest = hashlib.sha256()
         self._file: BinaryIO = path.open("xb")
@@ -147,12 +205,7 @@ class BlobWriter:
         os.fsync(self._file.fileno())
         self._file.close()
         sha256 = self._digest.hexdigest()
-        final = self._store.path(sha256)
-        if not final.parent.exists():
-            final.parent.mkdir(exist_ok=True)
-            sync_folder(self._store.root)
-        self._path.replace(final)
-        sync_folder(final.parent)
+        self._store.adopt(self.path, sha256)
         return Blob(sha256, self.size)
 
     def close(self) -> None:
@@ -162,7 +215,7 @@ class BlobWriter:
         except OSError:  # what was still to be written finds no room on the disk, and is not wanted any more
             pass
         finally:
-            self._path.unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
 
 
 def _idle_seconds(path: Path) -> float:

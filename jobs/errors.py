@@ -150,6 +150,10 @@ class BlobError(JobsError):
     """A stored file cannot be used."""
 
 
+class StorageAwayError(JobsError, OSError):
+    """The object store of the stored files does not answer, or does not let us in."""
+
+
 class BlobTooLargeError(BlobError):
     """More bytes came than are allowed. ``limit`` is the bound in bytes."""
 

@@ -52,6 +52,18 @@ class Settings(BaseSettings):
         default=SecretStr("redis://127.0.0.1:6379/0"), description="Redis or Valkey that carries the doorbells."
     )
     blob_dir: Path | None = Field(default=None, description="Folder of stored files; null: `blobs` in the data folder.")
+    blob_url: str | None = Field(
+        default=None,
+        pattern=r"^s3://[^/@?#]+(/[^@?#]*)?$",
+        description="Object store of the stored files, as `s3://bucket/prefix`; `blob_dir` then holds local copies. "
+        "Credentials are found as Amazon's own tools find them (AWS_ACCESS_KEY_ID, …). Null: a folder.",
+    )
+    blob_endpoint: str | None = Field(
+        default=None, description="URL of an object store other than Amazon's that speaks S3's protocol."
+    )
+    blob_cache_bytes: int = Field(
+        default=10 * 2**30, ge=0, description="Bound of the local copies of files that an object store keeps."
+    )
     secret: SecretStr | None = Field(
         default=None,
         description="Secret that API keys are hashed with; null: made once and kept in the data folder.",

@@ -6,11 +6,15 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+import structlog
 from sqlalchemy import Connection, Engine
 
 from jobs import blob_rows, database
 from jobs.blobs import BlobStore
+from jobs.errors import StorageAwayError
 from jobs.settings import Settings
+
+_log = structlog.stdlib.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Store:
         engine = database.connect(settings)
         if migrate:
             database.upgrade(engine)
-        return cls(settings, engine, BlobStore(settings.blobs), settings.key_secret())
+        return cls(settings, engine, _files(settings), settings.key_secret())
 
     def read(self) -> AbstractContextManager[Connection]:
         """A connection for reading, see :func:`jobs.database.read`."""
@@ -40,10 +44,25 @@ class Store:
         return database.write(self.engine)
 
     def collect(self, digests: Iterable[str]) -> int:
-        """Remove those of the stored files that nothing refers to; call it after the removing transaction committed."""
-        with self.write() as connection:
-            return blob_rows.collect(connection, self.blobs, digests)
+        """Remove those of the stored files that nothing refers to; call it after the removing transaction committed.
+
+        While an object store does not answer, nothing goes; the reaper finds the files later.
+        """
+        try:
+            with self.write() as connection:
+                return blob_rows.collect(connection, self.blobs, digests)
+        except StorageAwayError as error:
+            _log.warning("files that are not needed any more could not be removed yet", error=str(error))
+            return 0
 
     def close(self) -> None:
         """Give back every database connection."""
         self.engine.dispose()
+
+
+def _files(settings: Settings) -> BlobStore:
+    if settings.blob_url is None:
+        return BlobStore(settings.blobs)
+    from jobs.remote_blobs import RemoteBlobStore  # noqa: PLC0415 - what most do without takes a second to import
+
+    return RemoteBlobStore.of(settings)

@@ -157,6 +157,8 @@ def servers(settings: Settings) -> Iterator[Finding]:
     else:
         text = f"{database.place(settings)} {'is there' if made else 'will be made by `fqt up`'}"
         yield Finding("database", "ok", text)
+    if settings.blob_url is not None:
+        yield _object_store(settings)
     if "broker_url" not in settings.model_fields_set:
         return  # `fqt up` starts its own
     try:
@@ -168,6 +170,17 @@ def servers(settings: Settings) -> Iterator[Finding]:
         yield Finding("broker", "ok", "that of FQT_BROKER_URL answers")
     else:
         yield Finding("broker", "broken", "that of FQT_BROKER_URL does not answer", "start it, or unset that variable")
+
+
+def _object_store(settings: Settings) -> Finding:
+    from jobs.remote_blobs import RemoteBlobStore  # noqa: PLC0415 - takes a second to import
+
+    files = RemoteBlobStore.of(settings)
+    fault = files.fault()
+    if fault is None:
+        return Finding("object store", "ok", f"{files.url} answers")
+    remedy = "check FQT_BLOB_URL, FQT_BLOB_ENDPOINT and the credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
+    return Finding("object store", "broken", fault, remedy)
 
 
 def _probe(code: str) -> tuple[dict[str, Any] | None, str]:

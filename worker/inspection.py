@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from fqt_core.events import Failed
 from jobs import blob_rows, datasets, imports
 from jobs.blobs import Blob
-from jobs.errors import BlobError, BlobMissingError, BlobTooLargeError, NotFoundError
+from jobs.errors import BlobError, BlobMissingError, BlobTooLargeError, NotFoundError, StorageAwayError
 from jobs.records import Dataset
 from jobs.store import Store
 from worker.capacity import child_limits
@@ -93,7 +93,7 @@ class Inspector:
                 except _RefusedError as error:
                     outcome = error.outcome
             written = dataset.state == "ready" or self._write(dataset, outcome)
-        except (_BrokenOffError, BlobMissingError):  # the latter: an equal file was removed elsewhere meanwhile
+        except (_BrokenOffError, BlobMissingError, StorageAwayError):  # missing: an equal file was removed elsewhere
             _log.warning("the look was broken off and will be repeated", attempt=dataset.check_epoch)
             with contextlib.suppress(SQLAlchemyError), self._store.write() as connection:
                 datasets.release_check(connection, dataset.id, dataset.check_epoch)

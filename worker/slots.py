@@ -101,10 +101,12 @@ class Slots:
             )
 
     def _has_room(self) -> bool:
-        """Whether the disk has room for a job; told when that changes.
+        """Whether stored files can be reached, and the disk has room for a job; told when that changes.
 
         On a full disk every job would fail within seconds, until the whole queue had failed.
         """
+        if not self._store.blobs.answers():
+            return False
         room = has_room(self._store.settings)
         if room != self._room:
             self._room = room

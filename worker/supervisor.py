@@ -24,7 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from fqt_core.events import Failed
 from jobs import events, lease, models
 from jobs.completion import complete
-from jobs.errors import BlobError, LeaseLostError
+from jobs.errors import BlobError, LeaseLostError, StorageAwayError
 from jobs.ids import new_id
 from jobs.lease import RetryPolicy
 from jobs.records import Job
@@ -78,6 +78,9 @@ class Supervisor:
             except SQLAlchemyError as error:
                 _log.error("attempt given up: the database does not answer", error=str(error))
                 self._hand_back(job)
+            except StorageAwayError as error:
+                _log.error("attempt given up: the object store does not answer", error=str(error))
+                self._hand_back(job, reason="storage_away")
 
     def _attempt(self, job: Job, pulse: Pulse) -> None:
         journal = Journal(self._store, job, pulse.lost)
@@ -87,6 +90,8 @@ class Supervisor:
                 ending = self._train(job, pulse, journal, folder)
         except InputError as error:
             ending = _failure(job, _error(error.code, str(error), error.param))
+        except StorageAwayError:
+            raise
         except (OSError, BlobError) as error:
             # A full disk, no more processes: not the job's fault, and perhaps gone at the next attempt.
             _log.exception("an attempt broke down outside of its child")
@@ -176,13 +181,13 @@ class Supervisor:
         policy = RetryPolicy.of(self._store.settings)
         return lambda connection: lease.attempt_failed(connection, job.id, job.lease_epoch, error, policy)
 
-    def _hand_back(self, job: Job) -> None:
-        """The database was away and the child is gone: if nobody took the job meanwhile, it was not the job's fault."""
+    def _hand_back(self, job: Job, reason: str = "database_away") -> None:
+        """Database or files were away, and the child is gone: if nobody took the job, it was not its fault."""
         deadline = time.monotonic() + self._store.settings.lease_seconds
         while time.monotonic() < deadline:
             try:
                 with self._store.write() as connection:
-                    lease.release(connection, job.id, job.lease_epoch, reason="database_away")
+                    lease.release(connection, job.id, job.lease_epoch, reason=reason)
             except LeaseLostError:
                 return
             except SQLAlchemyError:

@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from jobs.asks import Desk, encode
-from jobs.errors import BlobError
+from jobs.errors import BlobError, StorageAwayError
 from jobs.ids import new_id
 from jobs.store import Store
 from worker.capacity import child_limits, threads_per_slot
@@ -51,9 +51,11 @@ class WarmChild:
         """
         settings = self._store.settings
         try:
-            path = self._store.blobs.path(header["sha256"]).resolve()
+            path = self._store.blobs.local(header["sha256"]).resolve()
         except BlobError as error:
             return _failure("file_missing", str(error))
+        except StorageAwayError:
+            return _failure("storage_away", "the object store of the stored files does not answer")
         seconds = settings.predict_seconds if self._desk == "predict" else settings.export_seconds
         child = self._running()
         answer = self._ask(child, encode({**header, "path": str(path)}, payload), seconds)

@@ -64,4 +64,4 @@ async def download_artifact(
 
     artifact = await context.read(read)
     media = "application/json" if name.endswith(".json") else "application/octet-stream"
-    return serve_file(request, context, artifact.sha256, artifact.size, name=artifact.name, media=media)
+    return await serve_file(request, context, artifact.sha256, artifact.size, name=artifact.name, media=media)

@@ -239,10 +239,8 @@ async def get_thumbnails(
     }
     if matches(request, tag):
         return Response(status_code=304, headers=headers)
-    if not context.store.blobs.exists(sha256):
-        raise BlobMissingError(sha256)
     return FileResponse(
-        context.store.blobs.path(sha256),
+        await to_thread.run_sync(context.store.blobs.local, sha256),
         headers=headers,
         media_type="image/webp",
         filename=f"{dataset_id}.webp",

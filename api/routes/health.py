@@ -27,7 +27,7 @@ async def liveness() -> Health:
 
 @routes.get("/readyz", responses=responses(RateLimited, Unavailable))
 async def readiness(context: AppContext) -> Readiness:
-    """Say whether the service can do its work: 503 without its database, its tables or its broker. Needs no key."""
+    """Say whether the service can do its work: 503 without database, tables, broker or files. Needs no key."""
     try:
         behind = await context.read(database.is_behind)
         answers = True
@@ -35,13 +35,15 @@ async def readiness(context: AppContext) -> Readiness:
         log.warning("database does not answer", error=str(error))
         behind = answers = False
     broker = await to_thread.run_sync(context.doorbell.broker_answers)
-    missing = [name for name, there in (("database", answers), ("broker", broker)) if not there]
+    files = await to_thread.run_sync(context.store.blobs.answers)
+    parts = {"database": answers, "broker": broker, "store of files": files}
+    missing = [name for name, there in parts.items() if not there]
     if behind:
         raise Unavailable("The service is not ready: its tables are of an older version; `fqt migrate` updates them.")
     if missing:
         raise Unavailable(f"The service is not ready: the {' and the '.join(missing)} cannot be reached.")
     worker = await to_thread.run_sync(context.doorbell.worker_answers)
-    return Readiness(status="ready", database=True, broker=True, worker=worker)
+    return Readiness(status="ready", database=True, broker=True, files=True, worker=worker)
 
 
 @routes.get(

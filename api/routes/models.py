@@ -199,7 +199,7 @@ async def download_model(
     """Download a model's file. The ETag is its SHA-256, which `Repr-Digest` holds as well; `Range` resumes."""
     row = await _model(context, model_id, key.organisation_id)
     name, media = f"{row.id}.safetensors", "application/octet-stream"
-    return serve_file(request, context, row.sha256, row.size, name=name, media=media)
+    return await serve_file(request, context, row.sha256, row.size, name=name, media=media)
 
 
 @routes.get(
@@ -329,7 +329,7 @@ async def download_export(
 
     row = await context.read(read)
     name, media = f"{model_id}.{format}", "application/octet-stream"
-    return serve_file(request, context, row.sha256, row.size, name=name, media=media)
+    return await serve_file(request, context, row.sha256, row.size, name=name, media=media)
 
 
 async def _model(context: Context, model_id: str, organisation: str) -> Model:

@@ -21,4 +21,5 @@ class Readiness(Schema):
     status: Literal["ready", "not_ready"]
     database: bool = Field(description="The database answers and its tables are there.")
     broker: bool = Field(description="The broker answers.")
+    files: bool = Field(description="The folder or the object store of the stored files can be reached.")
     worker: bool = Field(description="A worker answers. Jobs are accepted without one, and wait.")

@@ -15,12 +15,12 @@ from sqlalchemy.exc import OperationalError
 
 from jobs import artifacts, checkpoints, events, jobs, lease, metrics
 from jobs.blobs import BlobStore
-from jobs.errors import LeaseLostError
+from jobs.errors import LeaseLostError, StorageAwayError
 from jobs.records import Checkpoint
 from jobs.sqltypes import now
 from jobs.store import Store
 from jobs.tables import jobs as table
-from tests.jobs.helpers import claim, get, submit
+from tests.jobs.helpers import claim, get, ready_dataset, submit
 from tests.worker.conftest import Bench
 from tests.worker.helpers import (
     cancel,
@@ -350,8 +350,6 @@ def _kept(store: Store, job_id: str) -> list[str]:
 
 
 def test_a_job_whose_files_are_gone_fails_with_the_field_to_blame(bench: Bench) -> None:
-    from tests.jobs.helpers import ready_dataset
-
     dataset = ready_dataset(bench.store, {"a": 5, "b": 5})
     job = submit(bench.store, dataset=dataset)
     bench.store.blobs.delete(job.dataset_sha256 or "")
@@ -376,6 +374,36 @@ def test_trouble_of_the_worker_itself_is_not_the_jobs_fault(bench: Bench, monkey
     assert moves(bench.store, job_id) == ["queued", "running", "queued", "running", "succeeded"]
     reasons = [event.data.get("reason") for event in log(bench.store, job_id)]
     assert "disk_full" in reasons
+
+
+@pytest.mark.parametrize("call", ["put_file", "verify", "exists"])  # a checkpoint, the data set, the end
+def test_an_object_store_that_is_away_is_not_the_jobs_fault(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    dataset = ready_dataset(bench.store, {"a": 5, "b": 5})
+    job_id = submit(bench.store, name=json.dumps({"steps": 10}), dataset=dataset).id
+    real, calls = getattr(BlobStore, call), []
+
+    def away(self, *arguments, **options):
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise StorageAwayError("s3://files: connection refused")
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(BlobStore, call, away)
+    bench.slots.work()
+    job = get(bench.store, job_id)
+    assert (job.state, job.failures) == ("succeeded", 0)
+    assert moves(bench.store, job_id) == ["queued", "running", "queued", "running", "succeeded"]
+    assert "storage_away" in [event.data.get("reason") for event in log(bench.store, job_id)]
+    assert model(bench.store, job_id) == chain(10)
+
+
+def test_no_job_is_taken_while_the_object_store_is_away(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = scripted(bench.store, steps=5).id
+    monkeypatch.setattr(BlobStore, "answers", lambda self: False)
+    bench.slots.work()
+    assert moves(bench.store, job_id) == ["queued"]
 
 
 def test_a_database_that_fails_while_an_attempt_is_set_up_is_not_the_jobs_fault(
