@@ -53,6 +53,37 @@ async def serve_file(request: Request, context: Context, sha256: str, size: int,
     return FileResponse(path, headers=headers, media_type=media, filename=name)
 
 
+PICTURE_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The picture.", "content": {"image/webp": _BYTES}},
+    304: {"description": "Unchanged since the ETag that was sent."},
+}
+
+
+async def serve_picture(request: Request, context: Context, sha256: str, *, name: str) -> Response:
+    """Answer with a stored WebP picture, shown and not downloaded. The ETag is its SHA-256.
+
+    Raises:
+        BlobMissingError: the file is gone.
+    """
+    tag = f'"{sha256}"'
+    headers = {
+        "ETag": tag,
+        "Cache-Control": "private, no-cache",
+        # An image and nothing else, whatever a browser makes of its bytes.
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+        "Cross-Origin-Resource-Policy": "same-origin",
+    }
+    if matches(request, tag):
+        return Response(status_code=304, headers=headers)
+    return FileResponse(
+        await to_thread.run_sync(context.store.blobs.local, sha256),
+        headers=headers,
+        media_type="image/webp",
+        filename=name,
+        content_disposition_type="inline",
+    )
+
+
 def _usable(header: str, size: int) -> bool:
     """Whether the header names one range within a file of ``size`` bytes; several ranges are not served.
 

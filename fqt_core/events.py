@@ -136,7 +136,7 @@ class ArtifactWritten(Event):
     """A result file was written and synced."""
 
     type: Literal["artifact"] = "artifact"
-    kind: str = Field(description="`model` (packed), `weights` (full precision) or `report`.")
+    kind: str = Field(description="`model` (packed), `weights` (full precision), `report` or `examples`.")
     path: str
     sha256: str
     size: int

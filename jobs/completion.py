@@ -30,4 +30,5 @@ def complete(connection: Connection, store: BlobStore, job: Job, result: Mapping
     artifacts.add(connection, store, job.id, job.lease_epoch, card, name=CARD, kind="card")
     files = {**result.get("artifacts", {}), CARD: {"kind": "card", "sha256": card.sha256, "size": card.size}}
     models.add(connection, values)
+    models.keep_examples(connection, model_id, job.id)
     return lease.succeed(connection, job.id, job.lease_epoch, {**result, "model": model_id, "artifacts": files})

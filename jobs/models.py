@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, null, select
+from sqlalchemy import Connection, delete, insert, literal, null, select
 
 from jobs import blob_rows, database, metrics, model_card
 from jobs.blobs import Blob, BlobStore
@@ -22,6 +22,9 @@ from jobs.sqltypes import now
 from jobs.tables import artifacts, model_exports, models
 
 PREFIX = "mdl"
+EXAMPLES = "examples"
+"""Kind of a job's file, and the name under which the model keeps it: images of each cell of its confusion matrix."""
+
 CURVES = ("train_loss", "validation_loss", "train_accuracy", "validation_accuracy")
 _POINTS = 200
 _FIGURES = ("validation_accuracy", "validation_loss", "train_accuracy", "best_epoch", "epochs", "step", "seconds")
@@ -31,7 +34,7 @@ _LISTED = [column if column.name != "evaluation" else null().label("evaluation")
 
 def values_of_job(connection: Connection, job: Job, result: Mapping[str, Any], model_id: str) -> dict[str, Any] | None:
     """The columns of the model that a job made, from its files, its spec and its log; ``None`` if it made none."""
-    query = select(artifacts).where(artifacts.c.job_id == job.id, artifacts.c.kind.in_(["model", "weights"]))
+    query = select(artifacts).where(artifacts.c.job_id == job.id, artifacts.c.kind.in_(["model", "weights", EXAMPLES]))
     files = {row.kind: row for row in connection.execute(query)}
     if "model" not in files:
         return None
@@ -71,7 +74,13 @@ def values_of_job(connection: Connection, job: Job, result: Mapping[str, Any], m
         "size": packed.size,
         "weights_sha256": files["weights"].sha256 if "weights" in files else None,
         "facts": clean(facts),
-        "evaluation": clean({"curves": curves, "confusion": result.get("confusion")}),
+        "evaluation": clean(
+            {
+                "curves": curves,
+                "confusion": result.get("confusion"),
+                "examples": files[EXAMPLES].details if EXAMPLES in files else None,
+            }
+        ),
         "created_by": job.created_by,
     }
 
@@ -80,6 +89,15 @@ def add(connection: Connection, values: Mapping[str, Any]) -> Model:
     """Insert a row; its files are registered already, in this transaction or one before."""
     statement = insert(models).values(created_at=now(), **values).returning(models)
     return Model.of(connection.execute(statement).one())
+
+
+def keep_examples(connection: Connection, model_id: str, job_id: str) -> None:
+    """Let a model have the picture of examples that its job made, if it made one, as long as there is the model."""
+    columns = ["model_id", "format", "sha256", "size", "details", "created_at"]
+    made = select(
+        literal(model_id), literal(EXAMPLES), artifacts.c.sha256, artifacts.c.size, artifacts.c.details, now()
+    ).where(artifacts.c.job_id == job_id, artifacts.c.kind == EXAMPLES)
+    connection.execute(insert(model_exports).from_select(columns, made))
 
 
 def create(
@@ -182,7 +200,8 @@ def card(model: Model) -> str:
 
 def list_exports(connection: Connection, model_id: str) -> list[ModelExport]:
     """What a model was exported to, by format."""
-    query = select(model_exports).where(model_exports.c.model_id == model_id).order_by(model_exports.c.format)
+    exported = (model_exports.c.model_id == model_id) & (model_exports.c.format != EXAMPLES)
+    query = select(model_exports).where(exported).order_by(model_exports.c.format)
     return [ModelExport.of(row) for row in connection.execute(query)]
 
 

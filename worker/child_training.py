@@ -10,11 +10,12 @@ from fqt_core import export
 from fqt_core.allocator import keep_pages
 from fqt_core.data import ImageDataset, load_pinned
 from fqt_core.errors import CheckpointError
-from fqt_core.events import Confusion, Done, LogLine
+from fqt_core.events import Done, LogLine
 from fqt_core.models import WeightReport
 from fqt_core.training import Session, prepare
-from fqt_core.training.artifacts import write_artifacts
-from fqt_core.training.confusion import confusion
+from fqt_core.training.artifacts import artifact, write_artifacts
+from fqt_core.training.confusion import Verdicts, confusion, judge
+from fqt_core.training.examples import save_examples
 from worker.child_errors import UnusableInputError
 from worker.lifeline import Lifeline
 from worker.protocol import Exit, TrainingInput
@@ -63,21 +64,26 @@ def train(data: TrainingInput, folder: Path, lifeline: Lifeline) -> Exit:
             lifeline.send(event)
     if done is None:
         return Exit.STOPPED
-    done = done.model_copy(update={"confusion": _confusion(session, device, lifeline)})
+    verdicts = _verdicts(session, device, lifeline)
     if lifeline.cancel.is_set():
         return Exit.CANCELLED
+    if verdicts is not None:
+        done = done.model_copy(update={"confusion": confusion(verdicts, session.trainer.data.classes)})
     description = spec.model_dump(mode="json")
-    for artifact in write_artifacts(session, folder, done=done, spec=description, job=data.job_id):
-        lifeline.send(artifact)
+    for written in write_artifacts(session, folder, done=done, spec=description, job=data.job_id):
+        lifeline.send(written)
+    if verdicts is not None:
+        examples = folder / "examples.webp"
+        layout = save_examples(examples, verdicts, session.trainer.data.validation_pixels)
+        lifeline.send(artifact("examples", examples, layout))
     lifeline.send(done)
     return Exit.DONE
 
 
-def _confusion(session: Session, device: torch.device, lifeline: Lifeline) -> Confusion | None:
+def _verdicts(session: Session, device: torch.device, lifeline: Lifeline) -> Verdicts | None:
     """Of the network that is kept, on the validation images; ``None`` without any."""
-    trainer = session.trainer
-    batches = trainer.data.validation_batches(_EVALUATION_BATCH)
-    return confusion(trainer.model, batches, trainer.data.classes, device=device, should_stop=lifeline.cancel.is_set)
+    batches = session.trainer.data.validation_batches(_EVALUATION_BATCH)
+    return judge(session.trainer.model, batches, device=device, should_stop=lifeline.cancel.is_set)
 
 
 def _dataset(data: TrainingInput) -> str | ImageDataset:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fqt_core.errors import CheckpointError, DataError, FqtError
+from fqt_core.errors import CheckpointError, ConfigurationError, DataError, FqtError
 from fqt_core.tensorheader import check_header
 from worker.child_errors import tells_out_of_memory
 from worker.protocol import Answered
@@ -21,8 +22,15 @@ _CHECKED_IMAGES = 8
 ONNX_FILE = "model.onnx"
 
 
+class UnknownLayerError(FqtError):
+    """A question about a layer that the network does not have."""
+
+
 class ModelDesk:
-    """Answers by ``kind``: ``predict``, ``inspect``, ``export``. Models that were read stay, within ``cache_bytes``."""
+    """Answers by ``kind``: ``predict``, ``layers``, ``layer``, ``inspect``, ``export``.
+
+    Models that were read stay, within ``cache_bytes``.
+    """
 
     def __init__(self, folder: Path, *, threads: int, cache_bytes: int) -> None:
         self._folder = folder
@@ -32,7 +40,13 @@ class ModelDesk:
 
     def answer(self, header: dict[str, Any], payload: Sequence[bytes]) -> Answered:
         """The answer to one question, whatever becomes of it."""
-        work = {"predict": self._predict, "inspect": self._inspect, "export": self._export}
+        work = {
+            "predict": self._predict,
+            "layers": self._layers,
+            "layer": self._layer,
+            "inspect": self._inspect,
+            "export": self._export,
+        }
         try:
             return Answered(ok=True, values=work[header["kind"]](header, payload))
         except DataError as error:
@@ -41,7 +55,7 @@ class ModelDesk:
             # Without the path: it is that of this machine.
             return _failure("invalid_model", str(error).removeprefix(f"{header['path']}: "))
         except FqtError as error:
-            return _failure("failed", str(error))
+            return _failure("no_layer" if isinstance(error, UnknownLayerError) else "failed", str(error))
         except MemoryError:
             return _failure("out_of_memory", "it needs more memory than a predictor has (FQT_PREDICTOR_MEMORY_BYTES)")
         except RuntimeError as error:
@@ -62,6 +76,23 @@ class ModelDesk:
         ]
         found = model.predict(np.stack(images), top=header["top_k"])
         return {"predictions": [{"label": row.label, "probability": row.probability, "top": row.top} for row in found]}
+
+    def _layers(self, header: dict[str, Any], _payload: Sequence[bytes]) -> dict[str, Any]:
+        model = self._model(header)
+        from fqt_core.export import layers  # noqa: PLC0415
+
+        return {"layers": [row.to_json() for row in layers(model)]}
+
+    def _layer(self, header: dict[str, Any], _payload: Sequence[bytes]) -> dict[str, Any]:
+        model = self._model(header)
+        from fqt_core.export import layer_weights  # noqa: PLC0415
+
+        try:
+            facts, part = layer_weights(model, header["layer"], header["first"], header["count"])
+        except ConfigurationError as error:
+            raise UnknownLayerError(str(error)) from error
+        told = {"first": part.first, "count": part.count, "scales": part.scales}
+        return facts.to_json() | told | {"data": base64.b64encode(part.data).decode()}
 
     def _inspect(self, header: dict[str, Any], _payload: Sequence[bytes]) -> dict[str, Any]:
         path = Path(header["path"])

@@ -15,6 +15,7 @@ from api.routes import (
     keys,
     methods,
     metrics,
+    model_weights,
     models,
     openai,
     sweeps,
@@ -24,7 +25,7 @@ from api.routes import (
 RESOURCES = tuple(
     module.routes
     for module in (
-        *(datasets, imports, jobs, events, metrics, compare, sweeps, artifacts, models, methods),
+        *(datasets, imports, jobs, events, metrics, compare, sweeps, artifacts, models, model_weights, methods),
         *(webhooks, openai, keys, session, audit, health),
     )
 )

@@ -14,6 +14,7 @@ from starlette.responses import FileResponse
 
 from api.auth import ReadKey, WriteKey
 from api.context import AppContext, Context
+from api.files import PICTURE_ANSWERS, serve_picture
 from api.problems import (
     Conflict,
     DatasetInUse,
@@ -28,7 +29,7 @@ from api.problems import (
     UnsupportedMediaType,
 )
 from api.routes.jobs import IdempotencyKey
-from api.routing import matches, problems, router
+from api.routing import problems, router
 from api.schemas.common import ULID, DatasetId, Limit
 from api.schemas.datasets import DatasetList, DatasetObject
 from api.uploads import Upload, discard, receive
@@ -204,11 +205,7 @@ async def get_dataset(dataset_id: DatasetId, context: AppContext, key: ReadKey) 
     "/datasets/{dataset_id}/thumbnails",
     response_class=FileResponse,
     responses={
-        200: {
-            "description": "The sheet: row i shows class i, as the profile's `thumbnails` says.",
-            "content": {"image/webp": {"schema": {"type": "string", "format": "binary"}}},
-        },
-        304: {"description": "Unchanged since the ETag that was sent."},
+        **PICTURE_ANSWERS,
         **problems(NotFound),
     },
 )
@@ -219,7 +216,10 @@ async def get_thumbnails(
     key: ReadKey,
     if_none_match: Annotated[str | None, Header(description="ETag of what is there already.")] = None,  # noqa: ARG001
 ) -> Response:
-    """Get a picture with some images of each class. Built-in data sets and those that are not `ready` have none."""
+    """Get a picture with some images of each class: row i shows class i, as the profile's `thumbnails` says.
+
+    Built-in data sets and those that are not `ready` have none.
+    """
 
     def read(connection: Connection) -> str | None:
         if dataset_id in BUILTIN_DATASETS:
@@ -229,23 +229,7 @@ async def get_thumbnails(
     sha256 = await context.read(read)
     if sha256 is None:
         raise NotFound(f"The data set {dataset_id} has no thumbnails.")
-    tag = f'"{sha256}"'
-    headers = {
-        "ETag": tag,
-        "Cache-Control": "private, no-cache",
-        # An image and nothing else, whatever a browser makes of its bytes.
-        "Content-Security-Policy": "default-src 'none'; sandbox",
-        "Cross-Origin-Resource-Policy": "same-origin",
-    }
-    if matches(request, tag):
-        return Response(status_code=304, headers=headers)
-    return FileResponse(
-        await to_thread.run_sync(context.store.blobs.local, sha256),
-        headers=headers,
-        media_type="image/webp",
-        filename=f"{dataset_id}.webp",
-        content_disposition_type="inline",
-    )
+    return await serve_picture(request, context, sha256, name=f"{dataset_id}.webp")
 
 
 @routes.delete("/datasets/{dataset_id}", status_code=204, responses=problems(NotFound, Conflict, DatasetInUse))

@@ -133,7 +133,7 @@ async def upload_model(
     upload = await receive(request, context, limit=context.settings.max_model_bytes, check=_begins_well)
     try:
         name = _name(upload)
-        facts = (await _ask(context, request, "files", {"kind": "inspect"}, upload.blob.sha256))["facts"]
+        facts = (await ask(context, request, "files", {"kind": "inspect"}, upload.blob.sha256))["facts"]
 
         def create(connection: Connection) -> tuple[int, Any]:
             row = models.create(
@@ -170,7 +170,7 @@ async def upload_model(
 @routes.get("/models/{model_id}", responses=problems(NotFound))
 async def get_model(model_id: ModelId, context: AppContext, key: ReadKey) -> ModelObject:
     """Get a model with its lineage, curves and confusion matrix."""
-    return ModelObject.of(await _model(context, model_id, key.organisation_id))
+    return ModelObject.of(await model_of(context, model_id, key.organisation_id))
 
 
 @routes.delete("/models/{model_id}", status_code=204, responses=problems(NotFound))
@@ -197,7 +197,7 @@ async def download_model(
     _if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Download a model's file. The ETag is its SHA-256, which `Repr-Digest` holds as well; `Range` resumes."""
-    row = await _model(context, model_id, key.organisation_id)
+    row = await model_of(context, model_id, key.organisation_id)
     name, media = f"{row.id}.safetensors", "application/octet-stream"
     return await serve_file(request, context, row.sha256, row.size, name=name, media=media)
 
@@ -212,7 +212,7 @@ async def download_model(
 )
 async def get_model_card(model_id: ModelId, context: AppContext, key: ReadKey) -> Response:
     """Get a model's card: data, method, curves, accuracy, confusion matrix, arithmetic, size, and how to use it."""
-    row = await _model(context, model_id, key.organisation_id)
+    row = await model_of(context, model_id, key.organisation_id)
     return PlainTextResponse(models.card(row), media_type="text/markdown")
 
 
@@ -245,9 +245,9 @@ async def predict(request: Request, model_id: ModelId, context: AppContext, key:
     Any worker answers, on its CPU, with a process that keeps the models that were asked for last. A request has at most
     8 MiB and 64 images.
     """
-    row = await _packed(context, model_id, key.organisation_id)
+    row = await packed_model(context, model_id, key.organisation_id)
     images, top_k = await read_images(request)
-    found = await _ask(context, request, "predict", {"kind": "predict", "top_k": top_k}, row.sha256, images)
+    found = await ask(context, request, "predict", {"kind": "predict", "top_k": top_k}, row.sha256, images)
     predictions = [
         {**entry, "top": [{"label": label, "probability": share} for label, share in entry["top"]]}
         for entry in found["predictions"]
@@ -289,7 +289,7 @@ async def export_model(
 
     There is one export per model and format, so that a repetition makes nothing new, whatever its Idempotency-Key.
     """
-    row = await _packed(context, model_id, key.organisation_id)
+    row = await packed_model(context, model_id, key.organisation_id)
 
     def known(connection: Connection) -> ModelExport | None:
         try:
@@ -300,7 +300,7 @@ async def export_model(
     found = await context.read(known)
     status = 201 if found is None else 200
     if found is None:
-        made = await _ask(context, request, "files", {"kind": "export", "format": body.format}, row.sha256)
+        made = await ask(context, request, "files", {"kind": "export", "format": body.format}, row.sha256)
         found = await _keep(context, row, body.format, made, key.organisation_id)
     location = f"/v1/models/{model_id}/exports/{body.format}"
     return JSONResponse(ExportObject.of(found).model_dump(mode="json"), status, headers={"Location": location})
@@ -332,18 +332,24 @@ async def download_export(
     return await serve_file(request, context, row.sha256, row.size, name=name, media=media)
 
 
-async def _model(context: Context, model_id: str, organisation: str) -> Model:
+async def model_of(context: Context, model_id: str, organisation: str) -> Model:
+    """The model of an organisation."""
     return await context.read(lambda connection: models.get(connection, model_id, organisation=organisation))
 
 
-async def _packed(context: Context, model_id: str, organisation: str) -> Model:
-    row = await _model(context, model_id, organisation)
+async def packed_model(context: Context, model_id: str, organisation: str) -> Model:
+    """The model of an organisation, which predicts.
+
+    Raises:
+        ModelNotUsable: it does not: it is no packed one.
+    """
+    row = await model_of(context, model_id, organisation)
     if row.format != "packed":
         raise ModelNotUsable
     return row
 
 
-async def _ask(
+async def ask(
     context: Context,
     request: Request,
     desk: Desk,
@@ -367,6 +373,8 @@ async def _ask(
         raise ModelRejected(f"{message[:1].upper()}{message[1:]}.", errors=[FieldError(field="file", message=message)])
     if code == "invalid_image":
         raise Invalid(errors=[FieldError(field=answer.get("field") or "images", message=message)])
+    if code == "no_layer":
+        raise NotFound(f"{message[:1].upper()}{message[1:]}.")
     if code == "out_of_memory":
         raise TooLarge(f"The worker cannot do this: {message}.")
     if code == "too_slow":

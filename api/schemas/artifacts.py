@@ -17,7 +17,10 @@ class ArtifactObject(Schema):
     id: str
     object: Literal["artifact"] = "artifact"
     name: str = Field(description="Unique within the job; the last part of its download path.")
-    kind: str = Field(description="`model` (packed, one bit per weight), `weights` (full precision) or `report`.")
+    kind: str = Field(
+        description="`model` (packed, one bit per weight), `weights` (full precision), `report`, `card`, or `examples` "
+        "(a picture: validation images of each cell of the confusion matrix)."
+    )
     sha256: str
     size: int = Field(description="Bytes.")
     details: dict[str, Any]

@@ -62,6 +62,9 @@ WebhookId = Annotated[
 DeliveryId = Annotated[
     str, Path(description="Id of the delivery: `msg_…`."), AfterValidator(_id("delivery", f"msg_{ULID}"))
 ]
+LayerName = Annotated[
+    str, Path(description="Name of the layer: `layer1.0.conv1`."), AfterValidator(_id("layer", r"[A-Za-z0-9_.]{1,200}"))
+]
 ArtifactName = Annotated[
     str, Path(description="Name of the file."), AfterValidator(_id("artifact", r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}"))
 ]

@@ -10,7 +10,7 @@ A last batch of a single image is merged into the batch before it: batch normali
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -178,6 +178,10 @@ class TrainingData:
         for start in range(0, self.validation_images, size):
             positions = self.split.validation[start : start + size]
             yield self._tensors(self._held.images[positions], self._held.labels[positions])
+
+    def validation_pixels(self, places: Sequence[int]) -> Pixels:
+        """Validation images as they are, by their places in the order of :meth:`validation_batches`: (n, c, s, s)."""
+        return self._held.images[self.split.validation[np.asarray(places, np.int64)]]
 
     def _tensors(self, images: Pixels, labels: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         return torch.from_numpy(self.preprocessing.normalize(images)), torch.from_numpy(labels)

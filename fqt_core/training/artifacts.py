@@ -49,13 +49,13 @@ def write_artifacts(
         metrics={name: result[name] for name in _METRICS if result[name] is not None},
     )
     sizes = {"bytes": packed.bytes, "fp32_bytes": packed.fp32_bytes, "ratio": packed.ratio}
-    yield _written("model", model_path, sizes)
+    yield artifact("model", model_path, sizes)
     save_weights(session.model, weights_path, classes=classes)
-    yield _written("weights", weights_path, {})
+    yield artifact("weights", weights_path, {})
     report = {"job": job, "spec": spec, "result": result} | _report(session, packed)
     text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_atomically(report_path, text.encode())
-    yield _written("report", report_path, {})
+    yield artifact("report", report_path, {})
 
 
 def _report(session: Session, packed: PackedReport) -> dict[str, Any]:
@@ -78,7 +78,8 @@ def _report(session: Session, packed: PackedReport) -> dict[str, Any]:
     }
 
 
-def _written(kind: str, path: Path, details: dict[str, Any]) -> ArtifactWritten:
+def artifact(kind: str, path: Path, details: dict[str, Any]) -> ArtifactWritten:
+    """What is told of a file that is written: digest and size."""
     return ArtifactWritten(
         kind=kind, path=str(path), sha256=file_sha256(path), size=path.stat().st_size, details=details
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -13,34 +14,54 @@ MOST_MATRIX_CLASSES = 100
 _MOST_PAIRS = 20
 
 
+@dataclass(frozen=True)
+class Verdicts:
+    """What a network takes each image for. All are shape (n,), in the order of the images.
+
+    Attributes:
+        labels: the true classes, int64.
+        predicted: the most probable ones, int64.
+        certainty: their probabilities, float32.
+    """
+
+    labels: Tensor
+    predicted: Tensor
+    certainty: Tensor
+
+
 @torch.no_grad()
-def confusion(
+def judge(
     model: nn.Module,
     batches: Iterable[tuple[Tensor, Tensor]],
-    classes: Sequence[str],
     *,
     device: torch.device | str = "cpu",
     should_stop: Callable[[], bool] | None = None,
-) -> Confusion | None:
+) -> Verdicts | None:
     """Run ``model`` in evaluation mode over ``batches`` (float images, int64 labels); its mode is restored.
 
     Returns:
-        ``None`` without images, or if ``should_stop`` said so in between. With more than 100 classes there is no
-        matrix, only the pairs that are confused most.
+        ``None`` without images, or if ``should_stop`` said so in between.
     """
-    pairs: list[Tensor] = []
+    found: list[tuple[Tensor, Tensor, Tensor]] = []
     was_training = model.training
     model.eval()
     try:
         for images, labels in batches:
             if should_stop is not None and should_stop():
                 return None
-            pairs.append(labels * len(classes) + model(images.to(device)).argmax(1).cpu())
+            logits = model(images.to(device)).float()
+            predicted = logits.argmax(1, keepdim=True)
+            certainty = torch.softmax(logits, 1).gather(1, predicted)
+            found.append((labels, predicted[:, 0].cpu(), certainty[:, 0].cpu()))
     finally:
         model.train(was_training)
-    if not pairs:
-        return None
-    keys, counts = torch.unique(torch.cat(pairs), return_counts=True)
+    return Verdicts(*(torch.cat(parts) for parts in zip(*found, strict=True))) if found else None
+
+
+def confusion(verdicts: Verdicts, classes: Sequence[str]) -> Confusion:
+    """Count verdicts. With more than 100 classes there is no matrix, only the pairs that are confused most."""
+    pairs = verdicts.labels * len(classes) + verdicts.predicted
+    keys, counts = torch.unique(pairs, return_counts=True)
     entries = [
         Confused(true=key // len(classes), predicted=key % len(classes), count=count)
         for key, count in zip(keys.tolist(), counts.tolist(), strict=True)

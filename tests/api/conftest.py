@@ -142,10 +142,10 @@ class Attempt:
     def steps(self, first: int, last: int) -> None:
         self.report(*(("metric", {"kind": "step", "step": n, "loss": 1 / n}) for n in range(first, last + 1)))
 
-    def artifact(self, name: str, content: bytes, kind: str = "report") -> None:
-        blob = self.store.blobs.put_stream([content])
+    def artifact(self, name: str, content: bytes, kind: str = "report", details: Any = None) -> None:
+        blob, epoch = self.store.blobs.put_stream([content]), self.job.lease_epoch
         with self.store.write() as connection:
-            artifacts.add(connection, self.store.blobs, self.job.id, self.job.lease_epoch, blob, name=name, kind=kind)
+            artifacts.add(connection, self.store.blobs, self.job.id, epoch, blob, name=name, kind=kind, details=details)
 
     def checkpoint(self, step: int, content: bytes) -> None:
         blob = self.store.blobs.put_stream([content])

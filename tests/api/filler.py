@@ -47,6 +47,7 @@ def a_job(scene: Scene) -> str:
     attempt.checkpoint(1, job_id.encode())
     attempt.artifact("report.json", b"{}")
     attempt.artifact("model.safetensors", job_id.encode(), kind="model")
+    attempt.artifact("examples.webp", b"RIFF", kind="examples")
     attempt.succeed()
     return job_id
 
@@ -108,6 +109,7 @@ PATH: Mapping[str, Callable[[Scene], str]] = {
     "key_id": a_key,
     "model_id": a_model,
     "format": lambda _scene: "onnx",  # of the model before it
+    "layer": lambda _scene: "conv1",  # of the model before it
     "sweep_id": a_sweep,
     "webhook_id": a_webhook,
     "delivery_id": a_delivery,  # of the webhook before it
@@ -146,5 +148,5 @@ OPERATOR_ONLY = frozenset({"prometheus"})
 TELLS_ATTEMPTS = frozenset({"list_audit_entries"})
 """Operations that tell an organisation what its own keys have asked for: with ids that are others'."""
 
-ASKS_WORKERS = frozenset({"predict", "upload_model"})
+ASKS_WORKERS = frozenset({"predict", "list_layers", "get_layer", "upload_model"})
 """Operations that need a worker's answer; there is none here, and 503 says so."""

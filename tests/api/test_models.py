@@ -137,6 +137,42 @@ def test_an_export_is_made_once_and_runs(service: Registry, model: dict[str, Any
     assert service.client.post(url, json={"format": "pickle"}).status_code == 422
 
 
+def test_layers_and_their_weights_are_told(service: Registry, model: dict[str, Any], content: bytes) -> None:
+    url = f"/v1/models/{model['id']}/layers"
+    layers = service.client.get(url).json()["data"]
+    assert sum(row["weights"] for row in layers if row["bits"] == 1) == model["binary_parameters"]
+    assert (layers[0]["kind"], layers[0]["bits"]) == ("conv2d", 32)
+    binary = next(row for row in layers if row["bits"] == 1)
+    whole = service.client.get(f"{url}/{binary['name']}", params={"count": 4096}).json()
+    assert base64.b64decode(whole["data"]) in content, "as in the file"
+    assert len(whole["scales"]) == whole["count"] == binary["shape"][0]
+    two = service.client.get(f"{url}/{binary['name']}", params={"first": 1, "count": 2}).json()
+    assert (two["first"], two["count"], two["scales"]) == (1, 2, whole["scales"][1:3])
+    unknown = service.client.get(f"{url}/conv99")
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "not_found")
+    assert "conv99" in unknown.json()["detail"]
+    assert service.client.get(f"{url}/{binary['name']}", params={"count": 0}).status_code == 422
+    assert service.client.get(f"/v1/models/{model['id']}/examples").status_code == 404, "an upload has none"
+
+
+def test_examples_of_confusions_outlive_the_job(service: Registry) -> None:
+    layout = {"side": 8, "columns": 6, "cells": [[0, 1, 2]]}
+    job_id = submit(service.client)
+    attempt = Attempt(service.store, job_id)
+    attempt.artifact("model.safetensors", job_id.encode(), kind="model")
+    attempt.artifact("examples.webp", b"RIFF" + job_id.encode(), kind="examples", details=layout)
+    attempt.succeed()
+    model_id = service.client.get(f"/v1/jobs/{job_id}").json()["result"]["model"]
+    assert service.client.delete(f"/v1/jobs/{job_id}").status_code == 204
+    assert service.client.get(f"/v1/models/{model_id}").json()["evaluation"]["examples"] == layout
+    assert service.client.get(f"/v1/models/{model_id}/exports").json()["data"] == []
+    picture = service.client.get(f"/v1/models/{model_id}/examples")
+    assert (picture.content, picture.headers["content-type"]) == (b"RIFF" + job_id.encode(), "image/webp")
+    assert "sandbox" in picture.headers["content-security-policy"]
+    again = service.client.get(f"/v1/models/{model_id}/examples", headers={"If-None-Match": picture.headers["etag"]})
+    assert again.status_code == 304
+
+
 def test_weights_start_jobs_and_do_not_predict(service: Registry, tmp_path: Path) -> None:
     answer = service.upload(weights(tmp_path))
     assert answer.status_code == 201, answer.text

@@ -16,8 +16,9 @@ from tests.jobs.helpers import claim, get, running, spec, submit
 
 
 def _leave_files(store: Store, job: Job) -> list[Blob]:
-    blobs = [store.blobs.put_stream([f"{kind} of {job.id}".encode()]) for kind in ("model", "weights")]
-    for kind, blob in zip(("model", "weights"), blobs, strict=True):
+    kinds = ("model", "weights", "examples")
+    blobs = [store.blobs.put_stream([f"{kind} of {job.id}".encode()]) for kind in kinds]
+    for kind, blob in zip(kinds, blobs, strict=True):
         with store.write() as connection:
             name = f"{kind}.safetensors"
             artifacts.add(connection, store.blobs, job.id, job.lease_epoch, blob, name=name, kind=kind)
@@ -53,7 +54,7 @@ def test_an_attempt_that_lost_its_job_registers_nothing(store: Store) -> None:
 
 def test_files_stay_as_long_as_a_model_a_job_or_an_export_names_them(store: Store) -> None:
     job = running(store)
-    packed, full = _leave_files(store, job)
+    packed, full, examples = _leave_files(store, job)
     made = _complete(store, job)
     assert (made.sha256, made.weights_sha256, made.job_id) == (packed.sha256, full.sha256, job.id)
     exported = store.blobs.put_stream([b"onnx"])
@@ -63,12 +64,14 @@ def test_files_stay_as_long_as_a_model_a_job_or_an_export_names_them(store: Stor
                 connection, store.blobs, exported, model_id=made.id, format="onnx", details={"opset": 18}
             )
             assert row.sha256 == exported.sha256
+        assert [row.format for row in models.list_exports(connection, made.id)] == ["onnx"]
+        assert models.get_export(connection, made.id, models.EXAMPLES).sha256 == examples.sha256
     child = submit(store, initial_weights=made.id)
     assert child.initial_weights_sha256 == full.sha256
     with store.write() as connection:
         digests = jobs.remove(connection, job.id)
     store.collect(digests)
-    assert all(store.blobs.exists(blob.sha256) for blob in (packed, full, exported))
+    assert all(store.blobs.exists(blob.sha256) for blob in (packed, full, examples, exported))
     assert audit(store).sound
 
     with store.write() as connection, pytest.raises(NotFoundError):
@@ -76,7 +79,12 @@ def test_files_stay_as_long_as_a_model_a_job_or_an_export_names_them(store: Stor
     with store.write() as connection:
         digests = models.remove(connection, made.id, organisation=DEFAULT_ORGANISATION)
     store.collect(digests)
-    assert [store.blobs.exists(blob.sha256) for blob in (packed, full, exported)] == [False, True, False]
+    assert [store.blobs.exists(blob.sha256) for blob in (packed, full, examples, exported)] == [
+        False,
+        True,
+        False,
+        False,
+    ]
     with store.write() as connection:
         jobs.request_cancel(connection, child.id)
         digests = jobs.remove(connection, child.id)

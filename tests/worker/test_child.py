@@ -159,7 +159,7 @@ def test_a_worker_process_trains_a_job_and_another_that_goes_on_from_its_weights
     assert (job.record["threads"], job.record["device"], job.record["arithmetic"]) == (1, "cpu", "float")
     assert job.record["limits"]["no_new_privileges"] is True
     files = digests(store, first.id)
-    assert files.keys() == {"model.safetensors", "weights.safetensors", "report.json", "card.md"}
+    assert files.keys() == {"model.safetensors", "weights.safetensors", "report.json", "examples.webp", "card.md"}
     report = json.loads(store.blobs.path(files["report.json"]).read_text())
     assert report["sizes"]["ratio"] > 1
     assert report["conversion"]["layers"] == job.record["report"]

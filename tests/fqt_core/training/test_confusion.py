@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fqt_core.training.confusion import MOST_MATRIX_CLASSES, confusion
+from fqt_core.events import Confusion
+from fqt_core.training.confusion import MOST_MATRIX_CLASSES, confusion, judge
 
 
 class _Shift(nn.Module):
@@ -25,10 +26,15 @@ def _batches(labels: list[int], size: int = 4) -> list[tuple[Tensor, Tensor]]:
     return [(part.view(-1, 1, 1, 1).float(), part) for part in every.split(size)]
 
 
+def _found(model: _Shift, labels: list[int]) -> Confusion:
+    verdicts = judge(model, _batches(labels))
+    assert verdicts is not None
+    return confusion(verdicts, [str(n) for n in range(model.classes)])
+
+
 def test_rows_are_the_true_classes() -> None:
     model = _Shift(3).train()
-    found = confusion(model, _batches([0, 0, 1, 1, 1, 2]), ["a", "b", "c"])
-    assert found is not None
+    found = _found(model, [0, 0, 1, 1, 1, 2])
     assert found.matrix == [[2, 0, 0], [0, 0, 3], [0, 0, 1]]
     assert (found.images, found.right, found.of) == (6, [2, 0, 1], [2, 3, 1])
     assert [(pair.true, pair.predicted, pair.count) for pair in found.most_confused] == [(1, 2, 3)]
@@ -36,13 +42,18 @@ def test_rows_are_the_true_classes() -> None:
 
 
 def test_many_classes_have_no_matrix() -> None:
-    count = MOST_MATRIX_CLASSES + 1
-    found = confusion(_Shift(count), _batches([1, 1, 7]), [str(n) for n in range(count)])
-    assert found is not None
+    found = _found(_Shift(MOST_MATRIX_CLASSES + 1), [1, 1, 7])
     assert found.matrix is None
     assert [(pair.true, pair.count) for pair in found.most_confused] == [(1, 2), (7, 1)]
 
 
 def test_nothing_is_told_of_no_images_or_when_it_is_stopped() -> None:
-    assert confusion(_Shift(2), [], ["a", "b"]) is None
-    assert confusion(_Shift(2), _batches([0]), ["a", "b"], should_stop=lambda: True) is None
+    assert judge(_Shift(2), []) is None
+    assert judge(_Shift(2), _batches([0]), should_stop=lambda: True) is None
+
+
+def test_the_certainty_is_that_of_the_class_that_is_named() -> None:
+    verdicts = judge(_Shift(2), _batches([0, 1]))
+    assert verdicts is not None
+    assert verdicts.predicted.tolist() == [0, 0]
+    assert torch.allclose(verdicts.certainty, torch.tensor([1.0, 0.0]).softmax(0)[0])
