@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import Query
-from sqlalchemy import Connection
+from anyio import to_thread
+from fastapi import Query, Response
 
 from api.auth import ReadKey
 from api.context import AppContext
@@ -13,13 +13,13 @@ from api.problems import NotFound
 from api.routing import problems, router
 from api.schemas.common import JobId
 from api.schemas.metrics import MetricsObject, SeriesObject
-from jobs import events, metrics
-from jobs.metrics import Series
+from jobs import database, events
+from jobs.metrics import KINDS
 
 routes = router("metrics")
 
 
-@routes.get("/jobs/{job_id}/metrics", responses=problems(NotFound))
+@routes.get("/jobs/{job_id}/metrics", response_model=MetricsObject, responses=problems(NotFound))
 async def get_metrics(
     job_id: JobId,
     context: AppContext,
@@ -34,12 +34,17 @@ async def get_metrics(
         int | None,
         Query(ge=2, le=100_000, description="At most about so many points per curve, the last one always among them."),
     ] = None,
-) -> MetricsObject:
+) -> Response:
     """Get a job's curves. Steps that were repeated after a crash appear once."""
 
-    def read(connection: Connection) -> tuple[int, list[Series]]:
-        last = events.last_seq(connection, job_id, organisation=key.organisation_id)
-        return last, metrics.series(connection, job_id, kind=kind, names=name, points=max_points)
+    def work() -> bytes:
+        from jobs import curves  # noqa: PLC0415 - imports NumPy, which the API process does without until then
 
-    last, curves = await context.read(read)
-    return MetricsObject(job=job_id, last_seq=last, data=[SeriesObject.of(series) for series in curves])
+        with database.snapshot(context.store.engine) as connection:
+            last = events.last_seq(connection, job_id, organisation=key.organisation_id)
+            found = curves.read(connection, [job_id], [kind] if kind else KINDS, names=name)[job_id]
+        shown = [SeriesObject.of(curve, max_points) for curve in found]
+        return MetricsObject(job=job_id, last_seq=last, data=shown).model_dump_json().encode()
+
+    body = await to_thread.run_sync(work, limiter=context.database_threads)
+    return Response(body, media_type="application/json")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field
 
 from api.schemas.common import Schema
-from jobs.metrics import Series
+
+if TYPE_CHECKING:  # it imports NumPy, which the API process does without until someone asks for curves
+    from jobs.curves import Curve
 
 
 class SeriesObject(Schema):
@@ -20,9 +22,12 @@ class SeriesObject(Schema):
     values: list[float | None] = Field(description="null where a value was not finite.")
 
     @classmethod
-    def of(cls, series: Series) -> Self:
-        """Show a curve of the store."""
-        return cls(kind=series.kind, name=series.name, steps=series.steps, values=series.values)
+    def of(cls, curve: Curve, points: int | None = None) -> Self:
+        """Show a curve of the store, of at most about so many points, evenly chosen; the last one is among them."""
+        stride = 1 if points is None else max(1, -(-len(curve.steps) // points))
+        steps, values = (column[::-1][::stride][::-1].tolist() for column in (curve.steps, curve.values))
+        # NaN is written as null; looking at each of so many numbers here would take a second.
+        return cls.model_construct(None, kind=curve.kind, name=curve.name, steps=steps, values=values)
 
 
 class MetricsObject(Schema):
