@@ -18,7 +18,7 @@ SERIAL = (
     "tests/api/test_doorbell.py",
     "tests/api/test_models.py",
     "tests/api/test_openai.py",
-    "tests/api/test_page.py",
+    "tests/api/page/",
     "tests/api/test_process.py",
     "tests/api/test_tracing.py",
     "tests/benchmarks/accuracy/test_service.py",

@@ -111,7 +111,7 @@ export class Files {
   }
 
   row(file) {
-    const what = { model: "packed model, one bit per weight", weights: "weights in full precision", report: "report" }[file.kind] ?? file.kind;
+    const what = { model: "packed model, one bit per weight", weights: "weights in full precision", report: "report", card: "card of the model", examples: "images of each confusion" }[file.kind] ?? file.kind;
     return h(
       "tr",
       {},

@@ -1,12 +1,15 @@
 // Data sets: what is there and what is in it, and uploading more by dropping files or a folder.
 
 import { Problem, all, may, pause, remove } from "../lib/api.js";
+import { dropZone } from "../lib/drop.js";
 import { confirmed, h, stateBadge, toast } from "../lib/dom.js";
 import { ago, bytes, count, percent } from "../lib/format.js";
-import { dropped, packed, upload } from "../lib/upload.js";
+import { tile } from "../lib/sheet.js";
+import { packed, upload } from "../lib/upload.js";
 
 const CHECKED_EVERY = 2000;
 const MOST_BARS = 100;
+const THUMBNAIL = 40;
 
 class Datasets {
   constructor(signal) {
@@ -17,33 +20,16 @@ class Datasets {
   }
 
   dropZone() {
-    const file = h("input", { type: "file", id: "file", hidden: true, multiple: false, accept: ".zip,.tar,.gz,.tgz,.npz", onchange: () => this.take([...file.files].map((one) => ({ path: one.name, file: one }))) });
-    const folder = h("input", { type: "file", id: "folder", hidden: true, webkitdirectory: "", onchange: () => this.take([...folder.files].map((one) => ({ path: one.webkitRelativePath, file: one }))) });
-    const zone = h(
-      "section",
-      { class: "drop", id: "drop", "aria-labelledby": "drop-title" },
-      h("h2", { id: "drop-title" }, "Drop a folder of photos or an archive here"),
-      h("p", { class: "dim" }, "A folder with one folder of images per class (PNG, JPEG, WebP, BMP), a zip or tar of it, or NPZ with ", h("code", {}, "images"), " and ", h("code", {}, "labels"), "."),
-      h(
-        "div",
-        { class: "row" },
-        h("button", { type: "button", class: "primary", onclick: () => folder.click() }, "Choose a folder"),
-        h("button", { type: "button", onclick: () => file.click() }, "Choose a file"),
-        file,
-        folder,
-      ),
-    );
-    zone.addEventListener("dragover", (event) => {
-      event.preventDefault();
-      zone.classList.add("over");
+    return dropZone({
+      id: "drop",
+      title: "Drop a folder of photos or an archive here",
+      hint: ["A folder with one folder of images per class (PNG, JPEG, WebP, BMP), a zip or tar of it, or NPZ with ", h("code", {}, "images"), " and ", h("code", {}, "labels"), "."],
+      choices: [
+        { label: "Choose a folder", primary: true, input: { id: "folder", webkitdirectory: "" } },
+        { label: "Choose a file", input: { id: "file", accept: ".zip,.tar,.gz,.tgz,.npz" } },
+      ],
+      take: (entries) => this.take(entries),
     });
-    zone.addEventListener("dragleave", () => zone.classList.remove("over"));
-    zone.addEventListener("drop", async (event) => {
-      event.preventDefault();
-      zone.classList.remove("over");
-      this.take(await dropped(event.dataTransfer));
-    });
-    return zone;
   }
 
   async take(entries) {
@@ -111,7 +97,7 @@ class Datasets {
       { class: "card dataset", dataset: { id: row.id } },
       h("div", { class: "row between" }, h("h2", {}, row.name), stateBadge(row.state)),
       this.facts(row),
-      ...this.balance(row.profile),
+      ...this.balance(row),
       ...this.findings(row),
     );
     const buttons = h("div", { class: "row" });
@@ -136,20 +122,26 @@ class Datasets {
     return h("dl", { class: "facts" }, facts.filter(([, value]) => value).flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
   }
 
-  /** A bar per class, as long as its share of the largest. */
-  balance(profile) {
-    const classes = profile?.classes ?? [];
+  /** Of each class a bar, as long as its share of the largest, and some of its images. */
+  balance(row) {
+    const classes = row.profile?.classes ?? [];
     if (!classes.length) return [];
-    const counts = classes.map((row) => row.count ?? null);
-    if (counts[0] === null) return [h("p", { class: "hint" }, `${classes.length} classes: ${classes.map((row) => row.name).join(", ")}`)];
-    const most = Math.max(...counts, 1);
-    const bars = classes.slice(0, MOST_BARS).flatMap((row) => {
+    if ((classes[0].count ?? null) === null) return [h("p", { class: "hint" }, `${classes.length} classes: ${classes.map(({ name }) => name).join(", ")}`)];
+    const most = Math.max(...classes.map(({ count: number }) => number), 1);
+    const bars = classes.slice(0, MOST_BARS).flatMap(({ name, count: number }, index) => {
       const fill = h("i");
-      fill.style.width = `${(100 * row.count) / most}%`;
-      return [h("dt", { title: row.name }, row.name), h("dd", { class: "bar", "aria-hidden": "true" }, fill), h("dd", { class: "number" }, count(row.count))];
+      fill.style.width = `${(100 * number) / most}%`;
+      return [h("dt", { title: name }, name), h("dd", { class: "bar", "aria-hidden": "true" }, fill), h("dd", { class: "number" }, count(number)), this.strip(row, index, name, number)];
     });
     const more = classes.length > MOST_BARS ? h("p", { class: "hint" }, `and ${classes.length - MOST_BARS} more`) : "";
-    return [h("h3", {}, `${classes.length} classes`), h("dl", { class: "bars", tabindex: "0", "aria-label": "Images per class" }, bars), more];
+    return [h("h3", {}, `${classes.length} classes`), h("dl", { class: "bars balance", tabindex: "0", "aria-label": "Images per class" }, bars), more];
+  }
+
+  strip(row, index, name, number) {
+    const layout = row.profile.thumbnails;
+    if (!layout || index >= layout.rows) return "";
+    const pictures = Array.from({ length: Math.min(layout.columns, number) }, (_, column) => tile(`/v1/datasets/${row.id}/thumbnails`, layout, index, column, THUMBNAIL));
+    return h("dd", { class: "strip", role: "img", "aria-label": `Some images of ${name}` }, pictures);
   }
 
   findings(row) {

@@ -68,6 +68,7 @@ class JobView {
   buttons() {
     const { job } = this;
     const found = [h("a", { class: "button", href: `#/compare?job=${job.id}` }, "Compare")];
+    if (job.result?.model) found.unshift(h("a", { class: "button primary", href: `#/models/${job.result.model}` }, "Try the model"));
     if (!may("write")) return found;
     found.unshift(h("a", { class: "button", href: `#/new?from=${job.id}` }, "Use as template"));
     const act = (name, title, kind = "") => found.push(h("button", { type: "button", class: kind, id: name, onclick: () => this.act(name) }, title));

@@ -149,6 +149,12 @@ class NewJob {
     }
   }
 
+  /** Begin with the weights of a job or a model. */
+  startFrom(id) {
+    if (![...this.weights.options].some((option) => option.value === id)) this.weights.append(h("option", { value: id }, id));
+    this.weights.value = id;
+  }
+
   get spec() {
     const found = {
       name: this.name.value.trim() || undefined,
@@ -173,7 +179,7 @@ class NewJob {
     this.method.value = spec.method;
     this.training.value = spec.training;
     this.running.value = spec;
-    this.weights.value = spec.initial_weights ?? "";
+    this.startFrom(spec.initial_weights ?? "");
     this.teacher.value = spec.teacher ?? "";
   }
 
@@ -237,6 +243,7 @@ export default {
       const view = new NewJob({ methods: methods.data, architectures: architectures.data, openapi, datasets: ready, succeeded }, signal);
       if (query.get("dataset")) view.dataset.value = query.get("dataset");
       view.chooseDataset();
+      if (query.get("weights")) view.startFrom(query.get("weights"));
       if (query.get("from")) view.spec = (await get(`/v1/jobs/${encodeURIComponent(query.get("from"))}`, { signal })).spec;
       main.replaceChildren(view.element);
       await view.dryRun();

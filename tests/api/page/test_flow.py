@@ -1,0 +1,93 @@
+"""From photos on a desk to a job that is followed, paused and resumed, over a restart of the API in the middle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from playwright.sync_api import Browser, expect
+
+from tests.api.browser import visiting
+from tests.api.conftest import archive
+from tests.api.page.helpers import BROKEN_OFF, REFUSED, SOON, drop, points_of, state_is, wait_for_points
+from tests.api.process import Api
+from tests.system.flow import write_photos
+
+
+def test_from_own_photos_to_a_running_job(
+    browser: Browser, api: Api, key: str, submitted: list[str], tmp_path: Path
+) -> None:
+    """Dropped, described, followed live over a restart of the API, paused, resumed, cancelled."""
+    write_photos(tmp_path / "photos", range(3), 30)
+    members = {
+        str(path.relative_to(tmp_path)): path.read_bytes() for path in sorted((tmp_path / "photos").rglob("*.png"))
+    }
+    with visiting(browser, f"http://127.0.0.1:{api.port}", expected=(REFUSED, *BROKEN_OFF)) as visit:
+        page = visit.page
+        visit.sign_in(key)
+        page.get_by_role("link", name="Data sets").click()
+        drop(page, "my photos.zip", archive(members))
+        card = page.locator(".dataset", has_text="my photos")
+        expect(card.locator(".state")).to_have_text("ready", timeout=SOON)
+        expect(card).to_contain_text("90")
+        expect(card.locator(".bar i")).to_have_count(3)
+
+        card.get_by_role("link", name="Train on it").click()
+        expect(page.get_by_role("group", name="Classes").get_by_role("checkbox")).to_have_count(3)
+        page.get_by_label("Name", exact=True).fill("<b>bold</b> & brave")
+        page.get_by_role("radio", name="Small convolutional network").check()
+        page.get_by_label("Width").fill("0.25")
+        page.get_by_label("Image size").fill("8")
+        page.get_by_label("Epochs", exact=True).fill("0")
+        epochs = page.locator("[data-path='training.epochs']")
+        expect(epochs).to_have_attribute("aria-invalid", "true")
+        expect(page.locator(f"#{epochs.get_attribute('id')}-fault")).to_contain_text("greater than or equal to 1")
+        expect(page.locator("#plan")).to_contain_text("One field is wrong")
+        page.get_by_label("Epochs", exact=True).fill("4000")
+        page.get_by_label("Batch size").fill("16")
+        expect(page.locator("#plan")).to_contain_text("20,000 (5 per epoch)")
+        expect(epochs).not_to_have_attribute("aria-invalid", "true")
+        page.locator("#submit").click()
+
+        expect(page.get_by_role("heading", level=1)).to_have_text("<b>bold</b> & brave")
+        state_is(page, "running")
+        before = wait_for_points(page, 10)
+        assert wait_for_points(page, before + 1) > before
+        api.stop()
+        expect(page.locator("#trouble")).to_contain_text("does not answer")
+        api.start()
+        expect(page.locator("#trouble")).to_be_hidden(timeout=SOON)
+        wait_for_points(page, before + 40)
+        page.locator("#pause").click()
+        state_is(page, "paused")
+        points = points_of(page)
+        job_id = page.url.rpartition("/")[2]
+        with api.client() as client:
+            [loss] = client.get(f"/v1/jobs/{job_id}/metrics?kind=step&name=loss").json()["data"]
+        assert len(loss["steps"]) == points == loss["steps"][-1], "none was lost, and none came twice"
+
+        page.locator("#resume").click()
+        state_is(page, "running")
+        wait_for_points(page, points + 1)
+        page.locator("#cancel").click()
+        page.get_by_role("button", name="No, leave it").click()
+        page.locator("#cancel").click()
+        page.locator("#confirm").click()
+        state_is(page, "cancelled")
+        expect(page.locator("#log")).to_contain_text("→ cancelled")
+
+
+def test_faults_of_an_upload_are_told_at_their_place(browser: Browser, api: Api, key: str, tmp_path: Path) -> None:
+    folder = tmp_path / "mixed up"
+    write_photos(folder, range(2), 8)
+    (folder / "1" / "0.png").write_text("this is no image")
+    with visiting(browser, f"http://127.0.0.1:{api.port}", expected=(REFUSED,)) as visit:
+        visit.sign_in(key)
+        visit.go("/datasets")
+        visit.page.locator("#folder").set_input_files(folder)
+        refused = visit.page.locator(".upload")
+        expect(refused.get_by_role("heading")).to_have_text("mixed up was not taken", timeout=SOON)
+        expect(refused.locator(".faults tbody tr")).to_have_count(1)
+        expect(refused.locator(".faults tbody th")).to_contain_text("1/0.png")
+        (folder / "1" / "0.png").unlink()
+        visit.page.locator("#folder").set_input_files(folder)
+        expect(visit.page.locator(".dataset", has_text="mixed up")).to_contain_text("15", timeout=SOON)
