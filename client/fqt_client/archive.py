@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 from fqt_client.errors import LocalFileError
 
@@ -94,6 +94,30 @@ def _check(path: Path) -> None:
     if not path.is_dir() and not path.is_file():
         what = "a link to nothing" if path.is_symlink() else "neither a file nor a folder"
         raise LocalFileError(f"cannot pack {path}: it is {what}", remedy="mend or remove it")
+
+
+@contextmanager
+def form(
+    path: Path, filename: str, fields: Mapping[str, str], progress: ProgressCallback | None
+) -> Iterator[Callable[[], Mapping[str, Any]]]:
+    """Give what makes the form that uploads a file, anew for each try: the arguments ``files`` and ``data`` of httpx.
+
+    Raises:
+        LocalFileError: the file cannot be read.
+    """
+    try:
+        size = path.stat().st_size
+        stream = path.open("rb")
+    except OSError as error:
+        raise LocalFileError(f"cannot read {path}: {error.strerror}") from error
+    with stream:
+
+        def build() -> Mapping[str, Any]:
+            stream.seek(0)
+            reader = ReportingReader(stream, size, progress)
+            return {"files": {"file": (filename, reader, "application/octet-stream")}, "data": fields}
+
+        yield build
 
 
 class ReportingReader:

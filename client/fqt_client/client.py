@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -15,10 +14,11 @@ from fqt_client.comparison import Alignment, Comparison
 from fqt_client.config import ClientConfig, find_config
 from fqt_client.datasets import AsyncDatasets, Datasets
 from fqt_client.jobs import AsyncJobs, Jobs
-from fqt_client.models import Choice, Listing, Page
+from fqt_client.models import Choice, Listing
+from fqt_client.paging import page
 from fqt_client.registry import AsyncModels, Models
 from fqt_client.sweeps import AsyncSweeps, Sweeps
-from fqt_client.transport import AsyncTransport, Transport, connection_options
+from fqt_client.transport import AsyncTransport, Transport, connection_options, once
 from fqt_client.wire import AsyncioWire, Blocking, BlockingWire, sync
 
 
@@ -30,11 +30,11 @@ class AsyncCatalog:
 
     async def methods(self) -> Listing[Choice]:
         """The training methods that can be asked for, with the JSON schema of their options."""
-        return Page.from_json(Choice, await self._transport.json("GET", "/v1/methods")).data
+        return (await page(self._transport, Choice, "/v1/methods")).data
 
     async def architectures(self) -> Listing[Choice]:
         """The networks that can be asked for, with the JSON schema of their options."""
-        return Page.from_json(Choice, await self._transport.json("GET", "/v1/architectures")).data
+        return (await page(self._transport, Choice, "/v1/architectures")).data
 
     async def compare(
         self,
@@ -70,8 +70,7 @@ class AsyncCatalog:
         }
         body = {name: value for name, value in asked.items() if value is not None}
         body |= {"align": align, "points": points, "equal": equal}
-        headers = {"Idempotency-Key": uuid.uuid4().hex}  # it changes nothing; the header says so to the transport
-        return Comparison.from_json(await self._transport.json("POST", "/v1/compare", json=body, headers=headers))
+        return Comparison.from_json(await self._transport.json("POST", "/v1/compare", json=body, headers=once()))
 
     async def ready(self) -> dict[str, Any]:
         """What the service says of its own readiness (needs no key).
@@ -88,22 +87,11 @@ class AsyncCatalog:
 
 
 class AsyncClient(AsyncCatalog):
-    """Talks to one fqt service over HTTP, within asyncio. Its methods are those of :class:`Client`, to be awaited.
+    """Talks to one fqt service over HTTP, within asyncio: arguments and methods of :class:`Client`, to be awaited.
 
     >>> async with AsyncClient() as client:                                  # doctest: +SKIP
     ...     job = await client.jobs.submit("digits")
     ...     async for event in client.jobs.events(job.id): ...
-
-    Args:
-        base_url: where the service is; if None from ``FQT_API_URL`` or the file that `fqt up` writes.
-        api_key: the key; if None from ``FQT_API_KEY`` or the same file.
-        timeout: seconds without a byte after which a request is given up.
-        retries: how often a safe or idempotent request is repeated.
-        http: transport under httpx, for tests.
-        sleep: waits that many seconds, for tests.
-
-    Raises:
-        NotConfiguredError: nothing says where the service is.
     """
 
     def __init__(

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from fqt_client.archive import ProgressCallback, ReportingReader, uploadable
-from fqt_client.errors import FieldFault, InvalidRequestError, LocalFileError, WaitTimeoutError
+from fqt_client.archive import ProgressCallback, form, uploadable
+from fqt_client.errors import FieldFault, InvalidRequestError, WaitTimeoutError
 from fqt_client.models import Dataset, Page
+from fqt_client.paging import every, page
 from fqt_client.paths import dataset_path
-from fqt_client.transport import AsyncTransport
+from fqt_client.transport import AsyncTransport, once
 from fqt_client.wire import Blocking, sync, sync_iterator
 
 CHECK_SECONDS = 60.0
@@ -49,27 +49,9 @@ class AsyncDatasets:
         """
         with ExitStack() as stack:
             file, filename = await self._transport.wire.run(stack.enter_context, uploadable(Path(source)))
-            try:
-                size = file.stat().st_size
-                stream = stack.enter_context(file.open("rb"))
-            except OSError as error:
-                raise LocalFileError(f"cannot read {file}: {error.strerror}") from error
-
-            def body() -> Mapping[str, Any]:
-                stream.seek(0)
-                reader = ReportingReader(stream, size, progress)
-                return {"files": {"file": (filename, reader, "application/octet-stream")}, "data": fields}
-
             fields = {"name": name or _stem(filename)}
-            answer = await self._transport.json(
-                "POST",
-                "/v1/datasets",
-                params={"wait": min(wait, CHECK_SECONDS)},
-                build=body,
-                headers={"Idempotency-Key": uuid.uuid4().hex},
-                timeout=CHECK_SECONDS + 60.0,
-            )
-        return await self._checked(Dataset.from_json(answer), wait)
+            build = stack.enter_context(form(file, filename, fields, progress))
+            return await self._brought("/v1/datasets", wait, build=build)
 
     async def from_url(
         self, url: str, *, name: str | None = None, sha256: str | None = None, wait: float = 600.0
@@ -87,7 +69,7 @@ class AsyncDatasets:
             InvalidRequestError: the URL is refused, the download failed, or the data set cannot be used.
             WaitTimeoutError: it did not end in time (is a worker running?).
         """
-        return await self._brought("/v1/datasets/from-url", {"url": url, "name": name, "sha256": sha256}, wait)
+        return await self._brought("/v1/datasets/from-url", wait, json={"url": url, "name": name, "sha256": sha256})
 
     async def from_folder(self, folder: str, *, name: str | None = None, wait: float = 600.0) -> Dataset:
         """Make a data set of a folder that the service has mounted, as it is now, and wait until it has been checked.
@@ -97,7 +79,7 @@ class AsyncDatasets:
             InvalidRequestError: it cannot be used; ``faults`` lists what is wrong and where.
             WaitTimeoutError: the check did not end in time (is a worker running?).
         """
-        return await self._brought("/v1/datasets/from-folder", {"folder": folder, "name": name}, wait)
+        return await self._brought("/v1/datasets/from-folder", wait, json={"folder": folder, "name": name})
 
     async def folders(self) -> tuple[str, ...]:
         """Names of the folders that :meth:`from_folder` takes (the first hundred)."""
@@ -113,32 +95,19 @@ class AsyncDatasets:
         answer = await self._transport.request("GET", f"{dataset_path(dataset_id)}/thumbnails")
         return answer.content
 
-    async def _brought(self, path: str, body: Mapping[str, Any], wait: float) -> Dataset:
-        answer = await self._transport.json(
-            "POST",
-            path,
-            params={"wait": min(wait, CHECK_SECONDS)},
-            json=body,
-            headers={"Idempotency-Key": uuid.uuid4().hex},
-            timeout=CHECK_SECONDS + 60.0,
-        )
+    async def _brought(self, path: str, wait: float, **body: Any) -> Dataset:
+        params = {"wait": min(wait, CHECK_SECONDS)}
+        patience = CHECK_SECONDS + 60.0
+        answer = await self._transport.json("POST", path, params=params, headers=once(), timeout=patience, **body)
         return await self._checked(Dataset.from_json(answer), wait)
 
     async def list_page(self, *, after: str | None = None, limit: int | None = None) -> Page[Dataset]:
         """One page of data sets, the built-in ones included."""
-        answer = await self._transport.json("GET", "/v1/datasets", params={"after": after, "limit": limit})
-        return Page.from_json(Dataset, answer)
+        return await page(self._transport, Dataset, "/v1/datasets", after=after, limit=limit)
 
-    async def list(self) -> AsyncIterator[Dataset]:
+    def list(self) -> AsyncIterator[Dataset]:
         """All data sets, fetched page by page."""
-        after: str | None = None
-        while True:
-            page = await self.list_page(after=after)
-            for dataset in page.data:
-                yield dataset
-            if not (page.has_more and page.data):
-                return
-            after = page.data[-1].id
+        return every(self._transport, Dataset, "/v1/datasets")
 
     async def get(self, dataset_id: str) -> Dataset:
         """One data set with its profile.

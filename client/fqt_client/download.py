@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import httpx
 
@@ -17,6 +17,34 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 BLOCK = 1 << 18
+
+
+class Stored(Protocol):
+    """What the service says of a file that it has."""
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+
+    @property
+    def sha256(self) -> str:
+        """Its digest, 64 hexadecimal digits."""
+
+
+async def save(
+    transport: AsyncTransport,
+    url: str,
+    stored: Stored,
+    target: Path | str,
+    name: str,
+    progress: ProgressCallback | None,
+) -> Path:
+    """Fetch ``url`` to ``target``, or into it under ``name`` if it is a folder; see :func:`download`."""
+    path = Path(target)
+    if path.is_dir():
+        # Only the last part of the name: a service must not choose where on this machine a file lands.
+        path = path / (Path(name).name or "download")
+    return await download(transport, url, path, size=stored.size, sha256=stored.sha256, progress=progress)
 
 
 async def download(

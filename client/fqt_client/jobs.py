@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -11,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from fqt_client.archive import ProgressCallback
-from fqt_client.download import download
+from fqt_client.download import save
 from fqt_client.errors import JobFailedError, NotFoundError, WaitTimeoutError
 from fqt_client.follow import EventFollower, logged
 from fqt_client.models import Artifact, Event, Job, Listing, Page, Plan, Series
+from fqt_client.paging import every, page
 from fqt_client.paths import job_path
-from fqt_client.transport import AsyncTransport
+from fqt_client.transport import AsyncTransport, once
 from fqt_client.wire import Blocking, finish, sync, sync_iterator
 
 WAIT_SECONDS = 1.0
@@ -42,8 +42,8 @@ class AsyncJobs:
             InvalidRequestError: fields have values that are not allowed; ``faults`` lists every one.
             UnusableValueError: the spec or the key holds what no request can hold, e.g. NaN.
         """
-        headers = {"Idempotency-Key": uuid.uuid4().hex if idempotency_key is None else idempotency_key}
-        return self._job(await self._transport.json("POST", "/v1/jobs", json=dict(spec), headers=headers))
+        answer = await self._transport.json("POST", "/v1/jobs", json=dict(spec), headers=once(idempotency_key))
+        return self._job(answer)
 
     async def submit(
         self,
@@ -102,29 +102,20 @@ class AsyncJobs:
         Raises:
             InvalidRequestError: as :meth:`create`.
         """
-        # A dry run makes nothing, so repeating it is safe; the key says so to the transport.
-        headers = {"Idempotency-Key": uuid.uuid4().hex}
         params = {"dry_run": "true"}
-        answer = await self._transport.json("POST", "/v1/jobs", json=dict(spec), params=params, headers=headers)
+        answer = await self._transport.json("POST", "/v1/jobs", json=dict(spec), params=params, headers=once())
         return Plan.from_json(answer)
 
     async def list_page(
         self, *, state: str | None = None, after: str | None = None, limit: int | None = None
     ) -> Page[Job]:
         """One page of jobs, newest first."""
-        params = {"state": state, "after": after, "limit": limit}
-        return Page.from_json(Job, await self._transport.json("GET", "/v1/jobs", params=params))
+        return await page(self._transport, Job, "/v1/jobs", state=state, after=after, limit=limit)
 
     async def list(self, *, state: str | None = None) -> AsyncIterator[Job]:
         """All jobs, newest first, fetched page by page."""
-        after: str | None = None
-        while True:
-            page = await self.list_page(state=state, after=after)
-            for job in page.data:
-                yield self._job(job.raw)
-            if not (page.has_more and page.data):
-                return
-            after = page.data[-1].id
+        async for job in every(self._transport, Job, "/v1/jobs", state=state):
+            yield self._job(job.raw)
 
     async def get(self, job_id: str, *, curves: bool = False) -> Job:
         """One job.
@@ -167,9 +158,7 @@ class AsyncJobs:
         return await self._ask(job_id, "resume")
 
     async def _ask(self, job_id: str, verb: str) -> Job:
-        # Asking twice is no error, so the request may be repeated; the header says so to the transport.
-        headers = {"Idempotency-Key": uuid.uuid4().hex}
-        return self._job(await self._transport.json("POST", job_path(job_id, verb), headers=headers))
+        return self._job(await self._transport.json("POST", job_path(job_id, verb), headers=once()))
 
     def _job(self, data: Any) -> Job:
         """Read a job. In a notebook one of a blocking client fetches its curves when it is shown."""
@@ -212,13 +201,12 @@ class AsyncJobs:
             kind: only those reported per ``step``, per ``epoch``, of ``quantization``, or of ``telemetry``.
             max_points: at most about so many points per curve.
         """
-        params = {"name": list(names) or None, "kind": kind, "max_points": max_points}
-        answer = await self._transport.json("GET", job_path(job_id, "metrics"), params=params)
-        return Page.from_json(Series, answer).data
+        params = {"name": [*names] or None, "kind": kind, "max_points": max_points}
+        return (await page(self._transport, Series, job_path(job_id, "metrics"), **params)).data
 
     async def artifacts(self, job_id: str) -> Listing[Artifact]:
         """The job's result files."""
-        return Page.from_json(Artifact, await self._transport.json("GET", job_path(job_id, "artifacts"))).data
+        return (await page(self._transport, Artifact, job_path(job_id, "artifacts"))).data
 
     async def artifact(self, job_id: str, name: str) -> Artifact:
         """The result file with this name, or of this kind.
@@ -254,12 +242,8 @@ class AsyncJobs:
             ChecksumError: the bytes are not those that the service announced.
         """
         found = await self.artifact(job_id, artifact) if isinstance(artifact, str) else artifact
-        path = Path(target)
-        if path.is_dir():
-            # Only the last part of the name: a service must not choose where on this machine a file lands.
-            path = path / (Path(found.name).name or found.kind)
         url = job_path(job_id, "artifacts", found.name)
-        return await download(self._transport, url, path, size=found.size, sha256=found.sha256, progress=progress)
+        return await save(self._transport, url, found, target, found.name or found.kind, progress)
 
     async def wait(self, job_id: str, *, timeout: float | None = None, check: bool = True) -> Job:
         """Wait until the job has ended.

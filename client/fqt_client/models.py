@@ -57,6 +57,13 @@ class Resource:
         return values
 
 
+@dataclass(frozen=True, kw_only=True)
+class Identified(Resource):
+    """What the service has under an id, by which its lists go on."""
+
+    id: str
+
+
 def _brief(resource: Resource) -> str:
     """A repr on one line: what is nested stays in the attributes."""
     told = ", ".join(f"{name}={value!r}" for name, value in resource.short().items())
@@ -64,7 +71,7 @@ def _brief(resource: Resource) -> str:
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Dataset(Resource):
+class Dataset(Identified):
     """A data set: uploaded, downloaded or mounted (`ds_…`), or built in.
 
     ``origin`` says which, and from where; ``same_as`` is the id of the first data set with the very same bytes.
@@ -73,7 +80,6 @@ class Dataset(Resource):
     SHORT = ("id", "name", "state", "images")
     __repr__ = _brief
 
-    id: str
     name: str | None = None
     state: str = "ready"
     format: str | None = None
@@ -124,7 +130,7 @@ class JobFault(Resource):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Job(Resource):
+class Job(Identified):
     """A training job. ``ran_seconds``: what all its attempts that have ended took together.
 
     In a notebook it shows its state, its progress and its curves, which ``load_curves`` gives.
@@ -132,7 +138,6 @@ class Job(Resource):
 
     __repr__ = _brief
 
-    id: str
     state: JobState
     name: str | None = None
     spec: Mapping[str, Any] = field(default_factory=dict)
@@ -268,12 +273,11 @@ class Artifact(Resource):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model(Resource):
+class Model(Identified):
     """A model of the registry. ``format`` is `packed` (predicts) or `weights`; ``lineage`` says what it came from."""
 
     SHORT = ("id", "name", "format", "accuracy", "size")
 
-    id: str
     format: str
     size: int
     sha256: str

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fqt_client.archive import ProgressCallback, ReportingReader
-from fqt_client.download import download
+from fqt_client.archive import ProgressCallback, form
+from fqt_client.download import save
 from fqt_client.errors import LocalFileError
 from fqt_client.models import Export, Listing, Model, Page, Prediction
+from fqt_client.paging import every, page
 from fqt_client.paths import model_path
-from fqt_client.transport import AsyncTransport
+from fqt_client.transport import AsyncTransport, once
 from fqt_client.wire import Blocking, sync, sync_iterator
 
 WORK_SECONDS = 330.0
@@ -38,20 +38,14 @@ class AsyncModels:
     ) -> Page[Model]:
         """One page of models, newest first; only those of this job, network or method, if any is given."""
         params = {"job": job, "architecture": architecture, "method": method, "after": after, "limit": limit}
-        return Page.from_json(Model, await self._transport.json("GET", "/v1/models", params=params))
+        return await page(self._transport, Model, "/v1/models", **params)
 
-    async def list(
+    def list(
         self, *, job: str | None = None, architecture: str | None = None, method: str | None = None
     ) -> AsyncIterator[Model]:
-        """All models, newest first, fetched page by page."""
-        after: str | None = None
-        while True:
-            page = await self.list_page(job=job, architecture=architecture, method=method, after=after)
-            for model in page.data:
-                yield model
-            if not (page.has_more and page.data):
-                return
-            after = page.data[-1].id
+        """All models, newest first, fetched page by page; chosen as by :meth:`list_page`."""
+        params = {"job": job, "architecture": architecture, "method": method}
+        return every(self._transport, Model, "/v1/models", **params)
 
     async def get(self, model_id: str) -> Model:
         """One model.
@@ -86,21 +80,8 @@ class AsyncModels:
             ServerFaultError: no worker is there to check it.
         """
         path = Path(source)
-        try:
-            size = path.stat().st_size
-            stream = path.open("rb")
-        except OSError as error:
-            raise LocalFileError(f"cannot read {path}: {error.strerror}") from error
-        with stream:
-
-            def body() -> Mapping[str, Any]:
-                stream.seek(0)
-                reader = ReportingReader(stream, size, progress)
-                return {"files": {"file": (path.name, reader, "application/octet-stream")}, "data": fields}
-
-            fields = {"name": name} if name else {}
-            headers = {"Idempotency-Key": uuid.uuid4().hex}
-            answer = await self._transport.json("POST", "/v1/models", build=body, headers=headers, timeout=WORK_SECONDS)
+        with form(path, path.name, {"name": name} if name else {}, progress) as build:
+            answer = await self._transport.json("POST", "/v1/models", build=build, headers=once(), timeout=WORK_SECONDS)
         return Model.from_json(answer)
 
     async def download(
@@ -118,9 +99,8 @@ class AsyncModels:
             ChecksumError: the bytes are not those that the service announced.
         """
         found = await self.get(model) if isinstance(model, str) else model
-        path = _file(target, f"{found.id}.safetensors")
         url = model_path(found.id, "file")
-        return await download(self._transport, url, path, size=found.size, sha256=found.sha256, progress=progress)
+        return await save(self._transport, url, found, target, f"{found.id}.safetensors", progress)
 
     async def predict(
         self, model_id: str, images: Sequence[Path | str | bytes], *, top_k: int = 5
@@ -155,20 +135,16 @@ class AsyncModels:
             ConflictError: the model are weights, which are not exported.
             ServerFaultError: no worker answered.
         """
-        headers = {"Idempotency-Key": uuid.uuid4().hex}
-        path = model_path(model_id, "exports")
-        answer = await self._transport.json(
-            "POST", path, json={"format": format}, headers=headers, timeout=WORK_SECONDS
-        )
+        path, asked = model_path(model_id, "exports"), {"format": format}
+        answer = await self._transport.json("POST", path, json=asked, headers=once(), timeout=WORK_SECONDS)
         return Export.from_json(answer)
 
     async def download_export(
         self, export: Export, target: Path | str, *, progress: ProgressCallback | None = None
     ) -> Path:
         """Download an export, as :meth:`download` does; into a folder as ``<id>.<format>``."""
-        path = _file(target, f"{export.model}.{export.format}")
         url = model_path(export.model, "exports", export.format)
-        return await download(self._transport, url, path, size=export.size, sha256=export.sha256, progress=progress)
+        return await save(self._transport, url, export, target, f"{export.model}.{export.format}", progress)
 
 
 class Models(Blocking):
@@ -184,12 +160,6 @@ class Models(Blocking):
     predict = sync(AsyncModels.predict)
     export = sync(AsyncModels.export)
     download_export = sync(AsyncModels.download_export)
-
-
-def _file(target: Path | str, name: str) -> Path:
-    path = Path(target)
-    # Only the last part of the name: a service must not choose where on this machine a file lands.
-    return path / Path(name).name if path.is_dir() else path
 
 
 def _contents(images: Sequence[Path | str | bytes]) -> list[bytes]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,9 +10,10 @@ from typing import Any, Literal, TypeAlias
 
 from fqt_client.errors import WaitTimeoutError
 from fqt_client.jobs import WAIT_SECONDS
-from fqt_client.models import JobState, Page, Resource
+from fqt_client.models import Identified, JobState, Page, Resource
+from fqt_client.paging import every, page
 from fqt_client.paths import sweep_path
-from fqt_client.transport import AsyncTransport
+from fqt_client.transport import AsyncTransport, once
 from fqt_client.wire import Blocking, sync, sync_iterator
 
 SweepState: TypeAlias = Literal["running", "finished", "cancelled", "failed"]
@@ -36,12 +36,11 @@ class Trial(Resource):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sweep(Resource):
+class Sweep(Identified):
     """A search over fields of a job spec. ``jobs``: how many there will be. ``trials`` are empty in a list."""
 
     SHORT = ("id", "name", "state", "jobs")
 
-    id: str
     state: SweepState
     name: str | None = None
     spec: Mapping[str, Any] = field(default_factory=dict)
@@ -107,36 +106,25 @@ class AsyncSweeps:
         Raises:
             InvalidRequestError: fields have values that are not allowed; ``faults`` lists every one.
         """
-        body = {"base": dict(base), "space": {name: dict(values) for name, values in space.items()}, **options}
-        headers = {"Idempotency-Key": uuid.uuid4().hex if idempotency_key is None else idempotency_key}
+        body = _body(base, space, options)
+        headers = once(idempotency_key)
         return Sweep.from_json(await self._transport.json("POST", "/v1/sweeps", json=body, headers=headers))
 
     async def plan(
         self, base: Mapping[str, Any], space: Mapping[str, Mapping[str, Any]], /, **options: Any
     ) -> SweepPlan:
         """How many jobs a sweep would have, and what they would take, without making it; see :meth:`create`."""
-        body = {"base": dict(base), "space": {name: dict(values) for name, values in space.items()}, **options}
-        headers = {"Idempotency-Key": uuid.uuid4().hex}  # makes nothing, so repeating it is safe
-        params = {"dry_run": "true"}
-        return SweepPlan.from_json(
-            await self._transport.json("POST", "/v1/sweeps", json=body, params=params, headers=headers)
-        )
+        body, params = _body(base, space, options), {"dry_run": "true"}
+        answer = await self._transport.json("POST", "/v1/sweeps", json=body, params=params, headers=once())
+        return SweepPlan.from_json(answer)
 
     async def list_page(self, *, after: str | None = None, limit: int | None = None) -> Page[Sweep]:
         """One page of sweeps, newest first."""
-        params = {"after": after, "limit": limit}
-        return Page.from_json(Sweep, await self._transport.json("GET", "/v1/sweeps", params=params))
+        return await page(self._transport, Sweep, "/v1/sweeps", after=after, limit=limit)
 
-    async def list(self) -> AsyncIterator[Sweep]:
+    def list(self) -> AsyncIterator[Sweep]:
         """All sweeps, newest first, fetched page by page."""
-        after: str | None = None
-        while True:
-            page = await self.list_page(after=after)
-            for sweep in page.data:
-                yield sweep
-            if not (page.has_more and page.data):
-                return
-            after = page.data[-1].id
+        return every(self._transport, Sweep, "/v1/sweeps")
 
     async def get(self, sweep_id: str) -> Sweep:
         """One sweep, with its trials.
@@ -152,8 +140,7 @@ class AsyncSweeps:
         Raises:
             ConflictError: it has ended already.
         """
-        headers = {"Idempotency-Key": uuid.uuid4().hex}  # cancelling twice is no error
-        return Sweep.from_json(await self._transport.json("POST", sweep_path(sweep_id, "cancel"), headers=headers))
+        return Sweep.from_json(await self._transport.json("POST", sweep_path(sweep_id, "cancel"), headers=once()))
 
     async def delete(self, sweep_id: str) -> None:
         """Delete a sweep that has ended; its jobs stay.
@@ -177,6 +164,12 @@ class AsyncSweeps:
             await self._transport.wire.sleep(WAIT_SECONDS)
             sweep = await self.get(sweep_id)
         return sweep
+
+
+def _body(
+    base: Mapping[str, Any], space: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {"base": dict(base), "space": {name: dict(values) for name, values in space.items()}, **options}
 
 
 class Sweeps(Blocking):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -37,6 +38,15 @@ def backoff(attempt: int, retry_after: float | None = None) -> float:
     ceiling = min(LONGEST_DELAY, FIRST_DELAY * 2.0**attempt)
     # Jitter keeps many waiting clients from coming back at the same moment; it guards no secret.
     return ceiling * (0.5 + random.random() / 2)  # noqa: S311
+
+
+def once(key: str | None = None) -> dict[str, str]:
+    """The header by which a request does a thing once, however often it is sent; with a key of its own if None.
+
+    It is sent with all that changes nothing, or nothing more the second time, as well: it tells the transport that the
+    request may be repeated.
+    """
+    return {"Idempotency-Key": uuid.uuid4().hex if key is None else key}
 
 
 class AsyncTransport:

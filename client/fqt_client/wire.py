@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
@@ -209,4 +210,8 @@ def sync_iterator(
             if isinstance(source, AsyncGenerator):
                 finish(source.aclose())
 
+    # Notebooks show the signature; everything of it is true but that there is something to be awaited.
+    signature = inspect.signature(method)
+    told = str(signature.return_annotation).replace("AsyncIterator", "Iterator")
+    call.__signature__ = signature.replace(return_annotation=told)  # type: ignore[attr-defined]
     return call
