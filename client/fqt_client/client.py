@@ -16,6 +16,7 @@ from fqt_client.datasets import AsyncDatasets, Datasets
 from fqt_client.jobs import AsyncJobs, Jobs
 from fqt_client.models import Choice, Listing
 from fqt_client.paging import page
+from fqt_client.paths import job_path, sweep_path
 from fqt_client.registry import AsyncModels, Models
 from fqt_client.sweeps import AsyncSweeps, Sweeps
 from fqt_client.transport import AsyncTransport, Transport, connection_options, once
@@ -60,8 +61,12 @@ class AsyncCatalog:
 
         Raises:
             NotFoundError: there is no such job or sweep.
+            UnusableValueError: one cannot be the id of a job, or of a sweep.
             InvalidRequestError: neither jobs nor a sweep are named, or there are too many.
         """
+        for path, named in ((job_path, jobs), (sweep_path, [sweep] if sweep is not None else [])):
+            for name in named:
+                path(name)  # what is no id is told as such, and not by the pattern that ids have
         asked: dict[str, Any] = {
             "jobs": list(jobs) or None,
             "sweep": sweep,

@@ -82,6 +82,24 @@ class Comparison(Resource):
     jobs: list[ComparedJob]
     equal: Mapping[str, Any] | None = None
 
+    @property
+    def metrics(self) -> list[tuple[str, str]]:
+        """Kind and name of every metric that any of the jobs has."""
+        return list(dict.fromkeys((metric.kind, metric.name) for job in self.jobs for metric in job.metrics))
+
+    @property
+    def telling(self) -> list[str]:
+        """Those of ``differing`` that differ among the jobs that have them at all.
+
+        The others are options of a method or a network that only some have, which its name says already.
+        """
+        found = []
+        for name in self.differing:
+            values = [job.parameters[name] for job in self.jobs if name in job.parameters]
+            if any(value != values[0] for value in values) or len(self.jobs) == 1:
+                found.append(name)
+        return found
+
     @classmethod
     def _convert(cls, values: dict[str, Any]) -> dict[str, Any]:
         values["jobs"] = [ComparedJob.from_json(entry) for entry in values["jobs"]]

@@ -92,7 +92,7 @@ class AsyncDatasets:
         Raises:
             NotFoundError: there is no such data set, or it has none.
         """
-        answer = await self._transport.request("GET", f"{dataset_path(dataset_id)}/thumbnails")
+        answer = await self._transport.request("GET", dataset_path(dataset_id, "thumbnails"))
         return answer.content
 
     async def _brought(self, path: str, wait: float, **body: Any) -> Dataset:

@@ -78,8 +78,9 @@ class ApiError(FqtClientError):
         request_id: str | None = None,
         retry_after: float | None = None,
         problem: Mapping[str, Any] | None = None,
+        remedy: str | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(message, remedy=remedy)
         self.status = status
         self.code = code
         self.faults = faults

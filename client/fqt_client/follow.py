@@ -1,11 +1,12 @@
-"""Follow a job's event log to its end: a stream that reconnects where it broke off, or polling."""
+"""Follow what goes on: a job's event log, by a stream that reconnects where it broke off; anything else by asking."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from typing import TypeVar
 
 import httpx
 
@@ -25,7 +26,12 @@ from fqt_client.transport import AsyncTransport, backoff
 # The service sends a ping at least every 15 s: three missed ones mean that the connection is dead.
 SILENCE_SECONDS = 50.0
 POLL_SECONDS = 1.0
+PATIENCE_SECONDS = 120.0
+"""How long the service may be away. A restart takes less."""
+
 PAGE = 500
+
+T = TypeVar("T")
 
 
 class EventFollower:
@@ -35,7 +41,7 @@ class EventFollower:
         transport: where to ask.
         job_id: the job.
         after: ``seq`` of the last event that is known already.
-        patience: seconds without any answer after which it gives up. A restart of the service takes less.
+        patience: seconds without any answer after which it gives up.
         clock: seconds that only grow, for tests.
     """
 
@@ -45,7 +51,7 @@ class EventFollower:
         job_id: str,
         *,
         after: int = 0,
-        patience: float = 120.0,
+        patience: float = PATIENCE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.transport = transport
@@ -122,6 +128,32 @@ class EventFollower:
             self._finished = ended
             if not ended:
                 await self.transport.wire.sleep(POLL_SECONDS)
+
+
+async def polled(
+    transport: AsyncTransport, ask: Callable[[], Awaitable[T]], *, patience: float = PATIENCE_SECONDS
+) -> AsyncGenerator[T, None]:
+    """What ``ask`` gives, again and again, over restarts of the service; one that is away at first is told at once.
+
+    Args:
+        transport: waits in between.
+        ask: one request.
+        patience: seconds without an answer after which it gives up.
+    """
+    heard: float | None = None
+    attempt, waited = 0, 0.0
+    while True:
+        try:
+            found = await ask()
+        except (CannotConnectError, RateLimitedError, ServerFaultError) as error:
+            if heard is None or max(waited, time.monotonic() - heard) > patience:
+                raise
+            wait = backoff(attempt, error.retry_after if isinstance(error, ApiError) else None)
+            attempt, waited = attempt + 1, waited + wait
+        else:
+            yield found
+            heard, attempt, waited, wait = time.monotonic(), 0, 0.0, POLL_SECONDS
+        await transport.wire.sleep(wait)
 
 
 async def logged(transport: AsyncTransport, path: str, after: int) -> AsyncGenerator[Event, None]:

@@ -12,14 +12,13 @@ from typing import Any
 from fqt_client.archive import ProgressCallback
 from fqt_client.download import save
 from fqt_client.errors import JobFailedError, NotFoundError, WaitTimeoutError
-from fqt_client.follow import EventFollower, logged
+from fqt_client.follow import EventFollower, logged, polled
 from fqt_client.models import Artifact, Event, Job, Listing, Page, Plan, Series
 from fqt_client.paging import every, page
 from fqt_client.paths import job_path
 from fqt_client.transport import AsyncTransport, once
 from fqt_client.wire import Blocking, finish, sync, sync_iterator
 
-WAIT_SECONDS = 1.0
 DISPLAY_SECONDS = 5.0
 DISPLAY_POINTS = 200
 
@@ -157,6 +156,14 @@ class AsyncJobs:
         """
         return await self._ask(job_id, "resume")
 
+    async def delete(self, job_id: str) -> None:
+        """Delete a job that has ended, with its files, events and metrics. The model that it made stays.
+
+        Raises:
+            ConflictError: it has not ended.
+        """
+        await self._transport.request("DELETE", job_path(job_id))
+
     async def _ask(self, job_id: str, verb: str) -> Job:
         return self._job(await self._transport.json("POST", job_path(job_id, verb), headers=once()))
 
@@ -258,12 +265,12 @@ class AsyncJobs:
             WaitTimeoutError: it did not end in time (it goes on).
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        job = await self.get(job_id)
-        while not job.ended:
-            if deadline is not None and time.monotonic() >= deadline:
-                raise WaitTimeoutError(f"job {job_id} is still {job.state} after {timeout:g} s")
-            await self._transport.wire.sleep(WAIT_SECONDS)
-            job = await self.get(job_id)
+        async with aclosing(polled(self._transport, lambda: self.get(job_id))) as states:
+            async for job in states:
+                if job.ended:
+                    break
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise WaitTimeoutError(f"job {job_id} is still {job.state} after {timeout:g} s")
         if check and job.state != "succeeded":
             reason = f": {job.error.message}" if job.error and job.error.message else ""
             raise JobFailedError(f"job {job_id} {job.state}{reason}", job_id=job_id, state=job.state)
@@ -282,6 +289,7 @@ class Jobs(Blocking):
     cancel = sync(AsyncJobs.cancel)
     pause = sync(AsyncJobs.pause)
     resume = sync(AsyncJobs.resume)
+    delete = sync(AsyncJobs.delete)
     events = sync_iterator(AsyncJobs.events)
     metrics = sync(AsyncJobs.metrics)
     artifacts = sync(AsyncJobs.artifacts)

@@ -7,8 +7,6 @@ from urllib.parse import quote
 
 from fqt_client.errors import UnusableValueError
 
-_ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
-
 
 def job_path(job_id: str, *below: str) -> str:
     """The path of a job, or of what is below it.
@@ -16,9 +14,7 @@ def job_path(job_id: str, *below: str) -> str:
     Raises:
         UnusableValueError: this cannot be the id of a job.
     """
-    if not _ID.fullmatch(job_id):
-        raise UnusableValueError(f"{job_id!r} cannot be the id of a job", remedy="`fqt jobs` lists them: job_…")
-    return _join("jobs", job_id, *below)
+    return _join("jobs", _checked(job_id, "job_", "a job", "`fqt jobs` lists them: job_…"), *below)
 
 
 def sweep_path(sweep_id: str, *below: str) -> str:
@@ -27,21 +23,17 @@ def sweep_path(sweep_id: str, *below: str) -> str:
     Raises:
         UnusableValueError: this cannot be the id of a sweep.
     """
-    if not _ID.fullmatch(sweep_id):
-        raise UnusableValueError(f"{sweep_id!r} cannot be the id of a sweep", remedy="they look like swp_…")
-    return _join("sweeps", sweep_id, *below)
+    return _join("sweeps", _checked(sweep_id, "swp_", "a sweep", "`fqt sweep list` lists them: swp_…"), *below)
 
 
-def dataset_path(dataset_id: str) -> str:
-    """The path of a data set.
+def dataset_path(dataset_id: str, *below: str) -> str:
+    """The path of a data set, or of what is below it.
 
     Raises:
         UnusableValueError: this cannot be the id of a data set.
     """
-    if not _ID.fullmatch(dataset_id):
-        message = f"{dataset_id!r} cannot be the id of a data set"
-        raise UnusableValueError(message, remedy="`fqt datasets list` lists them: ds_…, or a built-in name")
-    return _join("datasets", dataset_id)
+    remedy = "`fqt datasets list` lists them: ds_…, or a built-in name"
+    return _join("datasets", _checked(dataset_id, "", "a data set", remedy), *below)
 
 
 def model_path(model_id: str, *below: str) -> str:
@@ -50,9 +42,13 @@ def model_path(model_id: str, *below: str) -> str:
     Raises:
         UnusableValueError: this cannot be the id of a model.
     """
-    if not _ID.fullmatch(model_id):
-        raise UnusableValueError(f"{model_id!r} cannot be the id of a model", remedy="`fqt models list` lists them")
-    return _join("models", model_id, *below)
+    return _join("models", _checked(model_id, "mdl_", "a model", "`fqt models list` lists them: mdl_…"), *below)
+
+
+def _checked(text: str, prefix: str, what: str, remedy: str) -> str:
+    if not re.fullmatch(rf"{prefix}[A-Za-z0-9_-]{{1,100}}", text):
+        raise UnusableValueError(f"{text!r} cannot be the id of {what}", remedy=remedy)
+    return text
 
 
 def _join(*segments: str) -> str:

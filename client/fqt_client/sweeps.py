@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
 from fqt_client.errors import WaitTimeoutError
-from fqt_client.jobs import WAIT_SECONDS
+from fqt_client.follow import polled
 from fqt_client.models import Identified, JobState, Page, Resource
 from fqt_client.paging import every, page
 from fqt_client.paths import sweep_path
@@ -64,6 +65,19 @@ class Sweep(Identified):
     def ended(self) -> bool:
         """Whether it has reached its last state."""
         return self.state != "running"
+
+    @property
+    def done(self) -> int:
+        """How many of its jobs have ended, in whatever way."""
+        return sum(count for state, count in self.counts.items() if state != "running")
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Time that the jobs to come take at the pace of those that have ended; None before the first has."""
+        ends = [trial.finished_at for trial in self.trials if trial.finished_at is not None]
+        if not ends or self.created_at is None:
+            return None
+        return (max(ends) - self.created_at).total_seconds() / len(ends) * (self.jobs - len(ends))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,13 +171,30 @@ class AsyncSweeps:
             WaitTimeoutError: it did not end within so many seconds (it goes on).
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        sweep = await self.get(sweep_id)
-        while not sweep.ended:
-            if deadline is not None and time.monotonic() >= deadline:
-                raise WaitTimeoutError(f"sweep {sweep_id} is still running after {timeout:g} s")
-            await self._transport.wire.sleep(WAIT_SECONDS)
-            sweep = await self.get(sweep_id)
+        async with aclosing(polled(self._transport, lambda: self.get(sweep_id))) as states:
+            async for sweep in states:
+                if sweep.ended:
+                    break
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise WaitTimeoutError(f"sweep {sweep_id} is still running after {timeout:g} s")
         return sweep
+
+    async def follow(self, sweep_id: str) -> AsyncIterator[Sweep]:
+        """The sweep as it is, then again whenever something of it has changed, until it has ended.
+
+        It goes on over restarts of the service.
+
+        Raises:
+            NotFoundError: there is none with this id.
+        """
+        seen: Mapping[str, Any] | None = None
+        async with aclosing(polled(self._transport, lambda: self.get(sweep_id))) as states:
+            async for sweep in states:
+                if sweep.raw != seen:
+                    yield sweep
+                if sweep.ended:
+                    return
+                seen = sweep.raw
 
 
 def _body(
@@ -183,3 +214,4 @@ class Sweeps(Blocking):
     cancel = sync(AsyncSweeps.cancel)
     delete = sync(AsyncSweeps.delete)
     wait = sync(AsyncSweeps.wait)
+    follow = sync_iterator(AsyncSweeps.follow)

@@ -116,6 +116,7 @@ def test_models_sweeps_and_comparisons(script: Script, tmp_path: Path) -> None:
         made = await client.sweeps.create(
             {"dataset": "digits"}, {"training.seed": {"type": "choice", "values": [1, 2]}}
         )
+        assert [found.state async for found in client.sweeps.follow(made.id)] == ["running", "failed"]
         assert (await client.sweeps.wait(made.id)).state == "failed"
         assert (await client.compare(sweep=made.id)).differing == ["seed"]
 

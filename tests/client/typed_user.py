@@ -53,6 +53,7 @@ def blocking(client: Client) -> None:
         artifacts: Listing[Artifact] = client.jobs.artifacts(job.id)
         path: Path = client.jobs.download(job.id, client.jobs.artifact(job.id, "model"), "m", progress=None)
         wrong: int = client.jobs.wait(job.id, timeout=1.0, check=False)  # type: ignore[assignment]
+        client.jobs.delete(job.id)
         client.jobs.submit(7)  # type: ignore[arg-type]
         client.jobs.submit("digits", epochs=3)  # type: ignore[call-arg]
         print(methods, architectures, ready, datasets, datasets_page, plan, jobs, jobs_page, events, series, artifacts)
@@ -76,13 +77,14 @@ def models_and_sweeps(client: Client) -> None:
     plan: SweepPlan = client.sweeps.plan({"dataset": "digits"}, space, algorithm="grid")
     sweep: Sweep = client.sweeps.create({"dataset": "digits"}, space, algorithm="grid")
     sweeps: Iterator[Sweep] = client.sweeps.list()
+    changes: Iterator[Sweep] = client.sweeps.follow(sweep.id)
     sweeps_page: Page[Sweep] = client.sweeps.list_page(limit=1)
     sweep = client.sweeps.wait(client.sweeps.cancel(client.sweeps.get(sweep.id).id).id, timeout=1.0)
     client.sweeps.delete(sweep.id)
     comparison: Comparison = client.compare(["job_1"], sweep=sweep.id, align="time")
     wrong: int = client.models.get("mdl_1")  # type: ignore[assignment]
     client.sweeps.get(7)  # type: ignore[arg-type]
-    print(models, models_page, card, path, predictions, plan, sweeps, sweeps_page, comparison, wrong)
+    print(models, models_page, card, path, predictions, plan, sweeps, sweeps_page, comparison, wrong, changes)
 
 
 async def asynchronous(client: AsyncClient) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import get_args
 
 from fqt_client.client import Client
 from fqt_client.errors import FqtClientError
+from fqt_client.models import JobState
 
 PATIENCE_SECONDS = 1.0
 MOST = 50
@@ -35,7 +37,23 @@ def _datasets(client: Client) -> list[tuple[str, str]]:
     return [(dataset.id, dataset.name or dataset.state) for dataset in client.datasets.list_page(limit=MOST).data]
 
 
+def _sweeps(client: Client) -> list[tuple[str, str]]:
+    page = client.sweeps.list_page(limit=MOST)
+    return [("last", "the newest sweep"), *((sweep.id, f"{sweep.state} {sweep.name or ''}") for sweep in page.data)]
+
+
+def _models(client: Client) -> list[tuple[str, str]]:
+    return [(model.id, model.name or model.format) for model in client.models.list_page(limit=MOST).data]
+
+
+def states(incomplete: str) -> list[str]:
+    """The states of jobs."""
+    return [state for state in get_args(JobState) if state.startswith(incomplete)]
+
+
 jobs = _from_service(_jobs)
 datasets = _from_service(_datasets)
+sweeps = _from_service(_sweeps)
+models = _from_service(_models)
 methods = _from_service(lambda client: [(choice.name, choice.title) for choice in client.methods()])
 architectures = _from_service(lambda client: [(choice.name, choice.title) for choice in client.architectures()])

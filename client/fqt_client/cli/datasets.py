@@ -12,7 +12,11 @@ from fqt_client.cli.output import bytes_text, print_facts, print_json, print_tab
 from fqt_client.cli.session import JsonOption, connect
 from fqt_client.models import Dataset
 
-app = typer.Typer(help="Upload and look at data sets.")
+app = typer.Typer(help="Upload, look at and delete data sets.")
+
+DatasetArgument = Annotated[
+    str, typer.Argument(metavar="DATASET", help="Id of the data set.", autocompletion=complete.datasets)
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -24,7 +28,11 @@ def _datasets(context: typer.Context) -> None:
 @app.command()
 def add(
     source: Annotated[
-        Path, typer.Argument(metavar="DIR|FILE", help="A folder with one folder of images per class, or an archive.")
+        str,
+        typer.Argument(
+            metavar="DIR|FILE|URL",
+            help="A folder with one folder of images per class, or an archive; also at a URL.",
+        ),
     ],
     name: Annotated[str | None, typer.Option("--name", help="A name for people; the file's own by default.")] = None,
     wait: Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait for the check of the images.")] = 600,
@@ -32,10 +40,15 @@ def add(
 ) -> None:
     """Upload a data set and have its images checked.
 
-    Takes a folder of class folders, a zip or tar(.gz) of one, IDX (the MNIST family) and NPZ files.
+    Takes a folder of class folders, a zip or tar(.gz) of one, IDX (the MNIST family) and NPZ files. What a URL names
+    the service downloads itself, if it is set up to.
     """
-    with connect() as client, transfer_bar(f"Uploading {source.name}", shown=not as_json) as progress:
-        dataset = client.datasets.upload(source, name=name, progress=progress, wait=wait)
+    with connect() as client:
+        if source.startswith(("http://", "https://")):
+            dataset = client.datasets.from_url(source, name=name, wait=wait)
+        else:
+            with transfer_bar(f"Uploading {Path(source).name}", shown=not as_json) as progress:
+                dataset = client.datasets.upload(source, name=name, progress=progress, wait=wait)
     if as_json:
         print_json(dataset.raw)
         return
@@ -68,12 +81,18 @@ def list_(as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def show(
-    dataset: Annotated[
-        str, typer.Argument(metavar="DATASET", help="Id of the data set.", autocompletion=complete.datasets)
-    ],
-    as_json: JsonOption = False,
-) -> None:
+def delete(dataset: DatasetArgument, as_json: JsonOption = False) -> None:
+    """Delete a data set that no job needs any more."""
+    with connect() as client:
+        client.datasets.delete(dataset)
+    if as_json:
+        print_json({"dataset": dataset, "deleted": True})
+    else:
+        print(f"Deleted {dataset}")
+
+
+@app.command()
+def show(dataset: DatasetArgument, as_json: JsonOption = False) -> None:
     """Show one data set: classes, image sizes, warnings."""
     with connect() as client:
         found = client.datasets.get(dataset)

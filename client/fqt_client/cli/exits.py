@@ -32,6 +32,17 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
+MEANINGS: dict[ExitCode, str] = {
+    ExitCode.OK: "done",
+    ExitCode.JOB_FAILED: "a job or a sweep failed or was cancelled",
+    ExitCode.USAGE: "wrong usage",
+    ExitCode.UNREACHABLE: "the service cannot be reached",
+    ExitCode.REFUSED: "the service refused",
+    ExitCode.LOCAL: "something on this machine is missing or damaged",
+    ExitCode.INTERNAL: "a fault in fqt itself; `FQT_DEBUG=1` shows where",
+    ExitCode.INTERRUPTED: "interrupted",
+}
+
 _CODES: tuple[tuple[type[FqtClientError], ExitCode], ...] = (
     (JobFailedError, ExitCode.JOB_FAILED),
     (UnusableValueError, ExitCode.USAGE),

@@ -1,13 +1,13 @@
-"""`fqt jobs`, `fqt show`, `fqt pause`, `fqt resume`, `fqt cancel` and `fqt logs`."""
+"""`fqt jobs`, `fqt show`, `fqt pause`, `fqt resume`, `fqt cancel`, `fqt delete` and `fqt logs`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import islice
 from typing import Annotated, Any
 
 import typer
 
+from fqt_client.cli.filters import DatasetOption, JobFilter, MethodOption, NameOption, NetworkOption, StateOption
 from fqt_client.cli.output import (
     duration_text,
     print_facts,
@@ -27,13 +27,17 @@ PANEL = "Jobs"
 
 @app.command(rich_help_panel=PANEL)
 def jobs(
-    state: Annotated[str | None, typer.Option("--state", help="Only jobs in this state.")] = None,
+    state: StateOption = None,
+    name: NameOption = None,
+    method: MethodOption = None,
+    architecture: NetworkOption = None,
+    dataset: DatasetOption = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, the newest first.")] = 20,
     as_json: JsonOption = False,
 ) -> None:
     """List jobs, the newest first."""
     with connect() as client:
-        listed = list(islice(client.jobs.list(state=state), limit))
+        listed = list(JobFilter(state, name, method, architecture, dataset).find(client, limit))
     if as_json:
         print_json([job.raw for job in listed])
         return
@@ -126,6 +130,18 @@ def resume(job: JobArgument, as_json: JsonOption = False) -> None:
     """Put a paused job back into the queue; it goes on from its checkpoint."""
     with connect() as client:
         _tell(client.jobs.resume(job_id(client, job)), as_json)
+
+
+@app.command(rich_help_panel=PANEL)
+def delete(job: JobArgument, as_json: JsonOption = False) -> None:
+    """Delete a job that has ended, with its files and its log; the model that it made stays."""
+    with connect() as client:
+        identity = job_id(client, job)
+        client.jobs.delete(identity)
+    if as_json:
+        print_json({"job": identity, "deleted": True})
+    else:
+        print(f"Deleted {identity}")
 
 
 def _tell(job: Job, as_json: bool) -> None:

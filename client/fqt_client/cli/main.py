@@ -10,19 +10,18 @@ from typing import Annotated
 import typer
 
 from fqt_client import __version__
-from fqt_client.cli import catalog, datasets, doctor, fetch, jobs, models, submit, watch
-from fqt_client.cli.exits import ExitCode, exit_code_of, line_of
+from fqt_client.cli import catalog, compare, datasets, doctor, fetch, jobs, models, submit, sweeps, watch
+from fqt_client.cli.exits import MEANINGS, ExitCode, exit_code_of, line_of
 from fqt_client.cli.output import printable
 from fqt_client.cli.plugins import merge_plugins
 from fqt_client.errors import FqtClientError
 
-HELP = """Fine-tune image classifiers with 1-bit fully quantised training.
+HELP = f"""Fine-tune image classifiers with 1-bit fully quantised training.
 
 `fqt up` starts a service on this machine; the other commands talk to it, or to the one that FQT_API_URL and
 FQT_API_KEY name. Every command takes `--json`, but for the servers `api` and `worker`, which log JSON lines.
 
-Exit codes: 0 done · 1 a job failed or was cancelled · 2 wrong usage · 3 the service cannot be reached · 4 the service
-refused · 5 something on this machine is missing or damaged · 70 a fault in fqt itself · 130 interrupted.
+Exit codes: {" · ".join(f"{code.value} {meaning}" for code, meaning in MEANINGS.items())}.
 """
 
 
@@ -30,8 +29,9 @@ def build_app(*, plugins: bool = True) -> typer.Typer:
     """The whole command line; ``plugins`` says whether to merge what other distributions add."""
     app = typer.Typer(name="fqt", help=HELP, pretty_exceptions_enable=False, rich_markup_mode="markdown")
     app.callback(invoke_without_command=True)(_root)
-    for module in (submit, watch, jobs, fetch, catalog, doctor):
+    for module in (submit, watch, jobs, compare, fetch, catalog, doctor):
         app.registered_commands.extend(module.app.registered_commands)
+    app.add_typer(sweeps.app, name="sweep", rich_help_panel="Jobs")
     app.add_typer(datasets.app, name="datasets", rich_help_panel="Data")
     app.add_typer(models.app, name="models", rich_help_panel="Data")
     if plugins:

@@ -7,13 +7,16 @@ from typing import Annotated
 
 import typer
 
+from fqt_client.cli import complete
 from fqt_client.cli.output import bytes_text, print_facts, print_json, print_table, share_text, time_text, transfer_bar
 from fqt_client.cli.session import JsonOption, connect
 from fqt_client.models import Model
 
 app = typer.Typer(help="List, download, predict with, export and upload models.")
 
-ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="Id of the model: mdl_…")]
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="Id of the model: mdl_…", autocompletion=complete.models)
+]
 OutputOption = Annotated[
     Path, typer.Option("--output", "-o", metavar="FILE|DIR", help="Where to write; default: here, under the id.")
 ]

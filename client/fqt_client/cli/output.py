@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ STATE_STYLES = {
     "invalid": "bold red",
     "cancelled": "yellow",
 }
-_WHOLE = frozenset({"id", "name"})
+_WHOLE = frozenset({"id", "name", "curve"})
 _READABLE = 8
 _SPARKS = "▁▂▃▄▅▆▇█"
 
@@ -133,6 +134,20 @@ def share_text(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.1f} %"
 
 
+def figure_text(value: float | None) -> str:
+    """A figure of any size, to four digits: `0.003`, `1.5e-06`, `4112`."""
+    if value is None:
+        return "–"
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.4g}"
+
+
+def value_text(value: Any) -> str:
+    """A value of a spec: numbers short, what is nested as JSON."""
+    if isinstance(value, float):
+        return figure_text(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 def time_text(moment: datetime | None) -> str:
     """A moment in local time, to the second."""
     return "–" if moment is None else moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
@@ -159,9 +174,40 @@ def sparkline(values: Iterable[float], width: int = 24) -> str:
     count = min(width, len(every))
     edges = [len(every) * index // count for index in range(count + 1)]
     means = [sum(every[start:end]) / (end - start) for start, end in pairwise(edges)]
-    low = min(means)
-    span = (max(means) - low) or 1.0
-    return "".join(_SPARKS[round((mean - low) / span * (len(_SPARKS) - 1))] for mean in means)
+    return "".join(_block(mean, min(means), max(means)) for mean in means)
+
+
+def sparkline_over(
+    places: Sequence[float],
+    values: Sequence[float | None],
+    ends: tuple[float, float],
+    bounds: tuple[float, float],
+    width: int = 24,
+) -> str:
+    """A curve in one line of block characters, on scales that it shares with others.
+
+    Args:
+        places: where each value is, ascending.
+        values: None where a value was not finite.
+        ends: the places of the first and the last character. Beyond its last place the curve is blank.
+        bounds: the values of the lowest and the highest character.
+        width: characters in all.
+    """
+    pieces: list[list[float]] = [[] for _ in range(width)]
+    reach = (ends[1] - ends[0]) or 1.0
+    for place, value in zip(places, values, strict=True):
+        if value is not None and math.isfinite(value):
+            pieces[min(width - 1, int((place - ends[0]) / reach * width))].append(value)
+    last = max((index for index, piece in enumerate(pieces) if piece), default=-1)
+    line, mean = "", None
+    for piece in pieces[: last + 1]:
+        mean = sum(piece) / len(piece) if piece else mean  # between two values that are far apart, the one before
+        line += " " if mean is None else _block(mean, *bounds)
+    return line
+
+
+def _block(value: float, low: float, high: float) -> str:
+    return _SPARKS[round((value - low) / ((high - low) or 1.0) * (len(_SPARKS) - 1))]
 
 
 @contextmanager

@@ -9,10 +9,20 @@ import typer
 from fqt_client.cli import complete
 from fqt_client.client import Client
 from fqt_client.errors import NotFoundError
+from fqt_client.models import Job, Page
+from fqt_client.sweeps import Sweep
+
+LAST = "last"
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")]
 JobArgument = Annotated[
     str, typer.Argument(metavar="JOB", help="Id of the job; `last` is the newest one.", autocompletion=complete.jobs)
+]
+
+
+SweepArgument = Annotated[
+    str,
+    typer.Argument(metavar="SWEEP", help="Id of the sweep; `last` is the newest one.", autocompletion=complete.sweeps),
 ]
 
 
@@ -31,9 +41,19 @@ def job_id(client: Client, text: str) -> str:
     Raises:
         NotFoundError: it is `last`, and there are no jobs.
     """
-    if text != "last":
-        return text
-    page = client.jobs.list_page(limit=1)
+    return text if text != LAST else _newest(client.jobs.list_page(limit=1), "jobs", "fqt submit --dataset digits")
+
+
+def sweep_id(client: Client, text: str) -> str:
+    """The id of the sweep that ``text`` means.
+
+    Raises:
+        NotFoundError: it is `last`, and there are no sweeps.
+    """
+    return text if text != LAST else _newest(client.sweeps.list_page(limit=1), "sweeps", "fqt sweep create --help")
+
+
+def _newest(page: Page[Job] | Page[Sweep], what: str, how: str) -> str:
     if not page.data:
-        raise NotFoundError("there are no jobs yet", status=404, code="not_found")
+        raise NotFoundError(f"there are no {what} yet", status=404, code="not_found", remedy=f"make one: {how}")
     return page.data[0].id

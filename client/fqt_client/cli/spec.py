@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 import typer
-
-from fqt_client.errors import LocalFileError
 
 # Options without a name belong to the service's default network and method.
 _DEFAULT_NAMES = {"architecture": "resnet18", "method": "fqt"}
@@ -38,7 +34,7 @@ def build_spec(base: Mapping[str, Any], values: Mapping[str, Any], assignments: 
             raise typer.BadParameter(
                 f"{text!r} is not of the form PATH=VALUE, e.g. training.seed=7", param_hint="--set"
             )
-        assign(spec, path.strip(), _value(value))
+        assign(spec, path.strip(), value_of(value))
     for part, default in _DEFAULT_NAMES.items():
         if isinstance(spec.get(part), str):
             spec[part] = {"name": spec[part]}
@@ -68,27 +64,8 @@ def assign(spec: dict[str, Any], path: str, value: Any) -> None:
     here[last] = value
 
 
-def read_spec(source: str) -> dict[str, Any]:
-    """Read a spec from a JSON file, or from stdin if ``source`` is ``-``.
-
-    Raises:
-        LocalFileError: there is no such file, or it holds no JSON object.
-    """
-    try:
-        text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
-        spec = json.loads(text)
-    except OSError as error:
-        raise LocalFileError(f"cannot read {source}: {error.strerror}") from error
-    except ValueError as error:
-        raise LocalFileError(f"{source} is no JSON: {error}") from error
-    if not isinstance(spec, dict):
-        raise LocalFileError(
-            f"{source} holds no JSON object", remedy="it must look like the `spec` of `fqt show --json`"
-        )
-    return spec
-
-
-def _value(text: str) -> Any:
+def value_of(text: str) -> Any:
+    """The value that an option's text means: JSON, or a plain string if it is none."""
     try:
         return json.loads(text)
     except ValueError:

@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from fqt_client.cli import complete
+from fqt_client.cli.documents import read_object
 from fqt_client.cli.exits import ExitCode
 from fqt_client.cli.output import bytes_text, duration_text, print_facts, print_json, print_json_line, printable
 from fqt_client.cli.session import JsonOption, connect, job_id
-from fqt_client.cli.spec import build_spec, read_spec
+from fqt_client.cli.spec import build_spec
 from fqt_client.cli.watch import watch_job
 from fqt_client.models import Plan
 
@@ -81,7 +82,7 @@ def submit(
         typer.Option("--set", metavar="PATH=VALUE", help="Set any field, e.g. training.seed=7; may be repeated."),
     ] = None,
     spec_file: Annotated[
-        str | None, typer.Option("--spec", metavar="FILE", help="A spec as JSON to start from; - is stdin.")
+        str | None, typer.Option("--spec", metavar="FILE", help="A spec as JSON or YAML to start from; - is stdin.")
     ] = None,
     idempotency_key: Annotated[
         str | None, typer.Option("--idempotency-key", help="The same key and spec make one job only.")
@@ -113,7 +114,9 @@ def submit(
         "training.learning_rate": learning_rate,
         "training.seed": seed,
     }
-    spec = build_spec(read_spec(spec_file) if spec_file else {}, values, assignments or ())
+    spec = build_spec(
+        read_object(spec_file, like="the `spec` of `fqt show --json`") if spec_file else {}, values, assignments or ()
+    )
     if "dataset" not in spec:
         raise typer.BadParameter("name a data set, e.g. --dataset digits", param_hint="--dataset")
     with connect() as client:

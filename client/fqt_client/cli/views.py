@@ -9,7 +9,7 @@ from typing import Protocol, Self
 from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 from fqt_client.cli.output import STATE_STYLES, duration_text, print_json_line, printable, share_text, sparkline
@@ -108,11 +108,11 @@ class LiveView:
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}"),
             console=console,
         )
         self._title = printable(title)
-        self._task = self._progress.add_task(escape(self._title), total=None)
+        self._task = self._progress.add_task(escape(self._title), total=None, left="")
         self._figures = Text("queued", style="dim")
         # The bar and the figures are drawn together from this object, so that a redraw shows the newest of both.
         self._live = Live(get_renderable=self._draw, console=console, refresh_per_second=8, transient=True)
@@ -131,7 +131,8 @@ class LiveView:
 
     def event(self, event: Event, tally: Tally) -> None:
         """Move the bar; print what people should read above it."""
-        self._progress.update(self._task, total=tally.total_steps, completed=tally.step)
+        left = "" if tally.seconds_left is None else f"{duration_text(tally.seconds_left)} left"
+        self._progress.update(self._task, total=tally.total_steps, completed=tally.step, left=left)
         if tally.step:
             self._figures = Text(f"  {figures_of(tally)}  {sparkline(tally.losses)}", overflow="crop", no_wrap=True)
         else:

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.client.cli.running import Run
 from tests.client.fake import Script, problem
 from tests.client.models import CONTENT, MODEL, MODEL_ID, PATH, answer
-from tests.client.test_cli import Run, fqt
-
-__all__ = ["fqt"]  # the fixture
 
 
 @pytest.fixture(autouse=True)

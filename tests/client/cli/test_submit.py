@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.client.cli.running import PATH, Run
+from tests.client.fake import JOB_ID, Script, job, problem
+
+
+def test_submit_sends_what_the_options_say(fqt: Run, script: Script, tmp_path: Path) -> None:
+    script.on("POST", "/v1/jobs", httpx.Response(201, json=job("queued")))
+    script.on("GET", "/v1/jobs", httpx.Response(200, json={"data": [job("succeeded")], "has_more": False}))
+    spec = tmp_path / "spec.json"
+    spec.write_text('{"method": {"name": "qat", "weight_scale": "none"}, "training": {"seed": 1, "epochs": 2}}')
+    arguments = ["--dataset", "digits", "--method", "fqt", "--bits", "2", "--epochs", "3", "--classes", "5, 6"]
+    arguments += ["--optimizer", "muon", "--teacher", "last", "--set", "training.ema.decay=0.9"]
+    arguments += ["--width", "0.25", "--from", "last", "--set", "training.augment.pad_crop=2", "--set", "name=seven"]
+    code, out, _ = fqt("submit", *arguments, "--spec", str(spec))
+    assert code == 0
+    assert JOB_ID in out
+    assert json.loads(script.seen("POST", "/v1/jobs")[0].content) == {
+        "dataset": "digits",
+        "classes": ["5", "6"],
+        "method": {"name": "fqt", "bits": 2},  # another method: the options of the old one are gone
+        "architecture": {"name": "resnet18", "width": 0.25},
+        "training": {"seed": 1, "epochs": 3, "optimizer": "muon", "augment": {"pad_crop": 2}, "ema": {"decay": 0.9}},
+        "initial_weights": JOB_ID,
+        "teacher": JOB_ID,
+        "name": "seven",
+    }
+
+
+def test_a_dry_run_shows_what_keeps_the_job_from_running(fqt: Run, script: Script) -> None:
+    warning = {"field": "device", "message": "no worker serves 'cuda'", "allowed": ["cpu"]}
+    script.on("POST", "/v1/jobs", httpx.Response(200, json={"object": "plan", "warnings": [warning]}))
+    code, out, _ = fqt("submit", "--dataset", "digits", "--dry-run")
+    assert code == 0
+    assert out.splitlines()[-1] == "warning: device: no worker serves 'cuda' (allowed: cpu)"
+
+
+def test_bits_that_the_job_chooses_are_asked_for_by_a_budget_and_shown(fqt: Run, script: Script) -> None:
+    plan = {"object": "plan", "gradient_bits": 2.0, "bits_are_chosen": True}
+    script.on("POST", "/v1/jobs", httpx.Response(200, json=plan))
+    code, out, _ = fqt("submit", "--dataset", "digits", "--bits", "auto", "--budget", "2", "--dry-run")
+    assert code == 0
+    assert json.loads(script.seen("POST", "/v1/jobs")[0].content)["method"] == {
+        "name": "fqt",
+        "bits": "auto",
+        "budget": 2.0,
+    }
+    assert "at most 2 bits per element on average, chosen layer by layer when the job starts" in out
+    layers = {"a": {"bits": 2.0, "keep": 0.375, "clip": 3.0}, "b": {"bits": 32, "keep": 1.0, "clip": None}}
+    chosen = {"average_bits": 1.9, "seconds": 2.25, "layers": layers}
+    script.on("GET", PATH, httpx.Response(200, json=job("running", record={"bits_chosen": chosen})))
+    script.on("GET", f"{PATH}/artifacts", httpx.Response(200, json={"data": [], "has_more": False}))
+    code, out, _ = fqt("show", JOB_ID)
+    assert code == 0
+    assert "1.9 on average, chosen in 2.2 s: a 2 bits of 0.375 clip 3, b 32 bits of 1" in " ".join(out.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["submit", "--dataset", "digits", "--learning-rate", "nan"], "training.learning_rate: nan is no number"),
+        (["submit", "--dataset", "digits", "--learning-rate", "inf"], "training.learning_rate: inf is no number"),
+        (["submit", "--dataset", "digits", "--width", "nan", "--dry-run"], "architecture.width: nan is no number"),
+        (["submit", "--dataset", "digits", "--set", "training.augment.x=[1, NaN]"], "training.augment.x.1: nan"),
+        (["submit", "--dataset", "digits", "--name", "\udcff"], "name: '\\udcff' is not valid Unicode"),
+        (["submit", "--dataset", "digits", "--idempotency-key", "ä€"], "Idempotency-Key is 'ä€'; only visible ASCII"),
+        (["submit", "--dataset", "digits", "--idempotency-key", "a\nb"], "Idempotency-Key is 'a\\nb'; only visible"),
+        (["show", "../keys"], "'../keys' cannot be the id of a job — `fqt jobs` lists them"),
+        (["watch", "../../healthz"], "'../../healthz' cannot be the id of a job"),
+        (["datasets", "show", "../jobs/last"], "'../jobs/last' cannot be the id of a data set"),
+        (["cancel", "a?b"], "'a?b' cannot be the id of a job"),
+    ],
+)
+def test_what_cannot_be_sent_is_named_and_not_sent(fqt: Run, script: Script, arguments: list[str], said: str) -> None:
+    code, out, err = fqt(*arguments)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert err.count("\n") == 1
+    assert script.requests == []
+
+
+def test_refusals_name_every_field_and_end_with_4(fqt: Run, script: Script) -> None:
+    faults = [
+        {"field": "training.epochs", "message": "too small", "allowed": {"minimum": 1}},
+        {"field": "b", "message": "x"},
+    ]
+    script.on("POST", "/v1/jobs", problem(422, "validation_error", "Some fields are wrong.", errors=faults))
+    code, out, err = fqt("submit", "--dataset", "digits")
+    assert (code, out) == (4, "")
+    assert err == "fqt: training.epochs: too small (allowed: at least 1); b: x\n"
