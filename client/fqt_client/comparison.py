@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
+from fqt_client.display import comparison_html
 from fqt_client.models import JobState, Resource
 
 Alignment: TypeAlias = Literal["step", "epoch", "time"]
@@ -73,14 +74,23 @@ class ComparedJob(Resource):
         return next((entry for entry in self.metrics if entry.name == name and kind in (None, entry.kind)), None)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Comparison(Resource):
-    """Jobs side by side. ``differing``: dotted names of the parameters that differ; ``equal``: the others, if asked."""
+    """Jobs side by side. ``differing``: dotted names of the parameters that differ; ``equal``: the others, if asked.
+
+    In a notebook it shows the parameters and the curves.
+    """
 
     align: Alignment
     differing: list[str]
     jobs: list[ComparedJob]
     equal: Mapping[str, Any] | None = None
+
+    def __repr__(self) -> str:
+        return f"Comparison({len(self.jobs)} jobs, differing={self.differing!r})"
+
+    def _repr_html_(self) -> str:
+        return comparison_html(self)
 
     @property
     def metrics(self) -> list[tuple[str, str]]:

@@ -64,7 +64,7 @@ class Identified(Resource):
     id: str
 
 
-def _brief(resource: Resource) -> str:
+def brief(resource: Resource) -> str:
     """A repr on one line: what is nested stays in the attributes."""
     told = ", ".join(f"{name}={value!r}" for name, value in resource.short().items())
     return f"{type(resource).__name__}({told})"
@@ -78,7 +78,7 @@ class Dataset(Identified):
     """
 
     SHORT = ("id", "name", "state", "images")
-    __repr__ = _brief
+    __repr__ = brief
 
     name: str | None = None
     state: str = "ready"
@@ -136,7 +136,7 @@ class Job(Identified):
     In a notebook it shows its state, its progress and its curves, which ``load_curves`` gives.
     """
 
-    __repr__ = _brief
+    __repr__ = brief
 
     state: JobState
     name: str | None = None

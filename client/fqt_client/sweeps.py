@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
+from fqt_client.display import sweep_html
 from fqt_client.errors import WaitTimeoutError
 from fqt_client.follow import polled
-from fqt_client.models import Identified, JobState, Page, Resource
+from fqt_client.models import Identified, JobState, Page, Resource, brief
 from fqt_client.paging import every, page
 from fqt_client.paths import sweep_path
 from fqt_client.transport import AsyncTransport, once
@@ -36,11 +37,12 @@ class Trial(Resource):
     finished_at: datetime | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Sweep(Identified):
     """A search over fields of a job spec. ``jobs``: how many there will be. ``trials`` are empty in a list."""
 
     SHORT = ("id", "name", "state", "jobs")
+    __repr__ = brief
 
     state: SweepState
     name: str | None = None
@@ -60,6 +62,9 @@ class Sweep(Identified):
             values["best"] = Trial.from_json(values["best"])
         values["trials"] = [Trial.from_json(entry) for entry in values.get("trials") or []]
         return super()._convert(values)
+
+    def _repr_html_(self) -> str:
+        return sweep_html(self)
 
     @property
     def ended(self) -> bool:

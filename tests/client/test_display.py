@@ -6,11 +6,12 @@ from xml.etree import ElementTree
 
 import httpx
 
-from fqt_client import AsyncClient, Client
-from tests.client import models
+from fqt_client import AsyncClient, Client, Comparison, Sweep
+from tests.client import models, sweeps
 from tests.client.fake import JOB_ID, Script, job, problem
 
 PATH = f"/v1/jobs/{JOB_ID}"
+SVG = "{http://www.w3.org/2000/svg}"
 EVIL = "</svg><script>alert(1)</script>|`*"
 
 
@@ -84,6 +85,40 @@ def test_lists_are_tables_and_reprs_are_one_line(client: Client, script: Script)
     assert lines[-1] == "*and more*"
     script.on("GET", f"{PATH}/artifacts", httpx.Response(200, json={"data": [], "has_more": False}))
     assert client.jobs.artifacts(JOB_ID)._repr_markdown_() == "*nothing*"
+
+
+def _parsed(html: str) -> ElementTree.Element:
+    root = ElementTree.fromstring(f"<div>{html}</div>")
+    assert root.find(".//script") is None
+    return root
+
+
+def test_a_comparison_shows_what_differs_and_each_metric_with_all_its_curves() -> None:
+    one = sweeps.compared(1, [2.0, 1.0, None, 0.5], name=EVIL, parameters={"method.bits": 4})
+    found = Comparison.from_json(sweeps.comparison(one, sweeps.compared(2, [2.0, 1.5])))
+    root = _parsed(found._repr_html_())
+    rows = ["".join(cell.itertext()) for cell in root.findall(".//td")]
+    assert rows == ["●", EVIL, "succeeded", "0.1", "0.5", "●", "run 2", "succeeded", "0.01", "0.5"]
+    assert [cell.text for cell in root.findall(".//th")] == [None, "job", "state", sweeps.RATE, "accuracy"]
+    [plot] = root.findall(f".//{SVG}svg")
+    lines = plot.findall(f"{SVG}polyline")
+    assert [len(line.attrib["points"].split()) for line in lines] == [3, 2]
+    dots = [dot.attrib["style"].removeprefix("color:") for dot in root.findall(".//td/span")]
+    assert dots == [line.attrib["stroke"] for line in lines]  # the table is the legend
+    assert repr(found) == "Comparison(2 jobs, differing=['training.learning_rate', 'method.bits'])"
+
+
+def test_a_sweep_shows_how_far_it_is_its_values_and_its_trials() -> None:
+    trials = (sweeps.trial(1, 0.5), sweeps.trial(2, 0.75), sweeps.trial(3, None, reason=EVIL))
+    found = Sweep.from_json(sweeps.sweep(*trials))
+    root = _parsed(found._repr_html_())
+    assert "running · best 0.75 (trial 2)" in "".join(root.itertext())
+    assert (root.find(".//progress").attrib["value"], root.find(".//progress").attrib["max"]) == ("2", "4")
+    assert len(root.find(f".//{SVG}polyline").attrib["points"].split()) == 2
+    assert EVIL in [cell.text for cell in root.findall(".//td")]
+    assert repr(found) == f"Sweep(id='{sweeps.SWEEP_ID}', name='rates', state='running', jobs=4)"
+    empty = Sweep.from_json(sweeps.sweep(state="failed", reason={"message": "no job succeeded"}))
+    assert "no job succeeded" in _parsed(empty._repr_html_()).findall("div")[2].text
 
 
 def test_pages_of_models_and_sweeps_are_tables_too(client: Client, script: Script) -> None:
