@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
-from anyio import to_thread
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
 from starlette.datastructures import Headers
@@ -75,14 +74,13 @@ class AuthMiddleware:
             raise
 
     async def _found(self, scope: Scope) -> Key:
-        threads = self.context.database_threads
         of_session = session.of_request(scope, self.context.store)
         if of_session is not None:
-            return await to_thread.run_sync(of_session, limiter=threads)
+            return await self.context.in_thread(of_session)
         plain = _bearer(Headers(scope=scope))
         if (known := self.context.keys.known(plain)) is not None:
             return known
-        key = await to_thread.run_sync(self.context.keys.verify, plain, limiter=threads)
+        key = await self.context.in_thread(lambda: self.context.keys.verify(plain))
         if key is None:
             raise Unauthenticated("The API key is unknown, mistyped, revoked or expired.")
         return key

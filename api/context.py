@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
@@ -19,6 +19,8 @@ from api.instruments import Instruments
 from api.key_cache import KeyCache
 from api.ledger import Ledger
 from api.limits import Limiter
+from jobs import idempotency
+from jobs.idempotency import Answer
 from jobs.settings import Settings
 from jobs.store import Store
 
@@ -49,6 +51,14 @@ class Context:
         object.__setattr__(self, "database_threads", CapacityLimiter(self.settings.database_pool))
         object.__setattr__(self, "keys", KeyCache(self.store))
 
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Call ``work``, which uses the database, in a thread: in as many at once as there are connections."""
+        return await to_thread.run_sync(work, limiter=self.database_threads)
+
+    async def collect(self, digests: Iterable[str]) -> None:
+        """:meth:`jobs.store.Store.collect`, in a thread."""
+        await self.in_thread(lambda: self.store.collect(digests))
+
     async def read(self, function: Callable[[Connection], T]) -> T:
         """Call ``function`` with a connection for reading, in a thread; the connection is given back at once."""
 
@@ -56,7 +66,7 @@ class Context:
             with self.store.read() as connection:
                 return function(connection)
 
-        return await to_thread.run_sync(work, limiter=self.database_threads)
+        return await self.in_thread(work)
 
     async def write(self, function: Callable[[Connection], T]) -> T:
         """Call ``function`` in a transaction, in a thread; committed when this returns."""
@@ -65,7 +75,25 @@ class Context:
             with self.store.write() as connection:
                 return function(connection)
 
-        return await to_thread.run_sync(work, limiter=self.database_threads)
+        return await self.in_thread(work)
+
+    async def once(
+        self,
+        create: Callable[[Connection], tuple[int, Any]],
+        *,
+        key_id: str,
+        route: str,
+        idempotency_key: str | None,
+        request: bytes,
+    ) -> Answer:
+        """:func:`jobs.idempotency.once`, in a thread as :meth:`write`."""
+
+        def work() -> Answer:
+            return idempotency.once(
+                self.store, create, key_id=key_id, route=route, idempotency_key=idempotency_key, request=request
+            )
+
+        return await self.in_thread(work)
 
     async def until(self, probe: Callable[[Connection], T | None], seconds: float) -> T | None:
         """Ask ``probe`` again and again until it gives something, ``seconds`` have passed or the process stops.

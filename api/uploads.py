@@ -78,6 +78,6 @@ async def discard(context: Context, blob: Blob) -> None:
 
     with CancelScope(shield=True):
         try:
-            await to_thread.run_sync(work)
+            await context.in_thread(work)
         except (SQLAlchemyError, BlobError, StorageAwayError) as error:
             log.warning("a refused upload could not be removed", sha256=blob.sha256, error=str(error))

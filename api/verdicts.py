@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from anyio import to_thread
 from fastapi import Query
 from sqlalchemy import Connection
 from starlette.responses import JSONResponse
@@ -82,7 +81,7 @@ async def _undo(context: Context, dataset_id: str, key_id: str, route: str, idem
         return datasets.remove(connection, dataset_id)
 
     digests = await context.write(undo)
-    await to_thread.run_sync(context.store.collect, digests)
+    await context.collect(digests)
 
 
 def _faults(error: dict[str, Any]) -> list[FieldError]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from anyio import to_thread
 from fastapi import Query, Response
 
 from api.auth import ReadKey
@@ -86,5 +85,5 @@ async def _answer(context: Context, asked: CompareRequest, organisation: str) ->
         shown = ComparisonObject.of(found, align=asked.align, equal=asked.equal, curves=asked.points > 0)
         return shown.model_dump_json().encode()  # at once: going through Python objects doubles the time
 
-    body = await to_thread.run_sync(work, limiter=context.database_threads)
+    body = await context.in_thread(work)
     return Response(body, media_type="application/json")

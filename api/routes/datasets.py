@@ -7,7 +7,6 @@ from itertools import islice
 from pathlib import PurePath
 from typing import Annotated, Any
 
-from anyio import to_thread
 from fastapi import Header, Query, Request, Response
 from sqlalchemy import Connection
 from starlette.responses import FileResponse
@@ -35,7 +34,7 @@ from api.schemas.datasets import DatasetList, DatasetObject
 from api.uploads import Upload, discard, receive
 from api.verdicts import Wait, answered, as_shown, judged
 from fqt_core.config.builtin import BUILTIN_DATASETS
-from jobs import datasets, idempotency
+from jobs import datasets
 from jobs.errors import BlobMissingError
 from jobs.imports import LONGEST_NAME
 from jobs.keys import Key
@@ -122,15 +121,12 @@ async def accept(
             made[:] = [row]
             return 201, {"id": row.id}
 
-        answer = await to_thread.run_sync(
-            lambda: idempotency.once(
-                context.store,
-                create,
-                key_id=key.id,
-                route=_ROUTE,
-                idempotency_key=idempotency_key,
-                request=f"{upload.blob.sha256} {name!r}".encode(),
-            )
+        answer = await context.once(
+            create,
+            key_id=key.id,
+            route=_ROUTE,
+            idempotency_key=idempotency_key,
+            request=f"{upload.blob.sha256} {name!r}".encode(),
         )
     except BlobMissingError:
         raise Unavailable("The file could not be kept just now; send it again.") from None
@@ -239,4 +235,4 @@ async def delete_dataset(dataset_id: DatasetId, context: AppContext, key: WriteK
         raise Conflict(f"{dataset_id} is built in and cannot be deleted.")
     mine = key.organisation_id
     digests = await context.write(lambda connection: datasets.remove(connection, dataset_id, organisation=mine))
-    await to_thread.run_sync(context.store.collect, digests)
+    await context.collect(digests)

@@ -29,7 +29,7 @@ from api.schemas.jobs import JobList, JobObject
 from api.schemas.plan import PlanObject
 from api.specs import read_spec
 from api.tracing import traceparent
-from jobs import idempotency, jobs, plan
+from jobs import jobs, plan
 from jobs.keys import Key
 from jobs.offers import Offer, shortcomings
 from jobs.records import Job
@@ -134,16 +134,12 @@ async def submit(
         made[:] = [job]
         return 201, JobObject.of(job).model_dump(mode="json")
 
-    answer = await to_thread.run_sync(
-        lambda: idempotency.once(
-            context.store,
-            create,
-            key_id=key.id,
-            route="POST /v1/jobs",
-            idempotency_key=idempotency_key,
-            request=json.dumps([body, labels] if labels else body, sort_keys=True).encode(),
-        ),
-        limiter=context.database_threads,
+    answer = await context.once(
+        create,
+        key_id=key.id,
+        route="POST /v1/jobs",
+        idempotency_key=idempotency_key,
+        request=json.dumps([body, labels] if labels else body, sort_keys=True).encode(),
     )
     if not answer.replayed:  # after the commit; should it get lost, the reaper rings again
         context.doorbell.ring_job(made[0].id, made[0].queue)
@@ -227,4 +223,4 @@ async def delete_job(job_id: JobId, context: AppContext, key: WriteKey) -> None:
     """Delete a job that has ended, with its log and its files."""
     mine = key.organisation_id
     digests = await context.write(lambda connection: jobs.remove(connection, job_id, organisation=mine))
-    await to_thread.run_sync(context.store.collect, digests)
+    await context.collect(digests)

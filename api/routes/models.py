@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import Annotated, Any
 
-from anyio import to_thread
 from fastapi import Query, Request, Response
 from sqlalchemy import Connection
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse
@@ -46,7 +45,7 @@ from api.schemas.models import (
 from api.uploads import Upload, discard, receive
 from fqt_core.errors import CheckpointError
 from fqt_core.tensorheader import header_length
-from jobs import idempotency, models
+from jobs import models
 from jobs.asks import Desk
 from jobs.blobs import Blob
 from jobs.errors import BlobMissingError, NotFoundError
@@ -147,15 +146,12 @@ async def upload_model(
             )
             return 201, ModelObject.of(row).model_dump(mode="json")
 
-        answer = await to_thread.run_sync(
-            lambda: idempotency.once(
-                context.store,
-                create,
-                key_id=key.id,
-                route=_ROUTE,
-                idempotency_key=idempotency_key,
-                request=f"{upload.blob.sha256} {name!r}".encode(),
-            )
+        answer = await context.once(
+            create,
+            key_id=key.id,
+            route=_ROUTE,
+            idempotency_key=idempotency_key,
+            request=f"{upload.blob.sha256} {name!r}".encode(),
         )
     except BlobMissingError:
         raise Unavailable("An equal file was being removed at the same moment; send this one again.") from None
@@ -179,7 +175,7 @@ async def delete_model(model_id: ModelId, context: AppContext, key: WriteKey) ->
     digests = await context.write(
         lambda connection: models.remove(connection, model_id, organisation=key.organisation_id)
     )
-    await to_thread.run_sync(context.store.collect, digests)
+    await context.collect(digests)
 
 
 @routes.get(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from anyio import to_thread
 from fastapi import Body, Query, Request, Response
 from sqlalchemy import Connection
 from starlette.responses import JSONResponse
@@ -25,7 +24,7 @@ from api.routing import created, problems, router
 from api.schemas.common import ULID, Limit, SweepId
 from api.schemas.sweeps import EXAMPLE, SweepDetail, SweepList, SweepObject, SweepPlanObject
 from api.sweep_specs import check_sweep, plan_sweep
-from jobs import idempotency, sweeps
+from jobs import sweeps
 from jobs.sweep_spec import SweepSpec
 from jobs.validation import Bounds
 
@@ -68,16 +67,12 @@ async def create_sweep(
         )
         return 201, SweepDetail.whole(sweep, []).model_dump(mode="json")
 
-    answer = await to_thread.run_sync(
-        lambda: idempotency.once(
-            context.store,
-            create,
-            key_id=key.id,
-            route="POST /v1/sweeps",
-            idempotency_key=idempotency_key,
-            request=spec.model_dump_json().encode(),
-        ),
-        limiter=context.database_threads,
+    answer = await context.once(
+        create,
+        key_id=key.id,
+        route="POST /v1/sweeps",
+        idempotency_key=idempotency_key,
+        request=spec.model_dump_json().encode(),
     )
     return created(answer, "/v1/sweeps")
 
