@@ -129,7 +129,7 @@ class Deliverer:
                 due.delivery.body.encode(),
                 signed(due, due.webhook.secrets(self._store.key_secret)),
                 seconds=self._timeout,
-                allow_private=self._store.settings.webhook_private,
+                private=self._store.settings.webhook_private,
             )
         except OutgoingError as problem:
             error = str(problem)

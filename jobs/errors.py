@@ -80,7 +80,14 @@ class DatasetInUseError(JobsError):
 
 
 class UrlRefusedError(JobsError):
-    """A URL names what is not fetched from."""
+    """A URL names what is not connected to."""
+
+
+class HostUnknownError(JobsError):
+    """The host of a URL cannot be resolved."""
+
+    def __init__(self) -> None:
+        super().__init__("its host cannot be resolved")
 
 
 class JobNotFinishedError(JobsError):
@@ -176,10 +183,6 @@ class BlobMissingError(BlobError):
     def __init__(self, sha256: str) -> None:
         super().__init__(f"the stored file {sha256} is missing")
         self.sha256 = sha256
-
-
-class AddressRefusedError(JobsError, ValueError):
-    """The service may not connect to the address that was named."""
 
 
 class TooManyWebhooksError(JobsError):

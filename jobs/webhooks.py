@@ -39,7 +39,6 @@ WebhookEvent: TypeAlias = Literal[
 ]
 EVENTS: tuple[WebhookEvent, ...] = get_args(WebhookEvent)
 MOST_PER_ORGANISATION = 50
-LONGEST_URL = 2000
 OVERLAP_SECONDS = 24 * 3600.0
 """How long the secret before a rotation signs as well."""
 

@@ -12,15 +12,14 @@ import http.client
 import io
 import socket
 import ssl
-from collections.abc import Callable, Sequence
-from ipaddress import ip_address
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs import urls
+from jobs import addresses
+from jobs.addresses import Resolver
+from jobs.errors import HostUnknownError
 from jobs.urls import Target
-
-Resolver = Callable[[str, int], Sequence[str]]
 
 _PIECE = 1 << 16
 _LONGEST_HEAD = 1 << 18
@@ -72,12 +71,6 @@ class _Response(http.client.HTTPResponse):
         self.fp = io.BufferedReader(self.meter)
 
 
-def system_resolver(host: str, port: int) -> Sequence[str]:
-    """The addresses of a name, as this machine resolves it."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
-
-
 def download(
     target: Target,
     path: Path,
@@ -85,23 +78,27 @@ def download(
     private: bool,
     max_bytes: int,
     sha256: str | None = None,
-    resolve: Resolver = system_resolver,
+    resolve: Resolver | None = None,
 ) -> None:
     """Download ``target`` into a new file.
 
     Args:
         target: what :func:`jobs.urls.parse` allowed.
         path: the file to make.
-        private: see :func:`jobs.urls.check`.
+        private: see :func:`jobs.addresses.check`.
         max_bytes: more are not taken.
         sha256: the digest (hex) that the bytes must have; ``None``: any.
-        resolve: name and port to addresses; asked at most once.
+        resolve: see :func:`jobs.addresses.resolved`.
 
     Raises:
         UrlRefusedError: an address of the host may not be connected to. Nothing was connected to.
         DownloadError: it does not answer, or not with the file.
     """
-    connection = _connection(target, _addresses(target, private, resolve))
+    try:
+        found = addresses.resolved(target.host, target.port, private=private, resolve=resolve)
+    except HostUnknownError as error:
+        raise DownloadError(str(error)) from None
+    connection = _connection(target, found)
     try:
         connection.request("GET", target.path, headers={"Accept-Encoding": "identity", "User-Agent": "fqt"})
         response = connection.getresponse()
@@ -126,23 +123,10 @@ def download(
         raise DownloadError(f"the file has SHA-256 {digest}, not the one that was expected", "digest_mismatch")
 
 
-def _addresses(target: Target, private: bool, resolve: Resolver) -> Sequence[str]:
-    if target.address is not None:
-        found: Sequence[str] = [target.host]
-    else:
-        try:
-            found = resolve(target.host, target.port)
-        except (OSError, UnicodeError):
-            raise DownloadError("its host cannot be resolved") from None
+def _connection(target: Target, found: Sequence[str]) -> http.client.HTTPConnection:
+    """A connection to the first address that takes one; named in its requests is the URL's own host."""
+    failed = ""
     for address in found:
-        urls.check(ip_address(address), private=private)
-    return found
-
-
-def _connection(target: Target, addresses: Sequence[str]) -> http.client.HTTPConnection:
-    """A connection to the first of the addresses that takes one; named in its requests is the URL's own host."""
-    failed = "its host has no address"
-    for address in addresses:
         try:
             link = socket.create_connection((address, target.port), _CONNECT_SECONDS)
         except OSError as error:

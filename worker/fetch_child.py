@@ -12,14 +12,15 @@ from pathlib import Path
 
 from fqt_core.events import Failed
 from jobs import urls
+from jobs.addresses import Resolver
 from jobs.errors import UrlRefusedError
-from worker.download import DownloadError, Resolver, download, system_resolver
+from worker.download import DownloadError, download
 from worker.lifeline import Lifeline
 from worker.protocol import DOWNLOAD, Confined, Exit, Fetched, FetchInput
 from worker.sandbox import confine
 
 
-def main(arguments: list[str], resolve: Resolver = system_resolver) -> int:
+def main(arguments: list[str], resolve: Resolver | None = None) -> int:
     """Download what ``fetch.json`` in the folder describes; return the exit code."""
     parser = argparse.ArgumentParser(prog="worker.fetch_child")
     parser.add_argument("folder", type=Path)

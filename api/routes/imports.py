@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from anyio import to_thread
 from fastapi import Query, Response
 from pydantic import BaseModel
 from sqlalchemy import Connection
@@ -17,7 +16,6 @@ from api.problems import (
     DatasetRejected,
     DownloadFailed,
     DownloadsOff,
-    FieldError,
     IdempotencyMismatch,
     Malformed,
     NotFound,
@@ -29,9 +27,9 @@ from api.routes.jobs import IdempotencyKey
 from api.routing import problems, router
 from api.schemas.common import Limit
 from api.schemas.datasets import DatasetObject, FolderImport, FolderList, FolderObject, UrlImport
+from api.targets import target
 from api.verdicts import Wait, answered, judged
-from jobs import idempotency, imports, urls
-from jobs.errors import UrlRefusedError
+from jobs import imports
 from jobs.keys import Key
 from jobs.records import Dataset
 from jobs.settings import FOLDER_NAME
@@ -69,13 +67,13 @@ async def import_from_url(
     Off unless whoever runs the service has allowed it. Public addresses only, unless private networks are allowed too;
     no redirects, no user names, no ports but the allowed ones. The answer is as of an upload.
     """
-    target = _target(new.url, context)
+    wanted = _target(new.url, context)
 
     def insert(connection: Connection) -> Dataset:
         return imports.from_url(
             connection,
             new.url,
-            target,
+            wanted,
             name=new.name,
             sha256=new.sha256,
             organisation=key.organisation_id,
@@ -143,17 +141,9 @@ async def _bring(
     def create(connection: Connection) -> tuple[int, Any]:
         return 201, {"id": insert(connection).id}
 
-    def once() -> idempotency.Answer:
-        return idempotency.once(
-            context.store,
-            create,
-            key_id=key.id,
-            route=route,
-            idempotency_key=idempotency_key,
-            request=new.model_dump_json().encode(),
-        )
-
-    answer = await to_thread.run_sync(once, limiter=context.database_threads)
+    answer = await context.once(
+        create, key_id=key.id, route=route, idempotency_key=idempotency_key, request=new.model_dump_json().encode()
+    )
     dataset_id = str(answer.body["id"])
     if not answer.replayed:
         context.doorbell.ring_dataset(dataset_id)
@@ -162,16 +152,13 @@ async def _bring(
 
 
 def _target(url: str, context: Context) -> Target:
-    """Check what can be told from the URL alone. What its name means is asked by the worker that connects, once.
+    """Check what can be told from the URL alone.
 
     Raises:
         DownloadsOff: no URL is fetched from.
         UrlRefused: this one is not.
     """
-    if context.settings.dataset_urls == "off":
+    settings = context.settings
+    if settings.dataset_urls == "off":
         raise DownloadsOff
-    private = context.settings.dataset_urls == "private"
-    try:
-        return urls.parse(url, private=private, ports=context.settings.url_ports)
-    except UrlRefusedError as error:
-        raise UrlRefused(errors=[FieldError(field="url", message=str(error))]) from None
+    return target(url, private=settings.dataset_urls == "private", ports=settings.url_ports)

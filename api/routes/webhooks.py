@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from anyio import to_thread
 from fastapi import Query, Response
 from sqlalchemy import Connection
 
 from api.auth import ReadKey, WriteKey
 from api.context import AppContext
-from api.outgoing import parse
 from api.problems import (
     Conflict,
-    FieldError,
     IdempotencyMismatch,
-    Invalid,
     Malformed,
     NotFound,
     TooLarge,
     TooManyWebhooks,
     UnsupportedMediaType,
+    UrlRefused,
     WebhookDisabled,
 )
 from api.routes.jobs import IdempotencyKey
@@ -34,7 +31,8 @@ from api.schemas.webhooks import (
     WebhookObject,
     WebhookWithSecret,
 )
-from jobs import deliveries, idempotency, webhooks
+from api.targets import target
+from jobs import deliveries, webhooks
 from jobs.deliveries import DeliveryState
 from jobs.errors import NotFoundError
 from jobs.webhooks import Webhook
@@ -46,7 +44,9 @@ routes = router("webhooks")
     "/webhooks",
     status_code=201,
     response_model=WebhookWithSecret,
-    responses=problems(TooManyWebhooks, IdempotencyMismatch, Malformed, TooLarge, UnsupportedMediaType, Conflict),
+    responses=problems(
+        UrlRefused, TooManyWebhooks, IdempotencyMismatch, Malformed, TooLarge, UnsupportedMediaType, Conflict
+    ),
 )
 async def create_webhook(
     new: NewWebhook, context: AppContext, key: WriteKey, idempotency_key: IdempotencyKey = None
@@ -57,10 +57,8 @@ async def create_webhook(
     and its libraries verify them. An answer of 2xx within 15 seconds takes a message; otherwise it is sent again, up to
     ten times in three days. A message may come twice, under the same `webhook-id`.
     """
-    try:
-        parse(new.url, context.settings.webhook_private)
-    except ValueError as error:
-        raise Invalid(errors=[FieldError(field="url", message=str(error))]) from None
+    private = context.settings.webhook_private
+    target(new.url, private=private, plain=private)
 
     def create(connection: Connection) -> tuple[int, Any]:
         made = webhooks.create(
@@ -73,16 +71,12 @@ async def create_webhook(
         )
         return 201, {"id": made.id}  # what is remembered for a repetition holds no secret
 
-    answer = await to_thread.run_sync(
-        lambda: idempotency.once(
-            context.store,
-            create,
-            key_id=key.id,
-            route="POST /v1/webhooks",
-            idempotency_key=idempotency_key,
-            request=new.model_dump_json().encode(),
-        ),
-        limiter=context.database_threads,
+    answer = await context.once(
+        create,
+        key_id=key.id,
+        route="POST /v1/webhooks",
+        idempotency_key=idempotency_key,
+        request=new.model_dump_json().encode(),
     )
     webhook_id = answer.body["id"]
     try:

@@ -10,7 +10,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from api.schemas.common import ListOf, Schema
 from jobs.deliveries import Delivery, DeliveryState
-from jobs.webhooks import EVENTS, LONGEST_URL, Webhook, WebhookEvent
+from jobs.urls import LONGEST_URL
+from jobs.webhooks import EVENTS, Webhook, WebhookEvent
 
 _EXAMPLE: dict[str, Any] = {
     "id": "whk_01K9AZ3V6M8T2Q4R6S8T0V2W4X",

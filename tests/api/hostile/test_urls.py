@@ -1,4 +1,5 @@
-"""Data sets by URL: whatever a URL, a name server or a web server says, nobody connects to where they should not.
+"""Data sets by URL, and webhooks: whatever a URL, a name server or a web server says, nobody connects to where they
+should not.
 
 A canary listens on loopback, on a port that is allowed, so that nothing but the address keeps it from being reached.
 """
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from api.outgoing import OutgoingError, post
+from jobs import addresses
 from tests.api.conftest import archive, png
 from tests.api.hostile.canary import Canary, ok
 from tests.api.hostile.conftest import MIB, Service
@@ -137,15 +140,15 @@ _REFUSED = [
     "http://198.18.0.1/",
     "http://203.0.113.5/",
     "http://[2001:db8::1]/",
-    # ports
-    "http://public.example:22/",
-    "http://public.example:6379/",
+    # ports, fragments
     "http://public.example:0/",
     "http://public.example:99999/",
+    "http://public.example/#top",
 ]
+_REFUSED_PORTS = ["http://public.example:22/", "http://public.example:6379/"]
 
 
-@pytest.mark.parametrize("url", _REFUSED, ids=itertools.count())
+@pytest.mark.parametrize("url", [*_REFUSED, *_REFUSED_PORTS], ids=itertools.count())
 def test_a_url_that_leads_elsewhere_is_refused_before_anything_is_asked(
     service: Service, canary: Canary, url: str
 ) -> None:
@@ -153,6 +156,24 @@ def test_a_url_that_leads_elsewhere_is_refused_before_anything_is_asked(
     problem = service.refused(lambda: service.import_url(url.replace("PORT", str(canary.port))), "url_refused")
     assert [error["field"] for error in problem["errors"]] == ["url"]
     assert service.network("resolve") == service.network("connect") == []
+    assert canary.connections == known
+
+
+def test_a_webhook_that_leads_elsewhere_is_refused_and_not_sent_to_either(
+    service: Service, canary: Canary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same URLs with TLS, which webhooks want: at creation, and should one of them have got into the database."""
+    known, asked = canary.connections, []
+    monkeypatch.setattr(addresses, "system_resolver", lambda host, _port: asked.append(host) or [])
+    for url in (each.replace("http:", "https:", 1).replace("PORT", str(canary.port)) for each in _REFUSED):
+        answer = service.client.post("/v1/webhooks", json={"url": url})
+        assert (answer.status_code, answer.json()["code"]) == (422, "url_refused"), url
+        assert [error["field"] for error in answer.json()["errors"]] == ["url"]
+        with pytest.raises(OutgoingError):
+            post(url, b"{}", {}, seconds=1, private=False)
+    answer = service.client.post("/v1/webhooks", json={"url": "http://public.example/"})
+    assert (answer.status_code, answer.json()["code"]) == (422, "url_refused"), "without TLS"
+    assert asked == []
     assert canary.connections == known
 
 
@@ -178,6 +199,17 @@ def test_a_name_that_resolves_to_what_is_not_public_is_refused_without_a_connect
     assert service.network("resolve") == ["public.example"]
     assert service.network("connect") == []
     assert (canary.connections, remote.connections) == known
+
+
+def test_a_webhook_whose_name_resolves_to_what_is_not_public_is_not_sent(
+    canary: Canary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = canary.connections
+    for (answer,) in _ANSWERS.values():
+        monkeypatch.setattr(addresses, "system_resolver", lambda _host, _port, answer=answer: answer)
+        with pytest.raises(OutgoingError, match="only public ones"):
+            post(f"https://public.example:{canary.port}/", b"{}", {}, seconds=1, private=False)
+    assert canary.connections == known
 
 
 def test_a_name_that_means_something_else_a_moment_later_is_asked_once(
