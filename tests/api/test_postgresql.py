@@ -46,8 +46,8 @@ def test_the_whole_way(app: FastAPI, client: TestClient, settings: Settings, doo
         assert response.status_code == 201
         return str(response.json()["id"])
 
-    with ThreadPoolExecutor(8) as pool:
-        ids = set(pool.map(post, range(16)))
+    with ThreadPoolExecutor(100) as pool:
+        ids = set(pool.map(post, range(100)))
     assert len(ids) == 1
     assert len(doorbell.rung) == 3
     attempt = Attempt(store, ids.pop())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import signal
 import socket
@@ -10,14 +11,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import redis
 
+from fqt_client import Client
 from jobs.store import Store
 from tests.api.conftest import SPEC, Attempt, archive, files_of
+from tests.api.cutter import Cutter
 from tests.api.process import ROOT, Api
 from tests.api.test_stream import Message, read_messages
 from tests.worker.helpers import until
@@ -76,6 +81,60 @@ def test_a_job_and_its_stream_survive_a_restart(api: Api, shared_store: Store, v
     with api.client() as client:
         again = client.post("/v1/jobs", json=SPEC, headers={"Idempotency-Key": "one"})
         assert (again.json()["id"], again.headers["idempotent-replayed"]) == (job_id, "true")
+
+
+def _bare(url: str, job_id: str, headers: dict[str, str]) -> Iterator[tuple[int, Any]]:
+    """What a client does that knows ``Last-Event-ID`` and nothing else: ask again from the last whole message on."""
+    last = "0"
+    while True:
+        place = f"{url}/v1/jobs/{job_id}/events/stream"
+        with suppress(httpx.TransportError), httpx.stream("GET", place, headers=headers | {"Last-Event-ID": last}) as r:
+            for message in read_messages(r.iter_lines()):
+                if message.event == "end":
+                    return
+                last = str(message.id)
+                yield message.id, message.data
+
+
+def _by_client(url: str, job_id: str, headers: dict[str, str]) -> Iterator[tuple[int, Any]]:
+    with Client(url, headers["Authorization"].removeprefix("Bearer "), sleep=lambda _: None) as client:
+        for event in client.jobs.events(job_id):
+            yield event.seq, event.raw
+
+
+def test_streams_that_are_cut_at_fifty_places_have_no_gap_and_nothing_twice(api: Api, shared_store: Store) -> None:
+    _read_through_cuts(api, shared_store, _by_client)
+    _read_through_cuts(api, shared_store, _bare)
+
+
+def _read_through_cuts(
+    api: Api, shared_store: Store, follow: Callable[[str, str, dict[str, str]], Iterator[tuple[int, Any]]]
+) -> None:
+    """The connection breaks off wherever the bytes happen to be: in the head, in a message, while more are written."""
+    with api.client() as client:
+        job_id = client.post("/v1/jobs", json=SPEC).json()["id"]
+        attempt, cutter = Attempt(shared_store, job_id), Cutter(api.port, cuts=50, longest=4000, seed=6)
+
+        def write() -> None:
+            for step in itertools.count(1, 30):
+                attempt.steps(step, step + 29)
+                if not cutter.left:
+                    attempt.succeed()
+                    return
+                time.sleep(0.05)
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        found = list(
+            follow(f"http://127.0.0.1:{cutter.port}", job_id, {"Authorization": client.headers["Authorization"]})
+        )
+        thread.join()
+        cutter.close()
+        assert len(cutter.cut) == 50
+        assert [seq for seq, _ in found] == list(range(1, len(found) + 1))
+        for first in range(0, len(found), 1000):
+            page = client.get(f"/v1/jobs/{job_id}/events", params={"after": first, "limit": 1000}).json()["data"]
+            assert [data for _, data in found[first : first + 1000]] == page
 
 
 def test_a_killed_api_leaves_a_store_that_works(api: Api) -> None:
