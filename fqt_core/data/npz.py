@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import math
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,7 +68,7 @@ def read_npy(reader: Reader, possible: int, where: str) -> npt.NDArray[np.generi
         if read_header is None:
             raise ValueError(f"version {version} of the format is not read")
         shape, fortran, dtype = read_header(buffer)
-    if dtype.hasobject or dtype.kind not in "biufU":
+    if dtype.hasobject or dtype.kind not in "biufU" or not dtype.itemsize:
         raise fatal(f"values of type {dtype.str!r} are not read", where=where, remedy="save numbers, without pickle")
     size = math.prod(shape) * dtype.itemsize
     if min(shape, default=0) < 0 or size > possible:
@@ -81,8 +82,10 @@ def read_npy(reader: Reader, possible: int, where: str) -> npt.NDArray[np.generi
     read_into(rest, raw.data, where)
     if rest.read(1):
         raise fatal("more data than its header claims", where=where, remedy="the file is damaged; save it again")
-    array = raw.view(dtype) if dtype.itemsize else np.empty(math.prod(shape), dtype)
-    array = array.reshape(shape, order="F" if fortran else "C")
+    with damage_reported(where):  # shapes of too many dimensions, or too large ones beside a zero
+        array = raw.view(dtype).reshape(shape, order="F" if fortran else "C")
+    if dtype.kind == "U" and raw.size and raw.view(np.dtype("u4").newbyteorder(dtype.byteorder)).max() > sys.maxunicode:
+        raise fatal("strings of what is no Unicode", where=where, remedy="the file is damaged; save it again")
     return array.astype(dtype.newbyteorder("="), copy=False)
 
 

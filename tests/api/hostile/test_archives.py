@@ -326,6 +326,30 @@ def an_npz_of_a_gigabyte_of_zeros() -> bytes:
     return data.getvalue()
 
 
+@case("are not read")
+def an_npz_of_endless_strings_of_no_length() -> bytes:
+    return zipped([*arrays().items(), ("classes.npy", npy_claiming((10**10,), "<U0"))])
+
+
+@case("cannot be read")
+def an_npz_of_seventy_dimensions() -> bytes:
+    return zipped((arrays() | {"images.npy": npy_claiming((1,) * 70, "|u1") + b"a"}).items())
+
+
+@case("cannot be read")
+def an_npz_without_values_in_endless_dimensions() -> bytes:
+    return zipped((arrays() | {"images.npy": npy_claiming((0, 2**62, 2**62), "|u1")}).items())
+
+
+@case("no Unicode")
+def an_npz_of_characters_that_are_none() -> bytes:
+    return zipped([*arrays().items(), ("classes.npy", npy_claiming((2,), ">U1") + b"\x7f\xff\xff\xff" * 2)])
+
+
+def arrays() -> dict[str, bytes]:
+    return {"images.npy": npy(np.arange(256, dtype=np.uint8).reshape(4, 8, 8)), "labels.npy": npy(np.arange(4) % 2)}
+
+
 @case("more than the file can hold")
 def an_idx_that_claims_more_than_there_is() -> bytes:
     lie = idx(np.zeros((2, 2, 2), np.uint8), claim=(0xFFFF_FFFF, 0xFFFF, 0xFFFF))
