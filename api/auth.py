@@ -7,6 +7,7 @@ route's own dependency, which also writes it into the OpenAPI document.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Depends, Request, Security
@@ -55,6 +56,7 @@ class AuthMiddleware:
             return
         self.context.ledger.used(key.id)
         scope["fqt.key"] = key
+        scope["fqt.key_again"] = partial(self._found, scope)
         await self.app(scope, receive, send)
 
     async def _key(self, scope: Scope) -> Key:
@@ -94,6 +96,15 @@ def _bearer(headers: Headers) -> str:
     if len(values) > 1 or scheme.lower() != "bearer":
         raise Unauthenticated('The Authorization header must read "Bearer fqt_…", once.')
     return plain.strip()
+
+
+async def still_opens(request: Request) -> bool:
+    """Whether the key that a request came with, or its session, still opens anything: for answers that last."""
+    try:
+        await request.scope["fqt.key_again"]()
+    except Unauthenticated:
+        return False
+    return True
 
 
 def _needs(scope: keys.Scope) -> Callable[..., Awaitable[Key]]:

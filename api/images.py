@@ -90,6 +90,6 @@ async def _of_form(request: Request, body: bytes) -> tuple[list[bytes], int]:
     if not images:
         raise Invalid(errors=[FieldError(field=_FIELD, message="field required: the image to classify")])
     try:
-        return images, PredictRequest.model_validate(asked).top_k
+        return images, PredictRequest.model_validate(asked, strict=False).top_k  # a form has text only
     except ValidationError as error:
         raise Invalid(errors=explain(error.errors(include_url=False), PredictRequest)) from None

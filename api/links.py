@@ -11,6 +11,8 @@ _MAKERS: dict[str, tuple[str, ...]] = {
     "dataset_id": ("upload_dataset", "openai_upload_file"),
     "key_id": ("create_key",),
     "webhook_id": ("create_webhook",),
+    "sweep_id": ("create_sweep",),
+    "model_id": ("upload_model",),
     "delivery_id": ("send_test_message",),
 }
 

@@ -1,10 +1,11 @@
 """A browser's session: an API key is entered once, and a cookie that holds no key stands for it from then on.
 
-The cookie is ``<key id>.<expiry>.<nonce>.<HMAC>``: the store's secret signs it, scripts cannot read it (HttpOnly) and
-the browser sends it from our own pages only (SameSite=Strict). It is worth what its key is worth: every request looks
-the key up, so that a revoked one ends its sessions at once. Since pages on other ports of the same host count as the
-same site, requests that change something must also carry ``X-CSRF-Token``, which only a page that can read our answers
-knows.
+The cookie is ``<key id>.<expiry>.<mark and nonce>.<HMAC>``: the store's secret signs it, scripts cannot read it
+(HttpOnly) and the browser sends it from our own pages only (SameSite=Strict). It is worth what the key is worth that
+was entered, and every request looks that up: a revoked one ends its sessions at once, and a rotated one those of its
+secret of before (the mark tells which that was) as soon as that opens no more. Since pages on other ports of the same
+host count as the same site, requests that change something must also carry ``X-CSRF-Token``, which only a page that can
+read our answers knows.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ CSRF_HEADER = "X-CSRF-Token"
 LIFETIME_SECONDS = 14 * 86400
 
 _SHAPE = re.compile(
-    r"(?P<signed>(?P<key_id>key_[0-9A-Za-z]{26})\.(?P<expires>\d{1,12})\.[0-9a-f]{32})\.(?P<mac>[0-9a-f]{64})"
+    r"(?P<signed>(?P<key_id>key_[0-9A-Za-z]{26})\.(?P<expires>\d{1,12})\.(?P<mark>[0-9a-f]{16})[0-9a-f]{16})\.(?P<mac>[0-9a-f]{64})"
 )
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -48,10 +49,11 @@ routes = router("session")
 
 @dataclass(frozen=True)
 class Session:
-    """What a genuine cookie says. ``expires``: seconds since 1970."""
+    """What a genuine cookie says. ``mark``: of the secret that was entered. ``expires``: seconds since 1970."""
 
     token: str
     key_id: str
+    mark: str
     expires: int
 
 
@@ -85,12 +87,13 @@ async def open_session(new: NewSession, request: Request, response: Response, co
     Programs need no session: they send the key itself.
     """
     secret = context.store.key_secret
-    key = await context.read(lambda connection: keys.verify(connection, secret, new.key.strip()))
+    plain = new.key.strip()
+    key = await context.read(lambda connection: keys.verify(connection, secret, plain))
     if key is None:
         context.instruments.unauthenticated.inc()
         await context.limiter.hit("failures", network_of(request.scope["fqt.address"]))
         raise Unauthenticated("The API key is unknown, mistyped, revoked or expired.")
-    session = _make(key, secret)
+    session = _make(key.id, keys.mark(secret, plain), secret)
     _set_cookie(request, response, context, session.token, LIFETIME_SECONDS)
     return _shown(session, key, secret)
 
@@ -101,7 +104,9 @@ async def get_session(request: Request, response: Response, context: AppContext)
     response.headers["Cache-Control"] = "no-store"
     secret = context.store.key_secret
     session = _open(_cookie(request.headers, secret) or "", secret)
-    key = None if session is None else await context.read(partial(keys.usable, key_id=session.key_id))
+    key = (
+        None if session is None else await context.read(partial(keys.usable, key_id=session.key_id, mark=session.mark))
+    )
     return SessionObject() if session is None or key is None else _shown(session, key, secret)
 
 
@@ -117,16 +122,16 @@ async def close_session(request: Request, response: Response, context: AppContex
 
 def _key(store: Store, session: Session) -> Key:
     with store.read() as connection:
-        key = keys.usable(connection, session.key_id)
+        key = keys.usable(connection, session.key_id, session.mark)
     if key is None:
-        raise Unauthenticated("The API key of this session was revoked: enter another one.")
+        raise Unauthenticated("The API key of this session was revoked or changed: enter another one.")
     return key
 
 
-def _make(key: Key, secret: bytes) -> Session:
+def _make(key_id: str, mark: str, secret: bytes) -> Session:
     expires = int(time.time()) + LIFETIME_SECONDS
-    signed = f"{key.id}.{expires}.{secrets.token_hex(16)}"
-    return Session(f"{signed}.{_mac(secret, 'session', signed)}", key.id, expires)
+    signed = f"{key_id}.{expires}.{mark}{secrets.token_hex(8)}"
+    return Session(f"{signed}.{_mac(secret, 'session', signed)}", key_id, mark, expires)
 
 
 def _open(token: str, secret: bytes) -> Session | None:
@@ -135,7 +140,7 @@ def _open(token: str, secret: bytes) -> Session | None:
     if match is None or not hmac.compare_digest(_mac(secret, "session", match["signed"]), match["mac"]):
         return None
     expires = int(match["expires"])
-    return Session(token, match["key_id"], expires) if time.time() < expires else None
+    return Session(token, match["key_id"], match["mark"], expires) if time.time() < expires else None
 
 
 def _check_token(method: str, headers: Headers, session: Session, secret: bytes) -> None:

@@ -35,9 +35,8 @@ _SHOWN = 12  # characters of a key that may be shown: they name it, whatever sec
 
 # By the database's clock: whether the key opens anything, and whether its secret of before still does.
 _OPENS = and_(keys.c.revoked_at.is_(None), or_(keys.c.expires_at.is_(None), keys.c.expires_at > now()))
-_BY_PREFIX = select(keys, _OPENS.label("opens"), (keys.c.previous_expires_at > now()).label("overlaps")).where(
-    keys.c.prefix == bindparam("shown")
-)
+_LOOKED_AT = (keys, _OPENS.label("opens"), (keys.c.previous_expires_at > now()).label("overlaps"))
+_BY_PREFIX = select(*_LOOKED_AT).where(keys.c.prefix == bindparam("shown"))
 _SHAPE = re.compile(r"fqt_([0-9A-Za-z]{8})([0-9A-Za-z]{32})([0-9A-Za-z]{6})")
 
 
@@ -135,10 +134,21 @@ def verify(connection: Connection, secret: bytes, plain: str) -> Key | None:
     return _if_usable(row)
 
 
-def usable(connection: Connection, key_id: str) -> Key | None:
-    """The key with this id, or ``None`` if there is none, it was revoked, or it has ended."""
-    row = connection.execute(select(keys, _OPENS.label("opens")).where(keys.c.id == key_id)).one_or_none()
-    return None if row is None else _if_usable(row)
+def usable(connection: Connection, key_id: str, mark: str) -> Key | None:
+    """The key with this id, or ``None`` if there is none, it was revoked, or it has ended.
+
+    ``mark``: :func:`mark` of the secret by which it was found before, which must still open.
+    """
+    row = connection.execute(select(*_LOOKED_AT).where(keys.c.id == key_id)).one_or_none()
+    if row is None:
+        return None
+    digests = [row.digest, *([row.previous_digest] if row.overlaps else [])]
+    return _if_usable(row) if any(hmac.compare_digest(mark, _mark(digest)) for digest in digests) else None
+
+
+def mark(secret: bytes, plain: str) -> str:
+    """What tells the secrets of a key apart without telling anything of them: 16 hexadecimal digits."""
+    return _mark(_digest(plain, secret))
 
 
 def get(connection: Connection, key_id: str) -> Key:
@@ -256,6 +266,10 @@ def _checksum(body: str) -> str:
 
 def _digest(plain: str, secret: bytes) -> str:
     return hmac.new(secret, plain.encode(), hashlib.sha256).hexdigest()
+
+
+def _mark(digest: str) -> str:
+    return hashlib.sha256(f"mark {digest}".encode()).hexdigest()[:16]
 
 
 def _if_usable(row: Row[Any]) -> Key | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any, Generic, Literal, Self, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, Self, TypeAlias, TypeVar, get_args
 
 from sqlalchemy import Row
 
@@ -15,6 +15,7 @@ from jobs.sweep_spec import SweepSpec
 T = TypeVar("T")
 
 EventType: TypeAlias = Literal["state", "metric", "log", "checkpoint", "artifact", "warning"]
+EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)
 SweepState: TypeAlias = Literal["running", "finished", "cancelled", "failed"]
 TrialState: TypeAlias = Literal["running", "succeeded", "pruned", "cancelled", "failed"]
 DatasetState: TypeAlias = Literal["checking", "ready", "invalid"]

@@ -8,7 +8,7 @@ from fastapi import Query, Response
 
 from api.auth import ReadKey
 from api.context import AppContext, Context
-from api.problems import FieldError, Invalid, Malformed, NotFound, TooLarge, UnsupportedMediaType
+from api.problems import FieldError, Invalid, Malformed, NotFound, TargetTooLong, TooLarge, UnsupportedMediaType
 from api.routing import problems, router
 from api.schemas.compare import (
     ALIGN,
@@ -18,6 +18,8 @@ from api.schemas.compare import (
     KINDS,
     METRICS,
     MOST_JOBS,
+    MOST_KINDS,
+    MOST_METRICS,
     MOST_POINTS,
     POINTS,
     SWEEP,
@@ -35,14 +37,14 @@ routes = router("compare")
 _OK: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {"example": EXAMPLE}}}}
 
 
-@routes.get("/compare", response_model=ComparisonObject, responses=_OK | problems(NotFound))
+@routes.get("/compare", response_model=ComparisonObject, responses=_OK | problems(NotFound, TargetTooLong))
 async def compare_jobs(
     context: AppContext,
     key: ReadKey,
     job: Annotated[list[JobReference] | None, Query(max_length=MOST_JOBS, description=JOBS)] = None,
     sweep: Annotated[SweepReference | None, Query(description=SWEEP)] = None,
-    metric: Annotated[list[MetricName] | None, Query(description=METRICS)] = None,
-    kind: Annotated[list[MetricKind] | None, Query(description=KINDS)] = None,
+    metric: Annotated[list[MetricName] | None, Query(max_length=MOST_METRICS, description=METRICS)] = None,
+    kind: Annotated[list[MetricKind] | None, Query(max_length=MOST_KINDS, description=KINDS)] = None,
     align: Annotated[Alignment, Query(description=ALIGN)] = "step",
     points: Annotated[int, Query(ge=0, le=MOST_POINTS, description=POINTS)] = 100,
     equal: Annotated[bool, Query(description=EQUAL)] = False,

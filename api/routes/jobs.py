@@ -155,7 +155,9 @@ def _plan(connection: Connection, body: Any, offers: list[Offer] | None, bounds:
 async def list_jobs(
     context: AppContext,
     key: ReadKey,
-    state: Annotated[list[JobState] | None, Query(description="Only jobs in one of these states.")] = None,
+    state: Annotated[
+        list[JobState] | None, Query(max_length=len(JobState), description="Only jobs in one of these states.")
+    ] = None,
     after: Annotated[
         str | None, Query(pattern=f"^job_{ULID}$", description="Id of the last job of the page before.")
     ] = None,

@@ -9,9 +9,10 @@ from fastapi import Query, Response
 
 from api.auth import ReadKey
 from api.context import AppContext
-from api.problems import NotFound
+from api.problems import NotFound, TargetTooLong
 from api.routing import problems, router
 from api.schemas.common import JobId
+from api.schemas.compare import MOST_METRICS, MetricName
 from api.schemas.metrics import MetricsObject, SeriesObject
 from jobs import database, events
 from jobs.metrics import KINDS
@@ -19,7 +20,7 @@ from jobs.metrics import KINDS
 routes = router("metrics")
 
 
-@routes.get("/jobs/{job_id}/metrics", response_model=MetricsObject, responses=problems(NotFound))
+@routes.get("/jobs/{job_id}/metrics", response_model=MetricsObject, responses=problems(NotFound, TargetTooLong))
 async def get_metrics(
     job_id: JobId,
     context: AppContext,
@@ -28,7 +29,7 @@ async def get_metrics(
         Literal["step", "epoch", "quantization", "telemetry"] | None, Query(description="Only curves of this kind.")
     ] = None,
     name: Annotated[
-        list[Annotated[str, Query(max_length=400)]] | None, Query(description="Only curves of these names.")
+        list[MetricName] | None, Query(max_length=MOST_METRICS, description="Only curves of these names.")
     ] = None,
     max_points: Annotated[
         int | None,

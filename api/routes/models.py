@@ -58,6 +58,7 @@ _MAX_NAME = 200
 _MARKDOWN = {"schema": {"type": "string"}}
 _FORM = {
     "type": "object",
+    "additionalProperties": False,
     "required": ["file"],
     "properties": {
         "file": {
@@ -69,8 +70,10 @@ _FORM = {
         "name": {"type": "string", "maxLength": _MAX_NAME, "description": "A name for people."},
     },
 }
+_UPLOAD = {"schema": _FORM, "encoding": {"file": {"contentType": "application/x-safetensors"}}}
 _IMAGES = {
     "type": "object",
+    "additionalProperties": False,
     "required": ["image"],
     "properties": {
         "image": {"type": "array", "items": {"type": "string", "format": "binary"}},
@@ -120,7 +123,7 @@ async def list_models(
         NoWorker,
         DeadlineExceeded,
     ),
-    openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}},
+    openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": _UPLOAD}}},
 )
 async def upload_model(
     request: Request, context: AppContext, key: WriteKey, idempotency_key: IdempotencyKey = None

@@ -15,6 +15,8 @@ if TYPE_CHECKING:  # it imports NumPy, which the API process does without until 
     from jobs.compare import Compared, Comparison, Figure, Point
 
 MOST_JOBS = 1000
+MOST_KINDS = 4
+MOST_METRICS = 1000
 MOST_POINTS = 10_000
 
 JobReference = Annotated[str, Field(pattern=f"^job_{ULID}$")]
@@ -44,6 +46,7 @@ class CompareRequest(BaseModel):
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
+        strict=True,
         json_schema_extra={
             "examples": [{"jobs": ["job_01JD0000000000000000000001", "job_01JD0000000000000000000002"]}],
         },
@@ -51,8 +54,8 @@ class CompareRequest(BaseModel):
 
     jobs: list[JobReference] | None = Field(default=None, max_length=MOST_JOBS, description=JOBS)
     sweep: SweepReference | None = Field(default=None, description=SWEEP)
-    metrics: list[MetricName] | None = Field(default=None, max_length=MOST_JOBS, description=METRICS)
-    kinds: list[MetricKind] | None = Field(default=None, max_length=4, description=KINDS)
+    metrics: list[MetricName] | None = Field(default=None, max_length=MOST_METRICS, description=METRICS)
+    kinds: list[MetricKind] | None = Field(default=None, max_length=MOST_KINDS, description=KINDS)
     align: Alignment = Field(default="step", description=ALIGN)
     points: int = Field(default=100, ge=0, le=MOST_POINTS, description=POINTS)
     equal: bool = Field(default=False, description=EQUAL)

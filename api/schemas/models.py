@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.schemas.common import ListOf, Schema
 from jobs.records import Model, ModelExport
@@ -16,6 +16,10 @@ ExportFormat = Literal["onnx"]
 
 _ID = "mdl_01K9ZQ6V3X0000000000000000"
 _SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+
+_IMAGE = (  # 8 x 8 pixels of grey
+    "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAAAAADhZOFXAAAAEElEQVR42mM8wQABTAwUMQA6AADYbMmlZgAAAABJRU5ErkJggg=="
+)
 
 
 class Lineage(Schema):
@@ -172,10 +176,13 @@ class PredictRequest(BaseModel):
     """Images to classify."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", json_schema_extra={"examples": [{"images": ["iVBORw0KGgo…"], "top_k": 3}]}
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        json_schema_extra={"examples": [{"images": [_IMAGE], "top_k": 3}]},
     )
 
-    images: list[Annotated[str, StringConstraints(min_length=1)]] = Field(
+    images: list[Annotated[str, Field(min_length=1, json_schema_extra={"format": "byte"})]] = Field(
         min_length=1, max_length=MAX_IMAGES, description="PNG, JPEG, WebP or BMP files, each in base64."
     )
     top_k: int = Field(default=5, ge=1, le=MAX_TOP_K, description="Classes to name per image, most probable first.")

@@ -94,6 +94,7 @@ def test_predictions_are_those_of_the_library(
             "images.1",
         ),
         ({"images": ["aGVsbG8="], "top_k": 0}, 422, "top_k"),
+        ({"images": ["aGVsbG8="], "top_k": True}, 422, "top_k"),
         ({"images": ["aGVsbG8="] * 65}, 422, "images"),
         ({"pictures": []}, 422, "pictures"),
         ({"images": ["A" * (9 << 20)]}, 413, None),

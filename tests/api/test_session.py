@@ -85,6 +85,21 @@ def test_revoking_the_key_ends_its_sessions(browser: TestClient, settings: Setti
     assert browser.get("/v1/session").json()["active"] is False
 
 
+def test_rotating_the_key_ends_the_sessions_of_its_old_secret(browser: TestClient, settings: Settings) -> None:
+    admin = {"Authorization": f"Bearer {_plain(settings)}"}
+    made = browser.post("/v1/keys", json={"name": "laptop", "scopes": ["read"]}, headers=admin).json()
+    rotate = f"/v1/keys/{made['id']}/rotate"
+    _open(browser, made["key"])
+    newer = browser.post(rotate, params={"overlap_seconds": 600}, headers=admin).json()["key"]
+    assert browser.get("/v1/jobs").status_code == 200, "the secret of before opens for a while"
+    newest = browser.post(rotate, headers=admin).json()["key"]
+    for _ in (made["key"], newer):
+        assert browser.get("/v1/jobs").status_code == 401
+        assert browser.get("/v1/session").json()["active"] is False
+    _open(browser, newest)
+    assert browser.get("/v1/jobs").status_code == 200
+
+
 def test_forged_damaged_and_old_cookies_are_refused(
     browser: TestClient, settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -98,6 +98,24 @@ def test_a_stream_ends_when_its_job_is_cancelled_or_deleted(client: TestClient, 
     timer.join()
 
 
+@pytest.mark.parametrize(("verb", "part"), [("DELETE", ""), ("POST", "/rotate")])
+def test_a_stream_tells_nothing_more_once_its_key_opens_nothing(
+    client: TestClient, store: Store, verb: str, part: str
+) -> None:
+    job_id = submit(client)
+    attempt = Attempt(store, job_id)
+    made = client.post("/v1/keys", json={"name": "reader", "scopes": ["read"]}).json()
+    headers = {"Authorization": f"Bearer {made['key']}"}
+    with client.stream("GET", f"/v1/jobs/{job_id}/events/stream", headers=headers) as response:
+        messages = read_messages(response.iter_lines())
+        assert [next(messages).id for _ in range(2)] == [1, 2]
+        assert client.request(verb, f"/v1/keys/{made['id']}{part}").status_code == 200
+        attempt.steps(1, 3)
+        attempt.succeed()
+        assert list(messages) == []
+    assert [message.id for message in _follow(client, job_id, 2)] == [3, 4, 5, 6, 6]
+
+
 def test_waiting_streams_hold_no_connection(client: TestClient, app: FastAPI, store: Store) -> None:
     """More streams than the pool has connections, all waiting, while others are served; then all end on request."""
     job_id = submit(client)

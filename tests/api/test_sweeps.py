@@ -55,6 +55,8 @@ _WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"space": {_RATE: {"type": "uniform", "low": 0.1, "high": 11}}}, f"space.{_RATE}", "10"),
     ({"space": {_RATE: {"type": "uniform", "low": 2, "high": 1}}}, f"space.{_RATE}.high", "less than low"),
     ({"space": {_RATE: {"type": "log_uniform", "low": 0, "high": 1}}}, f"space.{_RATE}.low", "greater than 0"),
+    ({"seed": True}, "seed", "integer"),
+    ({"space": {_RATE: {"type": "uniform", "low": "0.1", "high": 1}}}, f"space.{_RATE}.low", "number"),
     ({"space": {_RATE: {"type": "normal"}}}, f"space.{_RATE}.type", "normal"),
     ({"space": {"Rate": {"type": "choice", "values": [1]}}}, "space.Rate", "match"),
     ({"space": {"name": {"type": "choice", "values": ["x"]}}}, "space.name", "named"),
