@@ -201,7 +201,7 @@ def insert_for(dialect: str, table: Table) -> Insert:
 
 def is_up_to_date(connection: Connection) -> bool:
     """Whether the tables are those that this program knows."""
-    head = ScriptDirectory.from_config(_migrations()).get_current_head()
+    head = ScriptDirectory.from_config(migrations()).get_current_head()
     return MigrationContext.configure(connection).get_current_revision() == head
 
 
@@ -213,13 +213,13 @@ def is_behind(connection: Connection) -> bool:
 
 @cache
 def _earlier_revisions() -> frozenset[str]:
-    script = ScriptDirectory.from_config(_migrations())
+    script = ScriptDirectory.from_config(migrations())
     return frozenset(row.revision for row in script.walk_revisions()) - set(script.get_heads())
 
 
 def upgrade(engine: Engine, revision: str = "head") -> None:
     """Create the tables or bring them up to date. Safe when several processes do it at once: one works, others wait."""
-    config = _migrations()
+    config = migrations()
     with engine.begin() as connection:
         take_time(connection)
         if engine.dialect.name == "postgresql":
@@ -228,7 +228,8 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
         alembic.command.upgrade(config, revision)
 
 
-def _migrations() -> alembic.config.Config:
+def migrations() -> alembic.config.Config:
+    """What Alembic's commands need; a connection may be handed over in its ``attributes``."""
     config = alembic.config.Config()
     config.set_main_option("script_location", "migrations:")
     return config

@@ -62,10 +62,10 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
 
 
 @contextmanager
-def new_database(server: str) -> Iterator[str]:
-    """A database of its own on the PostgreSQL server, tables included."""
+def new_database(server: str, template: str = "migrated") -> Iterator[str]:
+    """A database of its own on the PostgreSQL server: a copy of another one that nobody uses, or with empty tables."""
     name = f"test_{secrets.token_hex(6)}"
-    _execute(server, f"CREATE DATABASE {name} TEMPLATE migrated")
+    _execute(server, f"CREATE DATABASE {name} TEMPLATE {template}")
     yield render(make_url(server).set(database=name))
     _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
 

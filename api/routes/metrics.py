@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from anyio import to_thread
 from fastapi import Query, Response
 
 from api.auth import ReadKey
@@ -47,5 +46,4 @@ async def get_metrics(
         shown = [SeriesObject.of(curve, max_points) for curve in found]
         return MetricsObject(job=job_id, last_seq=last, data=shown).model_dump_json().encode()
 
-    body = await to_thread.run_sync(work, limiter=context.database_threads)
-    return Response(body, media_type="application/json")
+    return Response(await context.in_thread(work), media_type="application/json")

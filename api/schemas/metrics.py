@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -22,7 +22,7 @@ class SeriesObject(Schema):
     values: list[float | None] = Field(description="null where a value was not finite.")
 
     @classmethod
-    def of(cls, curve: Curve, points: int | None = None) -> Self:
+    def of(cls, curve: Curve, points: int | None = None) -> SeriesObject:
         """Show a curve of the store, of at most about so many points, evenly chosen; the last one is among them."""
         stride = 1 if points is None else max(1, -(-len(curve.steps) // points))
         steps, values = (column[::-1][::stride][::-1].tolist() for column in (curve.steps, curve.values))

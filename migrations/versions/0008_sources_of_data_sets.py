@@ -34,9 +34,11 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    without = "SELECT id FROM datasets WHERE sha256 IS NULL"
+    # Those without bytes, and mounted folders, whose bytes are a listing: programs of before would take it for images.
+    unknown = "sha256 IS NULL OR source ->> 'kind' = 'folder'"
+    without = f"SELECT id FROM datasets WHERE {unknown}"  # noqa: S608 - a constant
     op.execute(f"UPDATE jobs SET dataset_id = NULL WHERE dataset_id IN ({without})")  # noqa: S608 - a constant
-    op.execute("DELETE FROM datasets WHERE sha256 IS NULL")
+    op.execute(f"DELETE FROM datasets WHERE {unknown}")  # noqa: S608 - a constant
     _set_nullable(nullable=False)
     op.drop_index(op.f("ix_datasets_thumbnails_sha256"), table_name="datasets")
     op.drop_column("datasets", "thumbnails_sha256")

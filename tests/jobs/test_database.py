@@ -5,12 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import alembic.command
-import alembic.config
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, inspect, select, text
 
+from benchmarks.service import place
 from jobs import database
 from jobs.settings import Settings
 from jobs.sqltypes import now
@@ -35,8 +35,7 @@ def test_the_migrations_make_exactly_the_tables(store: Store) -> None:
 
 def test_a_migration_can_be_undone_and_done_again_with_jobs_in_the_table(store: Store) -> None:
     job = submit(store)
-    config = alembic.config.Config()
-    config.set_main_option("script_location", "migrations:")
+    config = database.migrations()
     with store.engine.begin() as connection:
         config.attributes["connection"] = connection
         alembic.command.downgrade(config, "0001")
@@ -46,7 +45,7 @@ def test_a_migration_can_be_undone_and_done_again_with_jobs_in_the_table(store: 
 
 
 def test_two_processes_may_migrate_at_once(tmp_path: Path, postgres_server: str) -> None:
-    for url in (f"sqlite:///{tmp_path / 'two.db'}", _empty_postgres(postgres_server)):
+    for url in (f"sqlite:///{tmp_path / 'two.db'}", place.another(postgres_server)):
         engines = [database.connect(Settings(database_url=url)) for _ in range(4)]
         gate = threading.Barrier(len(engines))
         with ThreadPoolExecutor(len(engines)) as pool:
@@ -73,16 +72,6 @@ def test_many_may_open_a_new_sqlite_file_at_once(tmp_path: Path) -> None:
             assert connection.execute(text("SELECT count(*) FROM opened")).scalar_one() == len(engines)
         for engine in engines:
             engine.dispose()
-
-
-def _empty_postgres(server: str) -> str:
-    from sqlalchemy import create_engine, make_url
-
-    engine = create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text("CREATE DATABASE empty"))
-    engine.dispose()
-    return make_url(server).set(database="empty").render_as_string(hide_password=False)
 
 
 def test_a_writing_transaction_locks_sqlite_from_its_beginning(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, MetaData, Table, create_engine, insert, make_url, select, text
+from sqlalchemy import Engine, MetaData, Table, insert, select, text
 
+from benchmarks.service import place
 from jobs import database, jobs, lease, models
 from jobs.ids import new_id
 from jobs.settings import Settings
@@ -29,13 +30,7 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     """A database with the first tables."""
     url = f"sqlite:///{tmp_path / 'old.db'}"
     if request.param == "postgresql":
-        server = request.getfixturevalue("postgres_server")
-        admin = create_engine(server, isolation_level="AUTOCOMMIT")
-        with admin.connect() as connection:
-            connection.execute(text("DROP DATABASE IF EXISTS of_before"))
-            connection.execute(text("CREATE DATABASE of_before"))
-        admin.dispose()
-        url = render(make_url(server).set(database="of_before"))
+        url = place.another(request.getfixturevalue("postgres_server"))
     made = database.connect(Settings(data_dir=tmp_path, database_url=url))
     database.upgrade(made, "0001")
     yield made

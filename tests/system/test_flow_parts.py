@@ -6,7 +6,6 @@ API and worker have data folders of their own, as on two machines: what one stor
 from __future__ import annotations
 
 import json
-import secrets
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,25 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, make_url, text
 
+from benchmarks.service import place
 from fqt_client import Client, FqtClientError
 from service import ports
-from tests.fixtures import render
 from tests.object_store import CREDENTIALS, ObjectStore
 from tests.service.running import FQT, environment, fqt
 from tests.system.flow import whole_flow
-
-
-@pytest.fixture
-def empty_database(postgres_server: str) -> str:
-    """A PostgreSQL database without tables."""
-    name = f"flow_{secrets.token_hex(6)}"
-    engine = create_engine(postgres_server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    return render(make_url(postgres_server).set(database=name))
 
 
 @pytest.fixture
@@ -66,12 +53,12 @@ def part(home: Path, *arguments: str, **values: str) -> Iterator[subprocess.Pope
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_whole_flow_on_servers(tmp_path: Path, empty_database: str, valkey_url: str, objects: ObjectStore) -> None:
+def test_the_whole_flow_on_servers(tmp_path: Path, postgres_server: str, valkey_url: str, objects: ObjectStore) -> None:
     folder = tmp_path / "secrets"
     written = fqt(tmp_path, "secrets", str(folder), "--database-host", "postgres", "--broker-host", "valkey")
     assert written.returncode == 0, written.stderr
     # The servers of the tests are not at the containers' names; all else comes from the folder, as in containers.
-    (folder / "fqt_database_url").write_text(empty_database)
+    (folder / "fqt_database_url").write_text(place.another(postgres_server))
     (folder / "fqt_broker_url").write_text(valkey_url)
     files = {"FQT_BLOB_URL": objects.url, "FQT_BLOB_ENDPOINT": objects.endpoint, **CREDENTIALS}
     service = {"FQT_DATA_DIR": str(tmp_path / "api-data"), "FQT_SECRETS_DIR": str(folder), **files}
