@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 
 from jobs import jobs, keys, lease, organisations
 from jobs.store import Store
+from tests.api import filler
 from tests.api.conftest import SPEC, Attempt, archive, submit
 
 ABSENT_JOB = "job_" + "0" * 26
@@ -64,6 +65,67 @@ def test_a_spec_refers_to_its_own_organisations_things_only(
     if not broken:
         own = client.post(f"/v1/jobs{query}", json={**SPEC, "dataset": dataset, "architecture": {"name": "resnet18"}})
         assert own.status_code in {200, 201}, own.text
+
+
+def _asking(ids: dict[str, str]) -> list[tuple[str, str, dict[str, Any]]]:
+    """Every way to name a resource but in a path: in queries, bodies, headers, and below others' resources."""
+    job, dataset, model, sweep = (ids[name] for name in ("job", "dataset", "model", "sweep"))
+
+    def spec(**changes: Any) -> tuple[str, str, dict[str, Any]]:
+        return "POST", "/v1/jobs", {"json": {**SPEC, **changes}}
+
+    def search(space: dict[str, Any] | None = None, **base: Any) -> tuple[str, str, dict[str, Any]]:
+        given = space or {"training.seed": {"type": "choice", "values": [1, 2]}}
+        return "POST", "/v1/sweeps?dry_run=true", {"json": {"base": {**SPEC, **base}, "space": given}}
+
+    def openai(**changes: Any) -> tuple[str, str, dict[str, Any]]:
+        body = {"model": "resnet18", "training_file": "digits"} | changes
+        return "POST", "/openai/v1/fine_tuning/jobs", {"json": body}
+
+    return [
+        ("GET", f"/v1/compare?job={job}", {}),
+        ("GET", f"/v1/compare?sweep={sweep}", {}),
+        ("POST", "/v1/compare", {"json": {"jobs": [job]}}),
+        ("POST", "/v1/compare", {"json": {"sweep": sweep}}),
+        spec(dataset=dataset), spec(initial_weights=model), spec(teacher=model), spec(teacher=job),
+        search(dataset=dataset), search(initial_weights=model), search(teacher=job),
+        search({"dataset": {"type": "choice", "values": ["digits", dataset]}}),
+        search({"initial_weights": {"type": "choice", "values": [job, model]}}),
+        openai(training_file=dataset), openai(model=job), openai(teacher=model),
+        ("GET", f"/v1/models?job={job}", {}),
+        *(("GET", f"/v1/{name}s?after={ids[name]}", {}) for name in ("job", "dataset", "model", "sweep")),
+        ("GET", f"/openai/v1/files?after={dataset}", {}),
+        ("GET", f"/openai/v1/fine_tuning/jobs?after={job}", {}),
+        ("GET", f"/v1/jobs/{job}", {"headers": {"If-None-Match": "*"}}),
+        ("GET", f"/v1/jobs/{job}/artifacts/report.json", {"headers": {"If-None-Match": "*", "Range": "bytes=0-"}}),
+        ("GET", f"/v1/datasets/{dataset}/thumbnails", {"headers": {"If-None-Match": "*"}}),
+        ("GET", f"/v1/jobs/{job}/events/stream", {"headers": {"Last-Event-ID": "1"}}),
+        ("POST", f"/v1/webhooks/{ids['own webhook']}/deliveries/{ids['delivery']}/replay", {}),
+    ]  # fmt: skip
+
+
+def test_no_reference_leads_to_another_organisations(client: TestClient, others: dict[str, str], store: Store) -> None:
+    """Whatever names what is another's is answered, word for word, as if it named nothing."""
+    scene = filler.Scene(client, store)
+    ids = {name.removesuffix("_id"): filler.PATH[name](scene) for name in filler.PATH if name.endswith("_id")}
+    hook = client.post("/v1/webhooks", json={"url": "https://93.184.215.14/"}, headers=others).json()["id"]
+    nothing = {name: value[:-26] + "0" * 26 for name, value in ids.items()}
+
+    def told(method: str, url: str, more: dict[str, Any], these: dict[str, str]) -> tuple[int, str]:
+        response = client.request(method, url, **{**more, "headers": more.get("headers", {}) | others})
+        text = response.text.replace(response.headers["x-request-id"], "")
+        for name, value in these.items():
+            text = text.replace(value, name)
+        return response.status_code, text
+
+    for theirs, absent in zip(
+        _asking(ids | {"own webhook": hook}), _asking(nothing | {"own webhook": hook}), strict=True
+    ):
+        answer = told(*theirs, ids)
+        assert answer == told(*absent, nothing), theirs
+        assert answer[0] in {404, 422} or '"data":[]' in answer[1] or '"has_more"' in answer[1], theirs
+        if theirs[0] == "GET":  # or what the others get would show nothing
+            assert client.request(*theirs[:2], **theirs[2]).status_code in {200, 206, 304}, theirs
 
 
 @pytest.mark.usefixtures("inspected")
