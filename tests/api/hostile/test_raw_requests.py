@@ -7,12 +7,14 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from api.app import create_app
+from api.protocol import Protocol
 from api.server import Server, configuration
 from jobs.settings import Settings
 from tests.api.conftest import RecordingDoorbell
@@ -58,6 +60,52 @@ def _exchange(port: int, sent: bytes) -> list[tuple[int, dict[str, str], Any]]:
         answers.append((int(status.split()[1]), headers, json.loads(rest[:length] or b"null")))
         received = rest[length:]
     return answers
+
+
+_JSON = b"Content-Type: application/json\r\n"
+_PAUSE_SECONDS = 0.02
+_DRIPPING = {
+    "nothing at all": [b""],
+    "half a head": [b"GET /v1/jobs HTTP/1.1\r\nHost: lo"],
+    "a head byte by byte": [b"GET /v1/jobs HTTP/1.1\r\nX-A: ", *[b"a"] * 1000],
+    "half a body": [b"POST /v1/session HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n", _JSON + b"\r\n{"],
+    "half a second request": [b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", *[b""] * 50, b"GET "],
+}
+
+
+@pytest.mark.parametrize("case", _DRIPPING)
+def test_who_does_not_go_on_is_not_waited_for(
+    listening: tuple[int, str], case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Protocol, "head_seconds", 0.4)
+    monkeypatch.setattr(Protocol, "silence_seconds", 0.4)
+    begin = time.monotonic()
+    connection = socket.create_connection(("127.0.0.1", listening[0]), timeout=PATIENCE_SECONDS)
+    with connection, suppress(ConnectionError):
+        for piece in _DRIPPING[case]:
+            connection.sendall(piece)
+            time.sleep(_PAUSE_SECONDS)
+        while connection.recv(1 << 16):
+            pass
+    assert 0.3 < time.monotonic() - begin < PATIENCE_SECONDS
+
+
+def test_who_goes_on_slowly_is_waited_for(listening: tuple[int, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Protocol, "head_seconds", 1.0)
+    monkeypatch.setattr(Protocol, "silence_seconds", 1.0)
+    body = b'{"key": "none"}'
+    head = (
+        b"POST /v1/session HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", listening[0]), timeout=PATIENCE_SECONDS) as connection:
+        connection.sendall(head)
+        for byte in body:
+            time.sleep(0.1)
+            connection.sendall(bytes([byte]))
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 401")
+        time.sleep(1.2)  # between requests it is uvicorn's to wait
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200")
 
 
 _START = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
