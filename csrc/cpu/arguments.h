@@ -109,6 +109,7 @@ struct SelectArguments {
 struct KeptRangesArguments {
   const float* lo;
   const float* hi;
+  int64_t groups;
   const int64_t* index;
   const float* factor;
   int64_t kept;

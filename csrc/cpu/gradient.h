@@ -41,7 +41,7 @@ inline void copy_elements(const Gradient& g, int64_t group, int64_t first, int64
 struct Mapping {
   float lo, scale, inverse;
 
-  Mapping(float low, float high, float levels) : lo(low), scale(1.0F), inverse(0.0F) {
+  constexpr Mapping(float low, float high, float levels) : lo(low), scale(1.0F), inverse(0.0F) {
     const float extent = high - low;
     if (extent > 0.0F && extent < 0x1p-60F) scale = 0x1p64F;
     if (extent > 0x1p60F) scale = 0x1p-64F;

@@ -241,7 +241,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> kept_ranges(Tensor lo_, Tensor hi_, T
   STD_TORCH_CHECK(bits >= 1 && bits <= 8, "bits must be 1 to 8, got ", bits);
   const auto vector = [&] { return new_tensor(lo, {kept}, ScalarType::Float); };
   Tensor kept_lo = vector(), kept_hi = vector(), scale = vector(), offset = vector();
-  kernel({data_of<float>(lo), data_of<float>(hi), data_of<int64_t>(index), data_of<float>(factor), kept,
+  kernel({data_of<float>(lo), data_of<float>(hi), lo.size(0), data_of<int64_t>(index), data_of<float>(factor), kept,
           static_cast<int32_t>((1 << bits) - 1), result_of<float>(kept_lo), result_of<float>(kept_hi),
           result_of<float>(scale), result_of<float>(offset)},
          threads);

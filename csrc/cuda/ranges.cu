@@ -1,0 +1,146 @@
+// Scans over the groups of a gradient (fqt_core/ops/ranges.py). A block scans a piece of a group; a second kernel joins the
+// pieces. Neither least and greatest nor sums of integers depend on the order.
+#include <limits>
+
+#include "../cpu/gradient.h"
+#include "device.h"
+#include "kernels.h"
+#include "reduce.h"
+
+namespace fqt::cuda {
+namespace {
+
+constexpr int threads_per_piece = 256;
+constexpr int64_t piece = 4096;  // elements
+
+constexpr float infinity = std::numeric_limits<float>::infinity();
+
+// A block's piece of a group, elements in the order of memory.
+struct Pieces {
+  GlobalArray<const float> data;
+  int64_t groups, channels, pixels, dim, size, per_group;
+
+  explicit Pieces(const Gradient& g)
+      : data(g.data, g.samples * g.channels * g.pixels), groups(group_count(g)), channels(g.channels), pixels(g.pixels),
+        dim(g.dim), size(group_size(g)), per_group(ceil_div(size, piece)) {}
+
+  int64_t count() const { return groups * per_group; }
+  FQT_DEVICE int64_t group(const Thread& t) const { return t.block_x() / per_group; }
+  // Calls use(element) for each of a thread's elements.
+  template <typename Use>
+  FQT_DEVICE void for_each(const Thread& t, Use use) const {
+    const int64_t of = group(t), first = t.block_x() % per_group * piece, end = smaller(size, first + piece);
+    for (int64_t i = first + t.index(); i < end; i += threads_per_piece) {
+      use(data.load(t, dim == 0 ? of * size + i : (i / pixels * channels + of) * pixels + i % pixels));
+    }
+  }
+};
+
+// Of two, or NaN if either is.
+struct Least {
+  FQT_HOST_DEVICE float operator()(float a, float b) const { return b < a || b != b ? b : a; }
+};
+struct Greatest {
+  FQT_HOST_DEVICE float operator()(float a, float b) const { return b > a || b != b ? b : a; }
+};
+struct Sum {
+  template <typename T>
+  FQT_HOST_DEVICE T operator()(T a, T b) const {
+    return a + b;
+  }
+};
+
+struct RangeOfPiece {
+  static constexpr int threads = threads_per_piece, blocks = 4;
+  using Shared = BlockRoom<float, threads>;
+  Pieces pieces;
+  GlobalArray<float> lo, hi;  // of each piece
+
+  FQT_DEVICE void operator()(const Thread& t, Shared& s) const {
+    float low = infinity, high = -infinity;
+    pieces.for_each(t, [&](float value) {
+      low = Least()(low, value);
+      high = Greatest()(high, value);
+    });
+    low = reduce<threads>(t, s, low, Least());
+    high = reduce<threads>(t, s, high, Greatest());
+    if (t.index() != 0) return;
+    lo.store(t, t.block_x(), low);
+    hi.store(t, t.block_x(), high);
+  }
+};
+
+// i = rint((g - lo) / (hi - lo) * 65535) of the elements, and its square.
+struct MomentsOfPiece {
+  static constexpr int threads = threads_per_piece, blocks = 4;
+  using Shared = BlockRoom<int64_t, threads>;
+  Pieces pieces;
+  GlobalArray<const float> lo, hi;
+  GlobalArray<int64_t> first, second;  // of each piece
+
+  FQT_DEVICE void operator()(const Thread& t, Shared& s) const {
+    constexpr float magic = 12582912.0F, top = 65535.0F;  // adding 1.5 * 2**23 and taking it off again rounds to integers
+    const int64_t group = pieces.group(t);
+    const Mapping map(lo.load(t, group), hi.load(t, group), top);
+    int64_t one = 0, two = 0;
+    pieces.for_each(t, [&](float value) {
+      float v = ((value - map.lo) * map.scale) * map.inverse;
+      v = (v + magic) - magic;
+      v = v < top ? v : top;
+      v = v > 0.0F ? v : 0.0F;
+      const auto k = static_cast<int64_t>(v);
+      one += k;
+      two += k * k;
+    });
+    one = reduce<threads>(t, s, one, Sum());
+    two = reduce<threads>(t, s, two, Sum());
+    if (t.index() != 0) return;
+    first.store(t, t.block_x(), one);
+    second.store(t, t.block_x(), two);
+  }
+};
+
+// Joins the pieces of a group, a thread each.
+template <typename T, typename Join>
+struct JoinPieces {
+  static constexpr int threads = 128, blocks = 4;
+  using Shared = NoShared;
+  GlobalArray<const T> of_piece;
+  GlobalArray<T> result;
+  int64_t groups, per_group;
+
+  FQT_DEVICE void operator()(const Thread& t, Shared&) const {
+    const int64_t group = t.block_x() * threads + t.index();
+    if (group >= groups) return;
+    T all = of_piece.load(t, group * per_group);
+    for (int64_t i = 1; i < per_group; ++i) all = Join()(all, of_piece.load(t, group * per_group + i));
+    result.store(t, group, all + T{0});  // -0 becomes +0
+  }
+};
+
+template <typename Join, typename T>
+void join_pieces(const Pieces& pieces, const T* of_piece, T* result, const Queue& queue) {
+  const JoinPieces<T, Join> kernel{{of_piece, pieces.count()}, {result, pieces.groups}, pieces.groups, pieces.per_group};
+  launch(kernel, {ceil_div(pieces.groups, kernel.threads)}, queue);
+}
+
+}  // namespace
+
+void group_range(const RangeArguments& a, const Queue& queue) {
+  const Pieces pieces(a.g);
+  auto *lo = queue.scratch<float>(pieces.count()), *hi = queue.scratch<float>(pieces.count());
+  launch(RangeOfPiece{pieces, {lo, pieces.count()}, {hi, pieces.count()}}, {pieces.count()}, queue);
+  join_pieces<Least>(pieces, lo, a.lo, queue);
+  join_pieces<Greatest>(pieces, hi, a.hi, queue);
+}
+
+void group_moments(const MomentsArguments& a, const Queue& queue) {
+  const Pieces pieces(a.g);
+  const int64_t count = pieces.count(), groups = pieces.groups;
+  auto *first = queue.scratch<int64_t>(count), *second = queue.scratch<int64_t>(count);
+  launch(MomentsOfPiece{pieces, {a.lo, groups}, {a.hi, groups}, {first, count}, {second, count}}, {count}, queue);
+  join_pieces<Sum>(pieces, first, a.first, queue);
+  join_pieces<Sum>(pieces, second, a.second, queue);
+}
+
+}  // namespace fqt::cuda

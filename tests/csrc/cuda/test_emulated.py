@@ -1,0 +1,78 @@
+"""The CUDA kernels, run by the emulator (csrc/cuda/emulator), against the reference, integer for integer.
+
+It ends a launch with an error at the first access beyond an array, at the first race, and where threads wait in vain.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+
+from fqt_core import ops
+from tests.csrc.cuda.emulated import KERNELS, PATHS, kernel, load
+from tests.fqt_core.all_cases import arguments_of
+from tests.fqt_core.cases import Conv
+from tests.fqt_core.ops.comparison import results, same_bits
+
+EXAMPLES = 25
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _loaded() -> None:
+    load()
+
+
+def check(operation: str, path: str, arguments: tuple[Any, ...]) -> None:
+    found = results(kernel(operation, path), arguments)
+    for one, other in zip(found, results(ops.OPERATIONS[operation].reference, arguments), strict=True):
+        assert same_bits(one, other)
+
+
+@pytest.mark.parametrize(("operation", "path"), KERNELS)
+def test_equals_the_reference_bit_for_bit(operation: str, path: str) -> None:
+    @given(arguments_of(operation))
+    @settings(max_examples=max(EXAMPLES, settings().max_examples // 4))
+    def on_drawn_shapes(arguments: tuple[Any, ...]) -> None:
+        check(operation, path, arguments)
+
+    on_drawn_shapes()
+
+
+# Several blocks of rows and of columns, several steps; then as many positions that blocks share out the steps of dL/dW.
+LARGE = Conv(6, 70, 70, (6, 7), (3, 3), (1, 1), (1, 1), (1, 1), 1, 0)
+LONG = Conv(3, 3, 130, (64, 64), (1, 1), (1, 1), (0, 0), (1, 1), 1, 1)
+
+
+def codes(*shape: int) -> torch.Tensor:
+    return torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(2), dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_large_products_equal_the_reference(path: str) -> None:
+    x, weight = ops.pack_sign(LARGE.x()), ops.pack_sign(LARGE.weight())
+    samples, outputs, height, width = LARGE.output
+    check("binary_conv2d", path, (x, weight, LARGE.channels, *LARGE.window))
+    gradient = codes(samples, height, width, outputs)
+    check("conv2d_input_gradient", path, (gradient, weight, LARGE.channels, [*LARGE.size], *LARGE.window))
+    for case in (LARGE, LONG):
+        samples, outputs, height, width = case.output
+        signs, index = ops.pack_sign(case.x()), torch.arange(outputs)
+        arguments = (signs, codes(outputs, samples, height, width), index, case.channels, outputs, [*case.kernel])
+        check("conv2d_weight_gradient", path, (*arguments, *case.window))
+
+
+def test_many_groups_and_elements_equal_the_reference() -> None:
+    """More groups than a block has threads, more elements than it takes at once."""
+    generator = torch.Generator().manual_seed(3)
+    g = torch.randn(300, 2, 5, 11, generator=generator).round(decimals=1)
+    ranges = ops.group_range(g, 0)
+    check("group_range", "any", (g, 1))
+    check("group_moments", "any", (g, 1, *ops.group_range(g, 1)))
+    for pruning in ("topk", "bernoulli", "systematic"):
+        for kept in (1, 75, 299):
+            check("select_groups", "any", (*ranges, kept, pruning, 7, 1, 2, 3))
+    check("quantize_groups", "any", (g, 0, torch.arange(0, 300, 30), *(v[::30] for v in ranges), 4, 5, 6, 7, 8))
+    check("quantize_groups", "any", (g, 1, torch.tensor([1]), -torch.ones(1), torch.ones(1), 2, 5, 6, 7, 8))
