@@ -53,6 +53,12 @@ chaos: $(stamps)/dev ## 500 jobs under 200 faults on each database, as root; CHA
 fuzz: $(stamps)/dev ## 20,000 requests that schemathesis makes up, all its checks on; FUZZ_ARGS="--seed 7 --requests 50000"
 	@$(bin)/python -m tests.fuzz $(FUZZ_ARGS)
 
+.PHONY: cuda
+cuda: $(stamps)/dev ## Compile the CUDA kernels for all GPUs (needs nvcc and minutes, no GPU), warnings as errors, and look at their machine code
+	@$(bin)/cmake -S . -B build/cuda -G Ninja -D FQT_CUDA=1 -D FQT_WERROR=ON -D Python_EXECUTABLE="$(abspath $(bin)/python)" \
+		-D CMAKE_MAKE_PROGRAM="$(abspath $(bin)/ninja)" >/dev/null && $(bin)/cmake --build build/cuda | tail -n 1
+	@$(bin)/python -m pytest -n 0 tests/csrc/cuda/machine_code.py $(PYTEST_ARGS)
+
 .PHONY: check
 check: $(stamps)/dev ## Format, lint, types, import rules, C++ warnings, compose file and Dockerfile
 	@echo "ruff"; $(bin)/ruff format --check --quiet .; $(bin)/ruff check --quiet .

@@ -18,6 +18,6 @@ compile() {
 }
 
 projects="pyproject.toml client/pyproject.toml"
-compile requirements/dev.txt --group build --group torch --group test --group check $projects
+compile requirements/dev.txt --group build --group torch --group test --group check --group cuda $projects
 compile requirements/service.txt --group build --group torch --constraint requirements/dev.txt $projects
 compile requirements/bench.txt --group bench --constraint requirements/dev.txt
