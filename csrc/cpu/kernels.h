@@ -4,6 +4,7 @@
 #include "adam_arguments.h"
 #include "arguments.h"
 #include "hwnc_arguments.h"
+#include "int8_arguments.h"
 #include "pixel_arguments.h"
 
 #define FQT_KERNEL(operation, arguments, isa)                                \

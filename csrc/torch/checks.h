@@ -38,6 +38,11 @@ struct TypeOf<int16_t> {
   static constexpr const char* name = "int16";
 };
 template <>
+struct TypeOf<int8_t> {
+  static constexpr ScalarType value = ScalarType::Char;
+  static constexpr const char* name = "int8";
+};
+template <>
 struct TypeOf<uint8_t> {
   static constexpr ScalarType value = ScalarType::Byte;
   static constexpr const char* name = "uint8";

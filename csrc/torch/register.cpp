@@ -4,6 +4,7 @@
 #include "hwnc.h"
 #include "hwnc_entry.h"
 #include "hwnc_normalization.h"
+#include "int8.h"
 #include "pixel.h"
 #include "rim.h"
 

@@ -29,6 +29,7 @@ from fqt_core.ops.hwnc import (
     hwnc_quantize_samples,
     hwnc_weight_gradient,
 )
+from fqt_core.ops.int8 import int8_conv2d, int8_input_gradient, int8_weight_gradient
 from fqt_core.ops.native import NativeKernelWarning
 from fqt_core.ops.packing import apply_window, pack_sign, pack_sign_window, unpack_sign
 from fqt_core.ops.pixel import (
@@ -73,6 +74,9 @@ __all__ = [
     "hwnc_quantize_channels",
     "hwnc_quantize_samples",
     "hwnc_weight_gradient",
+    "int8_conv2d",
+    "int8_input_gradient",
+    "int8_weight_gradient",
     "isa",
     "kept_ranges",
     "mean_magnitude",

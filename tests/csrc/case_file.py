@@ -16,6 +16,7 @@ _CODES = {
     torch.float32: 4,
     torch.float64: 5,
     torch.bool: 6,
+    torch.int8: 7,
 }
 
 

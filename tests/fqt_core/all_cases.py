@@ -10,12 +10,15 @@ from hypothesis import strategies as st
 from tests.fqt_core.adam_cases import ADAM_ARGUMENTS, adam_arguments
 from tests.fqt_core.cases import native_arguments
 from tests.fqt_core.hwnc_cases import HWNC_ARGUMENTS, hwnc_arguments
+from tests.fqt_core.int8_cases import INT8_ARGUMENTS, int8_arguments
 from tests.fqt_core.pixel_cases import PIXEL_ARGUMENTS, pixel_arguments
 
 
 def arguments_of(operation: str) -> st.SearchStrategy[tuple[Any, ...]]:
     if operation in ADAM_ARGUMENTS:
         return adam_arguments(operation)
+    if operation in INT8_ARGUMENTS:
+        return int8_arguments(operation)
     if operation in PIXEL_ARGUMENTS:
         return pixel_arguments(operation)
     return hwnc_arguments(operation) if operation in HWNC_ARGUMENTS else native_arguments(operation)

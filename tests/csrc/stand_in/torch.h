@@ -23,10 +23,10 @@
 
 namespace torch::headeronly {
 
-enum class ScalarType : uint8_t { Byte, Short, Int, Long, Float, Double, Bool };
+enum class ScalarType : uint8_t { Byte, Short, Int, Long, Float, Double, Bool, Char };
 
 inline int64_t size_of(ScalarType type) {
-  constexpr int64_t sizes[] = {1, 2, 4, 8, 4, 8, 1};
+  constexpr int64_t sizes[] = {1, 2, 4, 8, 4, 8, 1, 1};
   return sizes[static_cast<int>(type)];
 }
 

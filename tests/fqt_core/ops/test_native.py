@@ -15,6 +15,7 @@ from tests.fqt_core.adam_cases import ADAM_ARGUMENTS
 from tests.fqt_core.all_cases import arguments_of
 from tests.fqt_core.cases import ARGUMENTS
 from tests.fqt_core.hwnc_cases import HWNC_ARGUMENTS, LARGE, PRODUCTS
+from tests.fqt_core.int8_cases import INT8_ARGUMENTS, large_byte_products
 from tests.fqt_core.ops.comparison import results, same_bits
 from tests.fqt_core.pixel_cases import PIXEL_ARGUMENTS, large_products
 
@@ -30,7 +31,8 @@ def test_the_extension_was_built() -> None:
 
 
 def test_every_operation_has_cases_here() -> None:
-    assert set(ops.OPERATIONS) == set(ARGUMENTS) | set(HWNC_ARGUMENTS) | set(ADAM_ARGUMENTS) | set(PIXEL_ARGUMENTS)
+    tables = ARGUMENTS, HWNC_ARGUMENTS, ADAM_ARGUMENTS, PIXEL_ARGUMENTS, INT8_ARGUMENTS
+    assert set(ops.OPERATIONS) == {operation for table in tables for operation in table}
     assert {operation for operation, _ in ROWS} <= set(ops.OPERATIONS)
 
 
@@ -69,6 +71,14 @@ def test_large_products_equal_the_reference(operation: str, isa: str) -> None:
 def test_large_products_of_pixel_rows_equal_the_reference(operation: str, isa: str) -> None:
     kernel, reference = native.kernel(operation, isa), ops.OPERATIONS[operation].reference
     for arguments in large_products(operation):
+        for one, other in zip(results(kernel, arguments), results(reference, arguments), strict=True):
+            assert same_bits(one, other)
+
+
+@pytest.mark.parametrize(("operation", "isa"), [row for row in ROWS if row[0] in INT8_ARGUMENTS])
+def test_large_products_of_bytes_equal_the_reference(operation: str, isa: str) -> None:
+    kernel, reference = native.kernel(operation, isa), ops.OPERATIONS[operation].reference
+    for arguments in large_byte_products(operation):
         for one, other in zip(results(kernel, arguments), results(reference, arguments), strict=True):
             assert same_bits(one, other)
 

@@ -122,6 +122,13 @@ SAMPLES |= {
     ],
 }
 
+BYTES = torch.randint(-128, 128, (2, 5, 5, 7), dtype=torch.int8, generator=torch.Generator().manual_seed(7))
+SAMPLES |= {
+    "int8_conv2d": [(BYTES, BYTES[:, :3, :3], 0, *WINDOW[:3]), (BYTES, BYTES[:, :2, :3], -128, [2, 1], [0, 2], [1, 2])],
+    "int8_input_gradient": [(BYTES, torch.ones(7, 3, 3, 4, dtype=torch.int8), [5, 5], *WINDOW[:3])],
+    "int8_weight_gradient": [(BYTES, torch.ones(6, 2, 5, 5, dtype=torch.int8), [3, 3], *WINDOW[:3])],
+}
+
 
 def test_every_operation_has_samples() -> None:
     assert set(SAMPLES) == set(ops.OPERATIONS)
