@@ -12,6 +12,7 @@ const KNOWN = {
   "epoch/train_accuracy": ["Training accuracy", (value) => percent(value, 2), 1],
   "step/learning_rate": ["Learning rate", figure, 0],
   "step/images_per_second": ["Images per second", (value) => count(Math.round(value)), 1],
+  "epoch/images_per_second": ["Images per second by epoch", (value) => count(Math.round(value)), 1],
   "epoch/seconds": ["Seconds", figure, 0],
 };
 
@@ -35,18 +36,15 @@ export function results(jobs, details, metrics) {
   const rows = [{ name: "state", values: jobs.map((job) => job.state) }];
   const accuracies = jobs.map((job) => job.result.validation_accuracy);
   rows.push({ name: "best validation accuracy", values: accuracies.map((value) => percent(value, 2)), best: bestOf(accuracies, 1) });
-  for (const metric of metrics) {
-    const own = jobs.map((job) => job.metrics.find((row) => row.kind === metric.kind && row.name === metric.name));
-    for (const [part, title] of [["last", "last"], ["min", "least"], ["max", "greatest"]]) {
-      const points = own.map((row) => row?.[part]);
-      const good = (part === "min" && metric.better > 0) || (part === "max" && metric.better < 0) ? 0 : metric.better;
-      rows.push({
-        name: `${metric.title.toLowerCase()}, ${title}`,
-        values: points.map((point) => (point && point.value !== null ? metric.format(point.value) : "–")),
-        notes: points.map((point) => (point && part !== "last" ? `step ${count(point.step)}` : "")),
-        best: bestOf(points.map((point) => point?.value), good),
-      });
-    }
+  for (const { id, kind, name, title, format, better } of metrics) {
+    const own = jobs.map((job) => job.metrics.find((row) => row.kind === kind && row.name === name));
+    const write = (point) => (point && point.value !== null ? format(point.value) : "–");
+    rows.push({
+      name: id === "epoch/seconds" ? "seconds of an epoch" : title.toLowerCase(),
+      values: own.map((row) => write(row?.last)),
+      notes: own.map((row) => (row?.min && row.points > 1 ? `${write(row.min)} (step ${count(row.min.step)}) to ${write(row.max)} (step ${count(row.max.step)})` : "")),
+      best: bestOf(own.map((row) => row?.last.value), better),
+    });
   }
   rows.push({ name: "time", values: details.map((job) => (job?.ran_seconds ? seconds(job.ran_seconds) : "–")) });
   rows.push({ name: "arithmetic", values: details.map((job) => job?.record?.arithmetic ?? "–") });

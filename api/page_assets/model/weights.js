@@ -87,22 +87,25 @@ function columnsFor(tiles, size, room) {
   return Math.min(tiles, wanted);
 }
 
-/** The plane of bits at each place of the kernel: rows are filters, columns input channels; planes lie as in the kernel. */
+/** The plane of bits at each place of the kernel: rows are filters, columns input channels. Planes lie in one row if
+ *  they fit, else as the places lie in the kernel. */
 export function planes(canvas, { shape, values, count }, paint) {
   const [, channels, height, width] = shape;
   const area = height * width;
   const gap = 4;
+  const abreast = 2 * area * (channels + gap) <= paint.width ? area : width;
+  const rows = area / abreast;
   const place = (x, y) => {
     const [column, row] = [Math.floor(x / (channels + gap)), Math.floor(y / (count + gap))];
     const [channel, out] = [x - column * (channels + gap), y - row * (count + gap)];
-    if (channel >= channels || out >= count || column >= width || row >= height) return null;
-    return [out, channel, row * width + column];
+    if (channel >= channels || out >= count || column >= abreast || row >= rows) return null;
+    return [out, channel, row * abreast + column];
   };
   const mixed = diverging(paint, 1);
   const of = (x, y) => {
     const found = place(x, y);
     return found && mixed(values[(found[0] * channels + found[1]) * area + found[2]]);
   };
-  const scale = paintCells(canvas, width * (channels + gap) - gap, height * (count + gap) - gap, paint.width, of, 6);
-  return { colour: false, told: `a plane for each of the ${height} x ${width} places of the kernel: rows are filters, columns input channels`, at: (x, y) => place(Math.floor(x / scale), Math.floor(y / scale)) };
+  const scale = paintCells(canvas, abreast * (channels + gap) - gap, rows * (count + gap) - gap, paint.width, of, 6);
+  return { colour: false, told: `a plane for each of the ${height} x ${width} places of the kernel, row by row: rows are filters, columns input channels`, at: (x, y) => place(Math.floor(x / scale), Math.floor(y / scale)) };
 }

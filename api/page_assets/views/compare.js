@@ -32,7 +32,7 @@ class Compare {
     this.chartPlace = h("div");
     this.tables = h("div", { class: "stack" });
     this.chosen = h("ul", { class: "row chips", id: "chosen", "aria-label": "Compared jobs" });
-    this.add = h("select", { "aria-label": "Add a job", onchange: () => this.choose([...this.ids, this.add.value]) });
+    this.add = h("select", { class: "narrow", "aria-label": "Add a job", onchange: () => this.choose([...this.ids, this.add.value]) });
     this.told = h("p", { class: "dim", id: "told" });
     this.metrics = h("select", { id: "metric", onchange: () => this.draw(this.metrics.value, this.axis) });
     const axis = h("select", { id: "axis", onchange: () => this.draw(this.metric, AXES[axis.selectedIndex]) }, AXES.map(([, title]) => h("option", {}, title)));

@@ -141,7 +141,7 @@ class Datasets {
     const layout = row.profile.thumbnails;
     if (!layout || index >= layout.rows) return "";
     const pictures = Array.from({ length: Math.min(layout.columns, number) }, (_, column) => tile(`/v1/datasets/${row.id}/thumbnails`, layout, index, column, THUMBNAIL));
-    return h("dd", { class: "strip", role: "img", "aria-label": `Some images of ${name}` }, pictures);
+    return h("dd", { class: "strip" }, h("div", { role: "img", "aria-label": `Some images of ${name}` }, pictures));
   }
 
   findings(row) {

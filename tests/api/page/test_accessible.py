@@ -11,7 +11,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from tests.api.browser import visiting
-from tests.api.page.helpers import NETWORK, PICTURES
+from tests.api.page.helpers import NETWORK, PICTURES, SOON
 from tests.api.process import Api
 
 
@@ -26,8 +26,12 @@ def test_every_view_is_accessible(browser: Browser, api: Api, key: str, trained:
         "job": (f"/jobs/{trained[0]}", "#configuration"),
         "new": (f"/new?from={trained[0]}", "#plan dl"),
         "datasets": ("/datasets", ".dataset"),
+        "models": ("/models", "#models tr[data-model]"),
+        "model": (f"/models/{_model(api, trained[0])}", "#layers .weights[data-layer]"),
+        "sweeps": ("/sweeps", "#sweeps [data-id]"),
         "compare": ("/compare?" + "&".join(f"job={job}" for job in trained), "#options td"),
     }
+    _sweep(api)
     if PICTURES and scheme == "light":
         _keep_busy(api)
     with visiting(browser, f"http://127.0.0.1:{api.port}", color_scheme=scheme, viewport=size) as visit:
@@ -38,7 +42,9 @@ def test_every_view_is_accessible(browser: Browser, api: Api, key: str, trained:
         visit.sign_in(key)
         for name, (address, sign) in views.items():
             visit.go(address)
-            page.wait_for_selector(sign)
+            page.wait_for_selector(sign, timeout=SOON)
+            if name == "model":
+                _look_around(page)
             expect(page.get_by_role("heading", level=1)).to_have_count(1)
             assert visit.violations() == [], f"{name}, {scheme}"
             width = page.evaluate("document.documentElement.scrollWidth")
@@ -47,6 +53,35 @@ def test_every_view_is_accessible(browser: Browser, api: Api, key: str, trained:
     with visiting(browser, f"http://127.0.0.1:{api.port}", color_scheme=scheme) as visit:
         visit.page.goto(f"{visit.base}/docs")
         expect(visit.page.locator("h1")).to_contain_text("API reference")
+
+
+def _model(api: Api, job_id: str) -> str:
+    """Id of the model that a job made."""
+    with api.client() as client:
+        return str(client.get(f"/v1/jobs/{job_id}").json()["result"]["model"])
+
+
+def _sweep(api: Api) -> None:
+    """A sweep, which is cancelled at once: there is something to see of it, and nothing to wait for."""
+    base = {"dataset": "digits", "architecture": NETWORK, "training": {"epochs": 1}}
+    space = {"training.learning_rate": {"type": "choice", "values": [0.001, 0.003]}}
+    with api.client() as client:
+        made = client.post("/v1/sweeps", json={"name": "two rates", "base": base, "space": space, "algorithm": "grid"})
+        client.post(f"/v1/sweeps/{made.json()['id']}/cancel").raise_for_status()
+
+
+def _look_around(page: Page) -> None:
+    """Predict an example, open a confusion, and show the bit planes of a layer."""
+    page.locator("#playground .sample").nth(3).click()
+    page.wait_for_selector(".prediction .verdict", timeout=SOON)
+    wrong = page.locator("#confusion .matrix button:not(.none):not([aria-label*='right of'])")
+    wrong.first.click()
+    binary = page.locator("#layer option", has_text="3 x 3, 1 bit").first.get_attribute("value")
+    page.locator("#layer").select_option(binary)
+    page.wait_for_selector(f"#layers .weights[data-layer='{binary}']")
+    page.get_by_role("button", name="Bit planes").click()
+    page.mouse.move(0, 0)
+    page.evaluate("scrollTo(0, 0)")
 
 
 def _keep_busy(api: Api) -> None:
@@ -66,7 +101,7 @@ def _picture(page: Page, name: str, scheme: str) -> None:
         return
     page.wait_for_timeout(1500)
     shot = Image.open(BytesIO(page.screenshot()))
-    height = {"jobs": 500, "datasets": 520, "compare": 1320}.get(name, shot.height)
+    height = {"jobs": 500, "datasets": 620, "compare": 1320, "models": 420}.get(name, shot.height)
     shot.convert("RGB").crop((0, 0, shot.width, height)).quantize(128).save(
         Path(PICTURES) / f"page-{name}-{scheme}.png", optimize=True
     )
