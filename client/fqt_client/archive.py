@@ -41,7 +41,10 @@ def uploadable(path: Path) -> Iterator[tuple[Path, str]]:
                 raise LocalFileError(f"cannot read {error.filename or path}: {error.strerror}") from error
             yield target, name
     else:
-        raise LocalFileError(f"there is no file or folder {path}")
+        raise LocalFileError(
+            f"there is no file or folder {path}",
+            remedy="name a folder with one folder of images per class, or an archive of one",
+        )
 
 
 def zip_folder(source: Path, target: Path) -> int:

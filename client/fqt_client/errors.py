@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +65,16 @@ class FieldFault:
         return f"{self.field}: {self.message}{allowed}" if self.field else f"{self.message}{allowed}"
 
 
+FAULTS_TOLD = 5
+
+
+def faults_text(faults: Sequence[FieldFault]) -> str:
+    """The first few faults in words, and how many more there are."""
+    told = [str(fault) for fault in faults[:FAULTS_TOLD]]
+    more = len(faults) - FAULTS_TOLD
+    return "; ".join([*told, f"and {more} more"] if more > 0 else told)
+
+
 class ApiError(FqtClientError):
     """The service refused the request."""
 
@@ -90,8 +100,8 @@ class ApiError(FqtClientError):
 
     def __str__(self) -> str:
         message = super().__str__()
-        faults = [str(fault) for fault in self.faults if fault.message not in message]
-        return f"{message.rstrip('.:')}: {'; '.join(faults)}" if faults else message
+        faults = [fault for fault in self.faults if fault.message not in message]
+        return f"{message.rstrip('.:')}: {faults_text(faults)}" if faults else message
 
 
 class BadRequestError(ApiError):

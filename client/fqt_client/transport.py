@@ -31,6 +31,9 @@ LONGEST_RETRY_AFTER = 60.0
 """Seconds that a call waits because the service asks it to; if it asks for more, the caller is told at once."""
 
 
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
 def backoff(attempt: int, retry_after: float | None = None) -> float:
     """Seconds to wait before try ``attempt + 1`` (from 0): exponential with jitter, or what the service asked for."""
     if retry_after is not None:
@@ -165,11 +168,16 @@ class AsyncTransport:
     def cannot_connect(self, error: httpx.TransportError) -> CannotConnectError:
         """The client's error for a connection that failed."""
         reason = str(error) or type(error).__name__
-        return CannotConnectError(
-            f"cannot reach the service at {self.config.base_url} ({reason})",
-            remedy="start it with `fqt up`, or check the URL "
-            f"(from {'the ' if '/' not in self.config.source else ''}{self.config.source})",
-        )
+        source = f"(from {'the ' if '/' not in self.config.source else ''}{self.config.source})"
+        if "SSL" in reason:
+            remedy = (
+                f"check the URL {source}: is it http://, or has the service a certificate that this machine trusts?"
+            )
+        elif httpx.URL(self.config.base_url).host in LOOPBACK:
+            remedy = f"start it with `fqt up`, or check the URL {source}"
+        else:
+            remedy = f"check that it runs there, and the URL {source}"
+        return CannotConnectError(f"cannot reach the service at {self.config.base_url} ({reason})", remedy=remedy)
 
     @staticmethod
     def refusal(response: httpx.Response) -> ApiError:

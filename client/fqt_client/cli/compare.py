@@ -17,6 +17,7 @@ from fqt_client.cli.output import (
     print_table,
     printable,
     share_text,
+    short_names,
     sparkline_over,
     value_text,
 )
@@ -113,7 +114,6 @@ def show(found: Comparison) -> None:
 def _parameters(found: Comparison) -> None:
     """A line for each job. An option that only some have, with one value in all of these, tells nothing more."""
     told = found.telling
-    short = _short(told)
     rows = [
         (
             job.id,
@@ -125,19 +125,10 @@ def _parameters(found: Comparison) -> None:
         )
         for job in found.jobs
     ]
-    print_table(("id", "name", "state", *(short[name] for name in told), "accuracy", "trained"), rows, empty="no jobs")
+    print_table(("id", "name", "state", *short_names(told), "accuracy", "trained"), rows, empty="no jobs")
     if len(told) < len(found.differing):
         rest = ", ".join(name for name in found.differing if name not in told)
         print_line(f"\nOnly some have, with the same value: {rest}")
-
-
-def _short(names: Sequence[str]) -> dict[str, str]:
-    """The last part of each dotted name, where no other one ends like that."""
-    lasts = [name.rpartition(".")[2] for name in names]
-    return {
-        name: last if lasts.count(last) == 1 and last != "name" else name
-        for name, last in zip(names, lasts, strict=True)
-    }
 
 
 def _called(jobs: Sequence[ComparedJob]) -> list[str]:

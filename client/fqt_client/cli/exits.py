@@ -11,11 +11,13 @@ from fqt_client.errors import (
     FqtClientError,
     JobFailedError,
     NotConfiguredError,
+    NotFoundError,
     PermissionDeniedError,
     ServerFaultError,
     UnexpectedAnswerError,
     UnusableValueError,
     WaitTimeoutError,
+    faults_text,
 )
 
 
@@ -59,18 +61,30 @@ def exit_code_of(error: FqtClientError) -> ExitCode:
     return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.LOCAL)
 
 
+_LISTS = {"jobs": "fqt jobs", "sweeps": "fqt sweep list", "datasets": "fqt datasets list", "models": "fqt models list"}
+
+
+def _listing(path: str) -> str | None:
+    """How to find what there is instead of what was not found at this path."""
+    parts = path.split("/")
+    command = _LISTS.get(parts[2]) if len(parts) > 3 else None
+    return f"`{command}` shows what there is" if command is not None else None
+
+
 def line_of(error: FqtClientError) -> str:
     """One line: what went wrong, which field, and what to do about it."""
     text = str(error)
     if isinstance(error, ApiError) and error.code == "validation_error" and error.faults:
         # The faults say it all; the sentence in front of them only announces them.
-        text = "; ".join(str(fault) for fault in error.faults)
+        text = faults_text(error.faults)
     parts = [" ".join(text.split()).rstrip(".")]
     remedy = error.remedy
     if remedy is None and isinstance(error, AuthenticationError):
         remedy = "set FQT_API_KEY to a valid key (`fqt up` writes one to its client configuration)"
     if remedy is None and isinstance(error, PermissionDeniedError):
         remedy = "use a key with that scope"
+    if remedy is None and isinstance(error, NotFoundError):
+        remedy = _listing(str(error.problem.get("instance")))
     if isinstance(error, ServerFaultError) and error.request_id:
         parts.append(f"request id {error.request_id} in the service's log")
     if remedy:

@@ -55,8 +55,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if sys.stdout is None:  # closed by whoever started this; its number may be another file's by now
         _say("stdout is closed — send it to a file or to /dev/null")
         return ExitCode.LOCAL
+    streams = sys.stdout, sys.stderr
     try:
         return _run(arguments)
+    except SystemExit as end:
+        if not isinstance(end.__context__, BrokenPipeError):
+            raise
+        sys.stdout, sys.stderr = streams  # so Typer and Rich answer a broken pipe: with 1, and streams that hide it
+        _give_up_stdout()
+        return ExitCode.OK
     except BrokenPipeError:
         # The reader of a pipe has gone (`fqt jobs | head`): nothing is wrong, and there is nobody to tell.
         _give_up_stdout()

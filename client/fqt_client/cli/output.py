@@ -28,7 +28,7 @@ STATE_STYLES = {
     "invalid": "bold red",
     "cancelled": "yellow",
 }
-_WHOLE = frozenset({"id", "name", "curve"})
+_WHOLE = frozenset({"id", "name", "job", "state", "curve"})
 _READABLE = 8
 _SPARKS = "▁▂▃▄▅▆▇█"
 
@@ -146,6 +146,14 @@ def value_text(value: Any) -> str:
     if isinstance(value, float):
         return figure_text(value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """The last part of each dotted name, where no other one ends like that, and where it tells enough."""
+    lasts = [name.rpartition(".")[2] for name in names]
+    return [
+        last if lasts.count(last) == 1 and last != "name" else name for name, last in zip(names, lasts, strict=True)
+    ]
 
 
 def time_text(moment: datetime | None) -> str:

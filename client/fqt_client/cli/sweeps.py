@@ -17,6 +17,7 @@ from fqt_client.cli.output import (
     print_json,
     print_json_line,
     print_table,
+    short_names,
     sparkline,
     time_text,
 )
@@ -201,7 +202,9 @@ def show(sweep: SweepArgument, as_json: JsonOption = False) -> None:
     print()
     parameters = list(found.spec.get("space", {}))
     rows = [_row(trial, parameters, found.best) for trial in found.trials]
-    print_table(("trial", "job", "state", *parameters, "value", "curve", "reason"), rows, empty="no trials yet")
+    print_table(
+        ("trial", "job", "state", *short_names(parameters), "value", "curve", "reason"), rows, empty="no trials yet"
+    )
     print(f"\nSide by side: fqt compare --sweep {found.id}")
 
 
