@@ -14,7 +14,7 @@ FUZZ_ARGS ?=
 bin := $(VENV)/bin
 stamps := $(VENV)/stamps
 pip := $(bin)/python -m pip --disable-pip-version-check
-packages := api worker jobs fqt_core service migrations benchmarks client/fqt_client client/fqt_command.py
+packages := api worker jobs fqt_core service migrations benchmarks documentation client/fqt_client client/fqt_command.py
 
 .PHONY: help
 help: ## List the targets
@@ -39,10 +39,14 @@ setup: $(stamps)/project ## Set up the virtual environment, with the native exte
 bench: $(stamps)/bench ## Measure training, inference and the kernels (about ten minutes); write tables and chart
 	@$(bin)/python -m benchmarks
 
+.PHONY: docs
+docs: $(stamps)/docs ## Build the documentation site into build/docs; warnings and dead links are errors
+	@$(bin)/python -m documentation
+
 # --- what developers run ---------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: $(stamps)/dev $(stamps)/bench $(stamps)/system ## Run all tests (real PostgreSQL, Valkey, browser and processes; no skips)
+test: $(stamps)/dev $(stamps)/bench $(stamps)/docs $(stamps)/system ## Run all tests (real PostgreSQL, Valkey, browser and processes; no skips)
 	@$(bin)/python -m pytest -n 3 $(PYTEST_ARGS)
 
 .PHONY: chaos
@@ -60,7 +64,7 @@ cuda: $(stamps)/dev ## Compile the CUDA kernels for all GPUs (needs nvcc and min
 	@$(bin)/python -m pytest -n 0 tests/csrc/cuda/machine_code.py $(PYTEST_ARGS)
 
 .PHONY: check
-check: $(stamps)/dev ## Format, lint, types, import rules, C++ warnings, compose file and Dockerfile
+check: $(stamps)/dev $(stamps)/docs ## Format, lint, types, import rules, C++ warnings, compose file, Dockerfile, documentation
 	@echo "ruff"; $(bin)/ruff format --check --quiet .; $(bin)/ruff check --quiet .
 	@echo "mypy --strict"; $(bin)/mypy $(packages)
 	@echo "import rules"; $(bin)/lint-imports --no-cache | tail -n 4
@@ -69,6 +73,7 @@ check: $(stamps)/dev ## Format, lint, types, import rules, C++ warnings, compose
 		-D CMAKE_MAKE_PROGRAM="$(abspath $(bin)/ninja)" >/dev/null && $(bin)/cmake --build build/check --clean-first | tail -n 1
 	@echo "compose file"; $(bin)/docker-compose --file docker-compose.yml config --quiet
 	@echo "Dockerfile"; $(bin)/hadolint Dockerfile
+	@echo "documentation, warnings as errors"; $(bin)/python -m documentation
 	@echo "All checks passed."
 
 .PHONY: format
@@ -116,6 +121,11 @@ $(stamps)/dev: requirements/dev.txt $(stamps)/project
 $(stamps)/bench: requirements/bench.txt $(stamps)/project
 	@echo "Installing what the benchmarks draw and compare with"
 	@$(pip) install --quiet --require-hashes -r requirements/bench.txt
+	@touch $@
+
+$(stamps)/docs: requirements/docs.txt $(stamps)/project
+	@echo "Installing what builds the documentation"
+	@$(pip) install --quiet --require-hashes -r requirements/docs.txt
 	@touch $@
 
 $(stamps)/system: tests/install_system.sh $(stamps)/venv

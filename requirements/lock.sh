@@ -1,5 +1,5 @@
 #!/bin/sh
-# Writes requirements/dev.txt, service.txt and bench.txt from the dependency ranges of both distributions.
+# Writes requirements/dev.txt, service.txt, bench.txt and docs.txt from the dependency ranges of both distributions.
 set -eu
 cd "$(dirname "$0")/.."
 uv=${UV:-.venv/bin/uv}
@@ -21,3 +21,4 @@ projects="pyproject.toml client/pyproject.toml"
 compile requirements/dev.txt --group build --group torch --group test --group check --group cuda $projects
 compile requirements/service.txt --group build --group torch --constraint requirements/dev.txt $projects
 compile requirements/bench.txt --group bench --constraint requirements/dev.txt
+compile requirements/docs.txt --group docs --constraint requirements/dev.txt --constraint requirements/bench.txt
