@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks import results
 from benchmarks.cli import Parser, run, say
 from benchmarks.service import (
+    bystanders,
     claims,
     ingestion,
     overhead,
@@ -29,6 +30,7 @@ PARTS: dict[str, Callable[[], list[results.Row]]] = {
     "claims": claims.measure,
     "submissions": submissions.measure,
     "streams": streams.measure,
+    "bystanders": bystanders.measure,
     "predictions": predictions.measure,
     "ingestion": ingestion.measure,
     "recovery": recovery.measure,

@@ -28,6 +28,12 @@ class Connection:
         assert self._reader is not None
         return status, await self._reader.readexactly(int(fields["content-length"]))
 
+    async def get(self, path: str) -> tuple[int, bytes]:
+        """Return status and body of the answer."""
+        status, fields = await self._send(f"GET {path} HTTP/1.1\r\n{self._head}\r\n".encode())
+        assert self._reader is not None
+        return status, await self._reader.readexactly(int(fields["content-length"]))
+
     async def stream(self, path: str) -> AsyncIterator[Mapping[str, Any]]:
         """The data of the events of a stream, as they come."""
         status, _ = await self._send(f"GET {path} HTTP/1.1\r\n{self._head}Accept: text/event-stream\r\n\r\n".encode())

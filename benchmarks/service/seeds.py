@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 
+from jobs import events as log
 from jobs import jobs as domain
 from jobs import keys
 from jobs.ids import new_id
 from jobs.spec import JobSpec
+from jobs.sqltypes import now
 from jobs.store import Store
 from jobs.tables import events, jobs
 
+_EPOCH = 1
 SPEC: dict[str, Any] = {
     "dataset": "digits",
     "architecture": {"name": "resnet18", "width": 0.25, "image_size": 16, "channels": 1},
@@ -44,3 +48,18 @@ def fill(store: Store, count: int, owners: Sequence[str], **changes: Any) -> lis
         connection.execute(insert(jobs), rows)
         connection.execute(insert(events), [event | {"job_id": job} for job in ids])
     return ids
+
+
+def running_jobs(store: Store, count: int) -> list[str]:
+    """Make so many jobs that run, all of one new key, with a lease that outlasts any measurement; return their ids."""
+    ids = fill(store, count, new_keys(store, 1), state="running", lease_epoch=_EPOCH)
+    with store.write() as connection:  # so that the reaper leaves them alone
+        connection.execute(update(jobs).where(jobs.c.id.in_(ids)).values(lease_expires_at=now(3600)))
+    return ids
+
+
+def write_line(store: Store, job_id: str) -> None:
+    """Write one event of a running job as its worker does; ``sent`` in it is when that began."""
+    data = {"level": "info", "message": "a line", "sent": time.time()}
+    with store.write() as connection:
+        log.append(connection, job_id, _EPOCH, [("log", data)])

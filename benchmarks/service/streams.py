@@ -10,9 +10,6 @@ import asyncio
 import threading
 import time
 from contextlib import aclosing
-from typing import Any
-
-from sqlalchemy import update
 
 from benchmarks.cli import say
 from benchmarks.errors import BenchmarkError
@@ -20,35 +17,23 @@ from benchmarks.results import Row
 from benchmarks.service import place
 from benchmarks.service.figures import row, spread
 from benchmarks.service.http import Connection
-from benchmarks.service.seeds import fill, new_keys
-from jobs import events
-from jobs.sqltypes import now
+from benchmarks.service.seeds import running_jobs, write_line
 from jobs.store import Store
-from jobs.tables import jobs as table
 
 _STREAMS, _ROUNDS, _PER_SECOND, _POOL = 500, 4, 100, 5
 _PATIENCE_SECONDS = 30
 _MOST_MS = 1000.0
-_EPOCH = 1
 
 
 def measure() -> list[Row]:
     """One row, on PostgreSQL."""
     with place.service(place.POSTGRESQL, database_pool=_POOL) as service:
-        held = {"state": "running", "lease_epoch": _EPOCH, "lease_expires_at": None}
-        jobs = fill(service.store, _STREAMS, new_keys(service.store, 1), **held)
-        _hold(service.store)
+        jobs = running_jobs(service.store, _STREAMS)
         service.api()
         delays = asyncio.run(_watch(service, jobs))
     what = f"{_STREAMS} event streams, {_PER_SECOND} events per second, pool of {_POOL}, delay p99"
     say(f"{what}: {spread(delays)}")
     return [row("streams", place.POSTGRESQL, what, spread(delays)["p99"], "ms", most=_MOST_MS, ms=spread(delays))]
-
-
-def _hold(store: Store) -> None:
-    """Give the jobs a lease that outlasts the measurement, so that the reaper leaves them alone."""
-    with store.write() as connection:
-        connection.execute(update(table).values(lease_expires_at=now(3600)))
 
 
 async def _watch(service: place.Service, jobs: list[str]) -> list[float]:
@@ -88,6 +73,4 @@ def _write(store: Store, jobs: list[str]) -> None:
     begin = time.perf_counter()
     for number in range(_ROUNDS * len(jobs)):
         time.sleep(max(0.0, begin + number / _PER_SECOND - time.perf_counter()))
-        data: dict[str, Any] = {"level": "info", "message": "a line", "sent": time.time()}
-        with store.write() as connection:
-            events.append(connection, jobs[number % len(jobs)], _EPOCH, [("log", data)])
+        write_line(store, jobs[number % len(jobs)])

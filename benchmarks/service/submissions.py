@@ -1,8 +1,7 @@
 """Submissions at a fixed rate, as clients send them: over HTTP, with a key and an idempotency key each.
 
-The load is open: a request is due at its time whether or not those before it were answered, and its delay counts from
-when it was due, so that a server that falls behind cannot hide it. One API process; no worker takes the jobs. The
-client has the same cores, so what it takes of them is told beside what the API takes.
+One API process; no worker takes the jobs. The client has the same cores, so what it takes of them is told beside what
+the API takes.
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ import time
 from pathlib import Path
 
 from benchmarks.cli import say
-from benchmarks.errors import BenchmarkError
 from benchmarks.results import Row
 from benchmarks.service import place
 from benchmarks.service.figures import row, spread
 from benchmarks.service.http import Connection
+from benchmarks.service.load import at_rate
 from benchmarks.service.seeds import SPEC
 
 _RATE, _SECONDS, _WARM_UP_SECONDS = 200, 20, 3
@@ -53,34 +52,10 @@ def _cpu(pid: int) -> float:
 
 
 def _run(service: place.Service, seconds: float) -> list[float]:
-    return asyncio.run(_send(service, int(_RATE * seconds)))
-
-
-async def _send(service: place.Service, count: int) -> list[float]:
     """Milliseconds from when each request was due to the end of its answer."""
     body = json.dumps(SPEC).encode()
-    idle: list[Connection] = []
-    times: list[float] = []
-    refused: list[int] = []
 
-    async def one(due: float) -> None:
-        connection = (
-            idle.pop() if idle else Connection(service.settings.port, {"Authorization": f"Bearer {service.key}"})
-        )
-        status, _ = await connection.post("/v1/jobs", body, {"Idempotency-Key": secrets.token_hex(16)})
-        times.append((time.perf_counter() - due) * 1e3)
-        if status != 201:
-            refused.append(status)
-        idle.append(connection)
+    async def ask(connection: Connection) -> int:
+        return (await connection.post("/v1/jobs", body, {"Idempotency-Key": secrets.token_hex(16)}))[0]
 
-    begin = time.perf_counter()
-    async with asyncio.TaskGroup() as group:
-        for number in range(count):
-            due = begin + number / _RATE
-            await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            group.create_task(one(due))
-    for connection in idle:
-        connection.close()
-    if refused:
-        raise BenchmarkError(f"{len(refused)} submissions were refused, the first with status {refused[0]}")
-    return times
+    return asyncio.run(at_rate(service, _RATE, seconds, ask, expected=201))
