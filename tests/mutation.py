@@ -76,6 +76,18 @@ MUTATIONS = {
         "_key(row)",
         "tests/api/test_authorisation.py::test_no_operation_answers_without_a_valid_key",
     ),
+    "streams outlive the key that opened them": Mutation(
+        "api.auth",
+        "        return False\n    return True",
+        "        return True\n    return True",
+        "tests/api/test_stream.py::test_a_stream_tells_nothing_more_once_its_key_opens_nothing[DELETE-]",
+    ),
+    "private addresses are reached by their translation": Mutation(
+        "jobs.addresses",
+        "_is_public(IPv4Address(int(address) & 0xFFFFFFFF))",
+        "True",
+        "tests/jobs/test_addresses.py::test_addresses_as_literals_and_as_a_name_servers_answer[64:ff9b::7f00:1-False]",
+    ),
     "no epoch guard on the steps of a sweep": Mutation(
         "jobs.sweeps",
         "sweeps.c.lease_epoch == sweep.lease_epoch, ",
