@@ -6,6 +6,7 @@
 #include "rim.h"
 
 namespace fqt::rim {
+inline namespace FQT_RIM_DEVICE {
 
 inline void check_latents(const char* name, const Tensor& rows) {
   check_dim(name, rows, 3);
@@ -14,8 +15,8 @@ inline void check_latents(const char* name, const Tensor& rows) {
 
 // A tensor that a kernel changes.
 inline void check_in_place(const char* name, const Tensor& tensor) {
-  STD_TORCH_CHECK(tensor.is_cpu() && tensor.scalar_type() == ScalarType::Float && tensor.is_contiguous(), name,
-                  " must be float32, contiguous and on the CPU");
+  STD_TORCH_CHECK(is_here(tensor) && tensor.scalar_type() == ScalarType::Float && tensor.is_contiguous(), name,
+                  " must be float32, contiguous and on ", device_name);
 }
 
 constexpr const char* schema_mean_magnitude = "(Tensor weight) -> Tensor";
@@ -65,4 +66,5 @@ std::tuple<Tensor, Tensor> adam_binary_(Tensor weight, Tensor exp_avg, Tensor ex
   return {words, scale};
 }
 
+}  // namespace FQT_RIM_DEVICE
 }  // namespace fqt::rim

@@ -10,7 +10,16 @@
 #include <string>
 #include <vector>
 
+// The rim is compiled once for each kind of device, with names of its own.
+#if defined(FQT_RIM_CUDA)
+#include <torch/csrc/stable/accelerator.h>
+#define FQT_RIM_DEVICE of_cuda
+#else
+#define FQT_RIM_DEVICE of_cpu
+#endif
+
 namespace fqt {
+inline namespace FQT_RIM_DEVICE {
 
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
@@ -48,10 +57,22 @@ struct TypeOf<uint8_t> {
   static constexpr const char* name = "uint8";
 };
 
-// A CPU tensor of the element type T, made contiguous if it is not.
+#if defined(FQT_RIM_CUDA)
+constexpr const char* device_name = "the current GPU";
+constexpr bool readable = false;  // whether this process can read what tensors hold
+inline bool is_here(const Tensor& tensor) {
+  return tensor.is_cuda() && tensor.get_device_index() == torch::stable::accelerator::getCurrentDeviceIndex();
+}
+#else
+constexpr const char* device_name = "the CPU";
+constexpr bool readable = true;
+inline bool is_here(const Tensor& tensor) { return tensor.is_cpu(); }
+#endif
+
+// A tensor of the element type T on the rim's device, made contiguous if it is not.
 template <typename T>
 inline Tensor input(const char* name, const Tensor& tensor) {
-  STD_TORCH_CHECK(tensor.is_cpu(), name, " must be on the CPU");
+  STD_TORCH_CHECK(is_here(tensor), name, " must be on ", device_name);
   STD_TORCH_CHECK(tensor.scalar_type() == TypeOf<T>::value, name, " must be ", TypeOf<T>::name);
   return tensor.is_contiguous() ? tensor : torch::stable::contiguous(tensor);
 }
@@ -98,9 +119,10 @@ inline void check_vector(const char* name, const Tensor& tensor, int64_t size) {
   check_size(name, tensor, 0, size);
 }
 
-// Every entry is in [0, size).
+// Every entry is in [0, size). A GPU's are not looked at: that would mean to wait for it.
 inline void check_index(const Tensor& index, int64_t size) {
   check_dim("index", index, 1);
+  if (!readable) return;
   const auto* entries = static_cast<const int64_t*>(index.const_data_ptr());
   for (int64_t i = 0; i < index.size(0); ++i) {
     STD_TORCH_CHECK(entries[i] >= 0 && entries[i] < size, "index must be at least 0 and below ", size, ", got ",
@@ -111,6 +133,7 @@ inline void check_index(const Tensor& index, int64_t size) {
 // The same, and each entry is greater than the one before.
 inline void check_rising_index(const char* name, const Tensor& index, int64_t size) {
   check_dim(name, index, 1);
+  if (!readable) return;
   const auto* entries = static_cast<const int64_t*>(index.const_data_ptr());
   for (int64_t i = 0; i < index.size(0); ++i) {
     STD_TORCH_CHECK(entries[i] >= 0 && entries[i] < size && (i == 0 || entries[i] > entries[i - 1]), name,
@@ -139,4 +162,5 @@ inline T* result_of(const Tensor& tensor) {
   return static_cast<T*>(tensor.mutable_data_ptr());
 }
 
+}  // namespace FQT_RIM_DEVICE
 }  // namespace fqt

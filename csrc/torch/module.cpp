@@ -1,6 +1,7 @@
 // The Python module fqt_core._native. Importing it runs the registrations of register.cpp; it holds the kernel table as
-// KERNELS, a tuple of (operation, instruction set), as USABLE the instruction sets of it that this machine can run, and as
-// LEAST_GROUP_CHANNELS and MOST_FORWARD_TERMS what the fast kernels of products leave to the portable ones (limits.h).
+// KERNELS, a tuple of (operation, instruction set), as USABLE the instruction sets of it that this machine can run, as
+// CUDA_KERNELS the operations that have CUDA kernels, and as LEAST_GROUP_CHANNELS and MOST_FORWARD_TERMS what the fast kernels of
+// products leave to the portable ones (limits.h).
 #include <Python.h>
 
 #include "../cpu/features.h"
@@ -22,6 +23,31 @@ constexpr Row table[] = {
 PyModuleDef definition = {
     PyModuleDef_HEAD_INIT, "_native", "Native kernels of fqt_core.", -1, nullptr, nullptr, nullptr, nullptr, nullptr,
 };
+
+constexpr const char* cuda_table[] = {
+#if defined(FQT_WITH_CUDA)
+#define FQT_CUDA(operation, arguments) #operation,
+#define FQT_CUDA_PRODUCT FQT_CUDA
+#include "../cuda/kernels.inc"
+#undef FQT_CUDA_PRODUCT
+#undef FQT_CUDA
+#endif
+    nullptr,
+};
+
+PyObject* cuda_tuple() {
+  constexpr Py_ssize_t count = sizeof(cuda_table) / sizeof(cuda_table[0]) - 1;
+  PyObject* names = PyTuple_New(count);
+  if (names == nullptr) return nullptr;
+  for (Py_ssize_t i = 0; i < count; ++i) {
+    PyObject* name = PyUnicode_FromString(cuda_table[i]);
+    if (name == nullptr || PyTuple_SetItem(names, i, name) != 0) {
+      Py_DECREF(names);
+      return nullptr;
+    }
+  }
+  return names;
+}
 
 // The instruction sets of the table that can be used here, slowest first (in the table's order).
 PyObject* usable_list() {
@@ -54,25 +80,23 @@ PyObject* kernel_tuple() {
   return rows;
 }
 
+// Takes the value, which may be null.
+bool add(PyObject* module, const char* name, PyObject* value) {
+  const bool added = value != nullptr && PyModule_AddObjectRef(module, name, value) == 0;
+  Py_XDECREF(value);
+  return added;
+}
+
 }  // namespace
 
 PyMODINIT_FUNC PyInit__native() {
   PyObject* module = PyModule_Create(&definition);
   if (module == nullptr) return nullptr;
-  PyObject* rows = kernel_tuple();
-  if (rows == nullptr || PyModule_AddObjectRef(module, "KERNELS", rows) != 0) {
-    Py_XDECREF(rows);
+  if (!add(module, "KERNELS", kernel_tuple()) || !add(module, "CUDA_KERNELS", cuda_tuple()) ||
+      !add(module, "USABLE", usable_list())) {
     Py_DECREF(module);
     return nullptr;
   }
-  Py_DECREF(rows);
-  PyObject* names = usable_list();
-  if (names == nullptr || PyModule_AddObjectRef(module, "USABLE", names) != 0) {
-    Py_XDECREF(names);
-    Py_DECREF(module);
-    return nullptr;
-  }
-  Py_DECREF(names);
   if (PyModule_AddIntConstant(module, "LEAST_GROUP_CHANNELS", fqt::least_group_channels) != 0 ||
       PyModule_AddIntConstant(module, "MOST_FORWARD_TERMS", fqt::most_forward_terms) != 0) {
     Py_DECREF(module);

@@ -6,8 +6,12 @@
 
 #include "../cpu/arguments.h"
 #include "checks.h"
+#if defined(FQT_RIM_CUDA)
+#include "../cuda/current.h"
+#endif
 
 namespace fqt::rim {
+inline namespace FQT_RIM_DEVICE {
 
 using Sizes = std::vector<int64_t>;
 
@@ -202,6 +206,38 @@ inline Pruning pruning_of(const std::string& name) {
   return Pruning::systematic;
 }
 
+#if defined(FQT_RIM_CUDA)
+
+inline void* current_stream() {
+  using namespace torch::stable::accelerator;
+  return getCurrentStream(getCurrentDeviceIndex()).nativeHandle();
+}
+
+// A number that a kernel finds; reading it waits for the kernel.
+class Found {
+ public:
+  explicit Found(const Tensor& like) : number_(new_tensor(like, {1}, ScalarType::Long)) {}
+  int64_t* place() { return result_of<int64_t>(number_); }
+  int64_t read() const { return cuda::fetch(data_of<int64_t>(number_), current_stream()); }
+
+ private:
+  Tensor number_;
+};
+
+#else
+
+class Found {
+ public:
+  explicit Found(const Tensor& /*like*/) {}
+  int64_t* place() { return &number_; }
+  int64_t read() const { return number_; }
+
+ private:
+  int64_t number_ = 0;
+};
+
+#endif
+
 constexpr const char* schema_select_groups =
     "(Tensor lo, Tensor hi, int kept, str pruning, int seed, int step, int layer, int purpose) -> (Tensor, Tensor)";
 template <auto kernel>
@@ -216,10 +252,12 @@ std::tuple<Tensor, Tensor> select_groups(Tensor lo_, Tensor hi_, int64_t kept, s
                   " groups and those at most 2**22, got ", kept);
   const Key key(seed, step, layer, purpose);
   Tensor index = new_tensor(lo, {groups}, ScalarType::Long), factor = new_tensor(lo, {groups}, ScalarType::Float);
-  int64_t count = 0;
+  Found found(lo);
   kernel({data_of<float>(lo), data_of<float>(hi), groups, kept, how, {key.low, key.high}, key.step, key.layer,
-          key.purpose, result_of<int64_t>(index), result_of<float>(factor), &count},
+          key.purpose, result_of<int64_t>(index), result_of<float>(factor), found.place()},
          threads);
+  // Only of Bernoulli's picks the number is not known before.
+  const int64_t count = how == Pruning::bernoulli ? found.read() : how == Pruning::none ? groups : kept;
   if (count == groups) return {index, factor};
   index = torch::stable::narrow(index, 0, 0, count);
   factor = torch::stable::narrow(factor, 0, 0, count);
@@ -325,4 +363,5 @@ Tensor conv2d_weight_gradient(Tensor x_, Tensor codes_, Tensor index_, int64_t c
   return result;
 }
 
+}  // namespace FQT_RIM_DEVICE
 }  // namespace fqt::rim

@@ -85,6 +85,8 @@ def kernel(operation: str, isa: str) -> Callable[..., Any]:
 
 EXTENSION, _reason = load_extension()
 KERNELS = kernel_table(EXTENSION)
+CUDA_KERNELS: frozenset[str] = frozenset(getattr(EXTENSION, "CUDA_KERNELS", ()))
+"""Operations with CUDA kernels, if the extension was built with them. On a GPU the others run the reference."""
 LEAST_GROUP_CHANNELS: int = getattr(EXTENSION, "LEAST_GROUP_CHANNELS", 0)
 """Products in groups of fewer input or output channels run on portable kernels, whatever the instruction set."""
 MOST_FORWARD_TERMS: int = getattr(EXTENSION, "MOST_FORWARD_TERMS", 0)

@@ -2,7 +2,8 @@
 
 An operation is declared once, by decorating its reference: schema, fake kernel and reference stand together. The
 decorator enters it in :data:`OPERATIONS`, registers it with torch, and puts the native kernel of the chosen
-instruction set in front of the reference on the CPU where there is one. Tests and benchmarks loop over the table.
+instruction set in front of the reference on the CPU where there is one, and the CUDA kernel on a GPU. Tests and
+benchmarks loop over the table.
 """
 
 from __future__ import annotations
@@ -70,6 +71,8 @@ def operation(schema: str, *, fake: Callable[..., Any]) -> Callable[[Callable[P,
         _LIBRARY.impl(name, reference, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
         if isa != "reference":
             _LIBRARY.impl(name, native.kernel(name, isa), "CPU")  # type: ignore[no-untyped-call]
+        if name in native.CUDA_KERNELS and native.ISA != "reference":
+            _LIBRARY.impl(name, native.kernel(name, "cuda"), "CUDA")  # type: ignore[no-untyped-call]
         torch.library.register_fake(f"fqt::{name}", fake, lib=_LIBRARY)
         OPERATIONS[name] = Operation(name, schema, reference, fake, isa)
         call = getattr(torch.ops.fqt, name).default

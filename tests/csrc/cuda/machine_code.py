@@ -11,8 +11,6 @@ import sysconfig
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
-
 from tests.fqt_core.ops.extension import ROOT, run_tests
 
 EXTENSION = ROOT / "build/cuda/_native.abi3.so"
@@ -124,8 +122,10 @@ def test_the_stated_number_of_blocks_fits_a_multiprocessor() -> None:
         assert kernel.local == 0
 
 
-@pytest.mark.parametrize("tests", ["tests/fqt_core/ops/test_packing.py"])
-def test_the_library_works_where_torch_has_no_cuda(tests: str) -> None:
-    """With every symbol bound at once."""
-    done = run_tests(EXTENSION, tests, LD_BIND_NOW="1")
+def test_the_library_works_where_torch_has_no_cuda() -> None:
+    """With every symbol bound at once; its CUDA kernels are registered, with the operations' schemas."""
+    tests = [
+        f"tests/fqt_core/ops/{name}.py" for name in ("test_packing", "test_selection", "test_registry", "test_native")
+    ]
+    done = run_tests(EXTENSION, *tests, "-k", "packing or selection or gpu or schema", LD_BIND_NOW="1")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -33,10 +33,10 @@ def test_the_extension_was_built() -> None:
 def test_every_operation_has_cases_here() -> None:
     tables = ARGUMENTS, HWNC_ARGUMENTS, ADAM_ARGUMENTS, PIXEL_ARGUMENTS, INT8_ARGUMENTS
     assert set(ops.OPERATIONS) == {operation for table in tables for operation in table}
-    assert {operation for operation, _ in ROWS} <= set(ops.OPERATIONS)
+    assert {operation for operation, _ in ROWS} | native.CUDA_KERNELS <= set(ops.OPERATIONS)
 
 
-@pytest.mark.parametrize(("operation", "isa"), ROWS)
+@pytest.mark.parametrize(("operation", "isa"), [*ROWS, *((name, "cuda") for name in sorted(native.CUDA_KERNELS))])
 def test_schema_is_that_of_the_operation(operation: str, isa: str) -> None:
     schema = str(native.kernel(operation, isa)._schema)
     assert schema.replace(f"fqt_native::{operation}.{isa}", operation) == str(

@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+from torch._subclasses import FakeTensorMode
+from torch.utils import _pytree as pytree
 
 from fqt_core import ops
 from fqt_core.errors import ConfigurationError
@@ -142,11 +145,33 @@ def test_opcheck(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SAMPLES))
+def test_results_of_a_gpu_are_known_without_one(name: str) -> None:
+    """Fake tensors go to the fake kernel, whose results have the reference's shapes and dtypes, on the GPU."""
+    operation = getattr(torch.ops.fqt, name).default
+    for sample in SAMPLES[name]:
+        if "bernoulli" in sample:
+            continue  # a number of groups that only the values decide
+        expected = operation(*(v.clone() if isinstance(v, Tensor) else v for v in sample))
+        with FakeTensorMode():
+            found = operation(
+                *(torch.empty(v.shape, dtype=v.dtype, device="cuda") if isinstance(v, Tensor) else v for v in sample)
+            )
+        pairs = zip(pytree.tree_leaves(found), pytree.tree_leaves(expected), strict=True)
+        assert all(f is e is None or (f.device.type, f.shape, f.dtype) == ("cuda", e.shape, e.dtype) for f, e in pairs)
+
+
+@pytest.mark.parametrize("name", sorted(SAMPLES))
 def test_the_cpu_runs_the_kernel_that_the_table_names(name: str) -> None:
     operation = ops.OPERATIONS[name]
     upto = native.INSTRUCTION_SETS[: native.INSTRUCTION_SETS.index(ops.isa()) + 1] if ops.isa() != "reference" else ()
     best = [isa for isa in upto if (name, isa) in native.KERNELS]
     assert operation.isa == (best[-1] if best else "reference")
+
+
+def test_the_gpu_runs_cuda_kernels_where_there_are_any() -> None:
+    """Registered, if the extension was built with them, whether or not there is a GPU."""
+    registered = {n for n in SAMPLES if torch._C._dispatch_has_kernel_for_dispatch_key(f"fqt::{n}", "CUDA")}
+    assert registered == native.CUDA_KERNELS
 
 
 def test_auto_takes_the_best_that_there_is() -> None:
