@@ -9,14 +9,23 @@ from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
 from fqt_core import ops
-from fqt_core.config import LayerOverride, MethodConfig
+from fqt_core.config import LayerOverride, LgLsq, Lsq, MethodConfig
 from fqt_core.config.method_base import UNCHOSEN
 from fqt_core.conversion.eligibility import Filter, keep_reasons
 from fqt_core.conversion.flow import Flow, feeds_a_sign
 from fqt_core.conversion.report import Action, ConversionReport, ConversionRow
 from fqt_core.errors import ConfigurationError, ConversionError
 from fqt_core.fused import Block, Chained, obstacle
-from fqt_core.layers import BinaryConv2d, BinaryLayer, BinaryLinear, PackedConv2d, PackedLinear
+from fqt_core.layers import (
+    BinaryConv2d,
+    BinaryLayer,
+    BinaryLinear,
+    IntegerLayer,
+    PackedConv2d,
+    PackedLinear,
+    QuantizedLayer,
+    SteppedLayer,
+)
 from fqt_core.layers.products import isa_of
 from fqt_core.models.layout import BinaryLayout
 from fqt_core.models.order import weight_layers
@@ -34,7 +43,8 @@ def convert_(
     the first and the last weight layer by order of definition, those that a
     :class:`~fqt_core.models.layout.BinaryLayout` reserves, and those that are not supported. Activations of the ReLU
     family that feed a binarised layer give way to the identity, for their sign is constant. Modules with a
-    ``BinaryLayout`` rearrange themselves. A method that does not binarise changes nothing.
+    ``BinaryLayout`` rearrange themselves. A method whose layers multiply bytes swaps layers and nothing else; ``fp32``
+    changes nothing.
 
     Why the identity: on scikit-learn's digits (16x16 pixels, ResNet-18 at width 1/4, 4 epochs, QAT, two seeds) it
     reached 97.2 and 98.1 % of the validation images; hardtanh 95.3 and 94.2 %, for it clips what the shortcuts carry;
@@ -60,7 +70,9 @@ def convert_(
     if method.chooses_bits:
         raise ConfigurationError(UNCHOSEN)
     _refuse_converted(model)
-    if not method.binarises:
+    if method.converts and not method.binarises:
+        return _convert_to_bytes(model, method, filter_fn, seed)
+    if not method.converts:
         rows = [_kept(name, module, "full precision") for name, module in weight_layers(model).items()]
         return _finish(model, method, rows, ("nothing was changed: the method trains in full precision",))
     layers = weight_layers(model)
@@ -69,11 +81,7 @@ def convert_(
     state = PhiloxState(seed=seed)
     swaps = _binarised(layers, reasons, method, state)
     if not swaps:
-        listed = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "it has no weight layers"
-        raise ConversionError(
-            f"no layer of the network can be binarised ({listed}); it needs an nn.Conv2d or nn.Linear between its "
-            "first and its last weight layer, or use method 'fp32'"
-        )
+        raise ConversionError(_nothing(reasons, "binarised"))
     rows = _rearrange(model)
     flow = feeds_a_sign(model, swaps)
     rows += _flow_rows(model, flow)
@@ -94,12 +102,53 @@ def convert_(
     return _finish(model, method, rows, (*_notes(flow), *_fallbacks(rows)))
 
 
+def _convert_to_bytes(model: nn.Module, method: MethodConfig, filter_fn: Filter | None, seed: int) -> ConversionReport:
+    """The part of :func:`convert_` for methods whose layers multiply bytes: only layers are swapped."""
+    layers, reasons = weight_layers(model), keep_reasons(model, filter_fn, binary=False)
+    state = PhiloxState(seed=seed)
+    kind: type[QuantizedLayer] = SteppedLayer if isinstance(method, Lsq | LgLsq) else IntegerLayer
+    swaps: dict[str, QuantizedLayer] = {}
+    for name, module in layers.items():
+        if reasons[name]:
+            continue
+        try:
+            swaps[name] = kind(cast(Any, module), method=method, state=state, layer_index=len(swaps), name=name)
+        except ConversionError as error:
+            reasons[name] = str(error).removeprefix(f"{name}: ")
+    if not swaps:
+        raise ConversionError(_nothing(reasons, "quantised"))
+    swap_modules(model, {id(layers[name]): layer for name, layer in swaps.items()})
+    model.fqt_state = cast(Any, state)
+    rows = [
+        _to_bytes(name, layers[name], swaps[name]) if name in swaps else _kept(name, layers[name], reason)
+        for name, reason in reasons.items()
+    ]
+    return _finish(model, method, rows, tuple(_fallbacks(rows)))
+
+
+def _to_bytes(name: str, module: nn.Module, layer: QuantizedLayer) -> ConversionRow:
+    method = layer.method
+    quantizers = dict.fromkeys(str(one or "full precision") for one in (method.input_gradient, method.weight_gradient))
+    sizes = (_size(module.weight), method.arithmetic)
+    return ConversionRow(name, type(module).__name__, "converted", "", *sizes, layer.isa(), "; ".join(quantizers))
+
+
+def _nothing(reasons: Mapping[str, str], what: str) -> str:
+    listed = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "it has no weight layers"
+    return (
+        f"no layer of the network can be {what} ({listed}); it needs an nn.Conv2d or nn.Linear between its "
+        "first and its last weight layer, or use method 'fp32'"
+    )
+
+
 def _refuse_converted(model: nn.Module) -> None:
     for name, module in model.named_modules():
-        if isinstance(module, BinaryLayer | PackedConv2d | PackedLinear):
-            kind = f"method {module.method.name!r}" if isinstance(module, BinaryLayer) else "inference"
+        if isinstance(module, BinaryLayer | QuantizedLayer | PackedConv2d | PackedLinear):
+            trains = isinstance(module, BinaryLayer | QuantizedLayer)
+            kind = f"method {module.method.name!r}" if trains else "inference"
+            how = "quantised" if isinstance(module, QuantizedLayer) else "binarised"
             raise ConversionError(
-                f"the network is converted already: layer {name!r} is binarised for {kind}; build the network afresh, "
+                f"the network is converted already: layer {name!r} is {how} for {kind}; build the network afresh, "
                 "convert that one, and load the weights of this one (export.save_weights, models.load_weights)"
             )
 
@@ -249,7 +298,7 @@ def _finish(
     report = ConversionReport(
         method=method.name,
         arithmetic=method.arithmetic,
-        isa=ops.isa() if method.binarises else "torch",
+        isa=ops.isa() if method.converts else "torch",
         rows=tuple(rows),
         parameters=sum(_size(value) for value in model.parameters()),
         binary_parameters=sum(binary.values()),

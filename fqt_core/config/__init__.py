@@ -8,6 +8,7 @@ from fqt_core.config.architecture import (
     Resnet18,
     Vgg16,
 )
+from fqt_core.config.byte_methods import AdaptiveInt8, LgLsq, Lsq, StatQuant, UnifiedInt8
 from fqt_core.config.method import (
     METHODS,
     AnyMethod,
@@ -26,6 +27,7 @@ __all__ = [
     "ARCHITECTURES",
     "METHODS",
     "PRESETS",
+    "AdaptiveInt8",
     "AnyArchitecture",
     "AnyMethod",
     "ArchitectureConfig",
@@ -37,12 +39,16 @@ __all__ = [
     "Fqt",
     "GradientQuantizer",
     "LayerOverride",
+    "LgLsq",
+    "Lsq",
     "Method",
     "MethodConfig",
     "Preset",
     "Psq",
     "Qat",
     "Resnet18",
+    "StatQuant",
     "TrainConfig",
+    "UnifiedInt8",
     "Vgg16",
 ]

@@ -12,7 +12,8 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field, TypeAdapter, ValidationInfo, field_validator, model_validator
 
-from fqt_core.config.method_base import UNCHOSEN, Arithmetic, MethodConfig, OneBitForward, Qat
+from fqt_core.config.byte_methods import AdaptiveInt8, LgLsq, Lsq, StatQuant, UnifiedInt8
+from fqt_core.config.method_base import FULL_BITS, UNCHOSEN, Arithmetic, MethodConfig, OneBitForward, Qat
 from fqt_core.config.override import LayerOverride
 from fqt_core.config.preset import PRESETS, PresetName
 from fqt_core.config.quantizer import Bits, BitsOrAuto, GradientQuantizer, Groups, Pruning, Rounding
@@ -35,9 +36,9 @@ class Fp32(MethodConfig):
         return "float"
 
     @property
-    def binarises(self) -> bool:
+    def forward_bits(self) -> int:
         """See :class:`MethodConfig`."""
-        return False
+        return FULL_BITS
 
 
 class Psq(OneBitForward):
@@ -242,7 +243,9 @@ class Fqt(OneBitForward):
         return self.with_options(**options)
 
 
-AnyMethod = Annotated[Fp32 | Qat | Psq | Fqt, Field(discriminator="name")]
+AnyMethod = Annotated[
+    Fp32 | Qat | Psq | Fqt | StatQuant | UnifiedInt8 | AdaptiveInt8 | Lsq | LgLsq, Field(discriminator="name")
+]
 
 METHODS: dict[str, type[MethodConfig]] = {
     row.model_fields["name"].default: row for row in get_args(get_args(AnyMethod)[0])

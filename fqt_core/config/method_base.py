@@ -41,9 +41,24 @@ class MethodConfig(BaseModel):
         raise NotImplementedError
 
     @property
+    def forward_bits(self) -> int:
+        """The most bits that weights and activations of converted layers have; in full precision no layer is."""
+        return 1
+
+    @property
     def binarises(self) -> bool:
         """Whether weights and activations of converted layers are one bit."""
-        return True
+        return self.forward_bits == 1
+
+    @property
+    def converts(self) -> bool:
+        """Whether layers are converted at all."""
+        return self.forward_bits < FULL_BITS
+
+    @property
+    def scales_per_layer(self) -> tuple[int, int]:
+        """Learned parameters and buffers that a layer which is converted but not binarised adds to a model file."""
+        return 0, 0
 
     @property
     def input_gradient(self) -> GradientQuantizer | None:

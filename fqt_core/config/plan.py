@@ -424,6 +424,9 @@ def network_plan(config: ArchitectureConfig, num_classes: int, method: MethodCon
         could = layer_plan(config, num_classes)
     scale = getattr(method, "weight_scale", "none")
     learned = sum(layer.out_channels for layer in layers if layer.binary) if scale == "learned" else 0
+    steps, scales = (0, 0) if method.binarises else method.scales_per_layer
+    quantised = max(0, len(layers.weight_layers) - 2)  # all but the first and the last
+    learned += steps * quantised
     return NetworkPlan(
         layers=layers,
         parameters=layers.parameters + learned,
@@ -432,7 +435,7 @@ def network_plan(config: ArchitectureConfig, num_classes: int, method: MethodCon
         binary_macs=layers.binary_macs,
         activation_bytes=layers.activation_bytes,
         fp32_activation_bytes=full.activation_bytes,
-        model_bytes=layers.packed_bytes(scales=scale != "none"),
+        model_bytes=layers.packed_bytes(scales=scale != "none") + _FLOAT_BYTES * (steps + scales) * quantised,
         fp32_bytes=full.fp32_bytes,
         gradient_bits=_gradient_bits(could, method),
         step_macs=_step_macs(layers, method),
@@ -441,6 +444,8 @@ def network_plan(config: ArchitectureConfig, num_classes: int, method: MethodCon
 
 def _gradient_bits(layers: LayerPlan, method: MethodConfig) -> float:
     """Bits per gradient element, averaged over the layers that are binarised without overrides."""
+    if method.converts and not method.binarises:
+        return method.average_bits  # all its layers have the same
     binary = [layer for layer in layers if layer.binary]
     if not binary:
         return FULL_BITS

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 Bits: TypeAlias = Literal[1, 2, 4, 8]
 BitsOrAuto: TypeAlias = Literal[1, 2, 4, 8, "auto"]
 Pruning: TypeAlias = Literal["none", "topk", "bernoulli", "systematic"]
-Groups: TypeAlias = Literal["sample", "channel", "pixel"]
+Groups: TypeAlias = Literal["sample", "channel", "pixel", "tensor", "householder"]
 Rounding: TypeAlias = Literal["stochastic", "dither"]
 
 
@@ -16,14 +16,15 @@ Rounding: TypeAlias = Literal["stochastic", "dither"]
 class GradientQuantizer:
     """How one gradient path is quantised (ALGORITHM: affine, per group).
 
-    ``groups`` is the axis that pruning chooses from and, but for ``pixel``, that shares a scale; ``bits`` the code
+    ``groups`` is the axis that pruning chooses from and, but for ``pixel``, that shares a scale; all share one with
+    ``tensor``, and with ``householder`` samples are mixed first, which goes without pruning; ``bits`` (1 to 8) the code
     width; ``keep`` the fraction of groups that is kept (1.0 keeps all); ``pruning`` how the kept ones are chosen;
     ``clip`` narrows a group's range to mean ± clip·σ (of pixel rows: to ± clip times its root mean square);
     ``rounding`` what makes the codes unbiased.
     """
 
     groups: Groups
-    bits: Bits
+    bits: int
     keep: float = 1.0
     pruning: Pruning = "none"
     clip: float | None = None
@@ -40,6 +41,8 @@ class GradientQuantizer:
             parts.append(f"{self.keep:.4g} kept ({self.pruning})")
         if self.groups == "pixel":
             parts.append("pixel rows")
+        if self.groups == "householder":
+            parts.append("block Householder")
         if self.rounding != "stochastic":
             parts.append(self.rounding)
         if self.clip is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -10,6 +11,7 @@ from torch.nn.utils import parametrize
 
 from fqt_core.models.layout import BinaryLayout
 from fqt_core.models.order import weight_layers
+from fqt_core.ops.int8 import MOST_BYTE_TERMS
 
 Filter = Callable[[str, nn.Module], bool]
 
@@ -17,11 +19,15 @@ Filter = Callable[[str, nn.Module], bool]
 _READS_CHILDREN = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
 
 
-def keep_reasons(model: nn.Module, filter_fn: Filter | None) -> dict[str, str]:
-    """For each weight layer, in the order of definition, why it has to stay in full precision; empty if it need not."""
+def keep_reasons(model: nn.Module, filter_fn: Filter | None, *, binary: bool = True) -> dict[str, str]:
+    """For each weight layer, in the order of definition, why it has to stay in full precision; empty if it need not.
+
+    ``binary``: it would be binarised; else its products would be of bytes, which go without groups, and a
+    :class:`~fqt_core.models.layout.BinaryLayout` reserves nothing.
+    """
     layers = weight_layers(model)
     names = list(layers)
-    named = _named_by_layout(model)
+    named = _named_by_layout(model) if binary else {}
     reasons: dict[str, str] = {}
     for name, module in layers.items():
         parent = model.get_submodule(name.rpartition(".")[0])
@@ -34,7 +40,7 @@ def keep_reasons(model: nn.Module, filter_fn: Filter | None) -> dict[str, str]:
         elif id(module) in named:
             reason = named[id(module)]
         else:
-            reason = _unsupported(module)
+            reason = _unsupported(module) or ("" if binary else _no_bytes(module))
         if not reason and filter_fn is not None and not filter_fn(name, module):
             reason = "left out by filter_fn"
         reasons[name] = reason
@@ -64,6 +70,16 @@ def _unsupported(module: nn.Module) -> str:
     return f"{kind.__name__} " + (
         "is not supported" if kind.__module__.startswith("torch.") else "has a forward pass of its own"
     )
+
+
+def _no_bytes(module: nn.Module) -> str:
+    """Why a layer's products cannot be of bytes; empty if they can."""
+    if isinstance(module, nn.Conv2d) and module.groups > 1:
+        return "products of bytes go without groups"
+    assert isinstance(module, nn.Conv2d | nn.Linear)
+    outputs, channels, *kernel = module.weight.shape
+    terms = max(outputs, channels) * math.prod(kernel)
+    return f"{terms} products of bytes do not fit 32-bit sums" if terms > MOST_BYTE_TERMS else ""
 
 
 def _unsuited(module: nn.Conv2d | nn.Linear) -> str:

@@ -23,7 +23,7 @@ from fqt_core.export.format import (
     unpack_bits,
 )
 from fqt_core.export.predict import PackedModel
-from fqt_core.layers import BinaryConv2d, BinaryLayer, BinaryLinear
+from fqt_core.layers import BinaryConv2d, BinaryLayer, BinaryLinear, IntegerLayer, SteppedLayer
 from fqt_core.models import build
 from fqt_core.quantizers.sign import pack_weight
 from fqt_core.tensorfile import read_tensors
@@ -77,17 +77,21 @@ def _record(path: Path, metadata: Mapping[str, Any]) -> ModelRecord:
 
 def _empty_network(path: Path, record: ModelRecord, tensors: Mapping[str, Tensor]) -> nn.Module:
     """The network that the file describes, without memory for its weights."""
-    packed = {name.removesuffix(BITS_SUFFIX) for name in tensors if name.endswith(BITS_SUFFIX)}
+    marks = (BITS_SUFFIX, *(f".{kind.MARK}" for kind in (IntegerLayer, SteppedLayer)))
+    packed = {name.removesuffix(mark) for name in tensors for mark in marks if name.endswith(mark)}
     try:
         with torch.device("meta"):
             network = build(record.architecture, num_classes=record.num_classes)
             convert_(network, record.method, filter_fn=lambda name, _: name in packed)
     except ConversionError as error:
         raise CheckpointError(
-            f"{path}: its method is {record.method.name!r}, but it holds no binarised weights of this network"
+            f"{path}: its method is {record.method.name!r}, but it holds no quantised layers of this network"
         ) from error
     except ConfigurationError as error:
         raise CheckpointError(f"{path}: its method does not fit its network: {error}") from error
+    for module in network.modules():
+        if isinstance(module, IntegerLayer):
+            module.for_inference_()
     return network
 
 

@@ -23,7 +23,7 @@ from fqt_core.export.format import (
     scale_and_bias,
 )
 from fqt_core.export.report import PackedReport, PartSize
-from fqt_core.layers import BinaryLayer
+from fqt_core.layers import BinaryLayer, IntegerLayer
 from fqt_core.tensorfile import write_tensors
 
 _FLOAT_BYTES = 4
@@ -55,12 +55,13 @@ def save_packed(
     """
     record = _record(model, classes, preprocessing, spec, metrics)
     binary = {name: module for name, module in model.named_modules() if isinstance(module, BinaryLayer)}
+    of_training = {f"{name}.gradient" for name, module in model.named_modules() if isinstance(module, IntegerLayer)}
     tensors: dict[str, Tensor] = {}
     for name, layer in binary.items():
         tensors[name + BITS_SUFFIX] = pack_bits(layer.weight)
         tensors.update(scale_and_bias(name, layer))
     for name, value in model.state_dict().items():
-        if name.rpartition(".")[0] not in binary and not name.endswith(COUNTER_SUFFIX):
+        if name.rpartition(".")[0] not in {*binary, *of_training} and not name.endswith(COUNTER_SUFFIX):
             tensors[name] = value.detach().float()
     _check_finite(tensors)
     _check_finite({name: layer.weight for name, layer in binary.items()})

@@ -16,7 +16,8 @@ from fqt_core.random import PhiloxState
 Size = int | tuple[int, int]
 
 
-def _pair(value: Any) -> tuple[int, int]:
+def pair(value: Any) -> tuple[int, int]:
+    """One number for both axes, or two, as two."""
     height, width = (value, value) if isinstance(value, int) else value
     return int(height), int(width)
 
@@ -65,10 +66,10 @@ class BinaryConv2d(BinaryLayer, nn.Conv2d):
         layer = cls(
             module.in_channels,
             module.out_channels,
-            _pair(module.kernel_size),
-            _pair(module.stride),
-            _explicit_padding(module, name),
-            _pair(module.dilation),
+            pair(module.kernel_size),
+            pair(module.stride),
+            explicit_padding(module, name),
+            pair(module.dilation),
             module.groups,
             module.bias is not None,
             method=method,
@@ -94,7 +95,7 @@ class BinaryConv2d(BinaryLayer, nn.Conv2d):
         """An inference-only layer from :meth:`packed_weight`; see :class:`PackedConv2d`."""
         outputs, height, width = weight_bits.shape[:3]
         product = ConvProduct(
-            in_channels, outputs, (height, width), _pair(stride), _pair(padding), _pair(dilation), groups
+            in_channels, outputs, (height, width), pair(stride), pair(padding), pair(dilation), groups
         )
         return PackedConv2d(product, weight_bits, alpha, bias)
 
@@ -104,10 +105,10 @@ class BinaryConv2d(BinaryLayer, nn.Conv2d):
         return ConvProduct(
             self.in_channels,
             self.out_channels,
-            _pair(self.kernel_size),
-            _pair(self.stride),
-            _pair(self.padding),
-            _pair(self.dilation),
+            pair(self.kernel_size),
+            pair(self.stride),
+            pair(self.padding),
+            pair(self.dilation),
             self.groups,
         )
 
@@ -116,13 +117,13 @@ class BinaryConv2d(BinaryLayer, nn.Conv2d):
         return self._apply_binary(x, self.bias)
 
 
-def _explicit_padding(module: nn.Conv2d, name: str) -> tuple[int, int]:
+def explicit_padding(module: nn.Conv2d, name: str) -> tuple[int, int]:
     """Padding in pixels, with ``same`` and ``valid`` resolved."""
     if module.padding == "valid":
         return 0, 0
     if module.padding == "same":
-        total = [d * (k - 1) for d, k in zip(_pair(module.dilation), _pair(module.kernel_size), strict=True)]
+        total = [d * (k - 1) for d, k in zip(pair(module.dilation), pair(module.kernel_size), strict=True)]
         if total[0] % 2 or total[1] % 2:
             raise ConversionError(f"{name}: padding='same' of an even kernel pads unequally; pad in a layer before it")
         return total[0] // 2, total[1] // 2
-    return _pair(module.padding)
+    return pair(module.padding)

@@ -16,6 +16,7 @@ from fqt_core.layers.pixel import input_product, weight_product
 from fqt_core.layers.products import Product
 from fqt_core.quantizers import pixel
 from fqt_core.quantizers.agp import Selection, least_probability
+from fqt_core.quantizers.householder import HouseholderBlocks
 from fqt_core.quantizers.scale import learned_scale_gradient, per_channel
 from fqt_core.quantizers.scq import GroupRanges, QuantizedGradient, quantize
 from fqt_core.quantizers.sign import pack_activations, share_of_bits
@@ -140,13 +141,17 @@ class LayerBackward:
             return product.float_input_gradient(g, self.weight_signs, self.signs)
         if quantizer.groups == "pixel":
             return self._pixel_input_gradient(g, quantizer)
-        q = self._quantize(g, quantizer, Purpose.INPUT_SELECTION, Purpose.INPUT_ROUNDING)
+        blocks = self._blocks(g) if quantizer.groups == "householder" else None
+        g = g if blocks is None else blocks.mix(g)
+        dim = _CHANNELS if quantizer.groups == "channel" else _SAMPLES
+        q = self._quantize(g, dim, quantizer, Purpose.INPUT_SELECTION, Purpose.INPUT_ROUNDING)
         if q.dim == _CHANNELS:  # the scale stands inside the sum: simulated
             return product.float_input_gradient(self._spread(q), self.weight_signs, self.signs)
         self._record(kept_samples=len(q.index), kept_sample_probability_min=least_probability(q.factor))
         partial = product.input_gradient(q.codes, self.weight_signs, self.signs)
         constant = product.input_constant(self.weight_signs, self.signs, self.gradient)
-        return _scatter(q.combine(partial, constant), q.index, samples)
+        rows = _scatter(q.combine(partial, constant), q.index, samples)
+        return rows if blocks is None else blocks.separate(rows)
 
     def weight_correlation(self) -> Tensor:
         """dL/dW before its α, float32 (D, C / groups, *)."""
@@ -158,7 +163,8 @@ class LayerBackward:
             return product.float_weight_gradient(self.gradient, self.signs)
         if quantizer.groups == "pixel":
             return self._pixel_weight_correlation(quantizer)
-        q = self._quantize(self.gradient, quantizer, Purpose.WEIGHT_SELECTION, Purpose.WEIGHT_ROUNDING)
+        dim = _SAMPLES if quantizer.groups == "sample" else _CHANNELS
+        q = self._quantize(self.gradient, dim, quantizer, Purpose.WEIGHT_SELECTION, Purpose.WEIGHT_ROUNDING)
         if q.dim == _SAMPLES:  # the scale stands inside the sum: simulated
             return product.float_weight_gradient(q.dequantize(), self.signs[q.index])
         self._record(kept_channels=len(q.index), kept_channel_probability_min=least_probability(q.factor))
@@ -201,10 +207,16 @@ class LayerBackward:
             raise NonFiniteGradientError(self.layer.name, self.layer.state.step)
         return ranges
 
+    def _blocks(self, g: Tensor) -> HouseholderBlocks:
+        ranges = self._scan(g, _SAMPLES)
+        return HouseholderBlocks.of(ranges.hi - ranges.lo)
+
     def _quantize(
-        self, g: Tensor, quantizer: GradientQuantizer, selection: Purpose, rounding: Purpose
+        self, g: Tensor, dim: int, quantizer: GradientQuantizer, selection: Purpose, rounding: Purpose
     ) -> QuantizedGradient:
-        ranges = self._scan(g, _SAMPLES if quantizer.groups == "sample" else _CHANNELS)
+        ranges = self._scan(g, dim)
+        if quantizer.groups == "tensor":
+            ranges = ranges.joined()
         return quantize(g, ranges, quantizer, self._key(selection), self._key(rounding))
 
     def _spread(self, q: QuantizedGradient) -> Tensor:

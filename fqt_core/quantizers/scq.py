@@ -39,6 +39,10 @@ class GroupRanges:
         lo, hi = ops.group_range(g, dim)
         return cls(dim, lo, hi)
 
+    def joined(self) -> GroupRanges:
+        """One range for all groups."""
+        return GroupRanges(self.dim, self.lo.amin().expand_as(self.lo), self.hi.amax().expand_as(self.hi))
+
     def is_finite(self) -> bool:
         """Whether all elements are finite, and every range fits float32."""
         return bool(torch.isfinite(self.hi - self.lo).all())

@@ -11,7 +11,7 @@ from torch import nn
 from fqt_core.config import MethodConfig, TrainConfig
 from fqt_core.conversion.report import ConversionReport
 from fqt_core.data.batches import TrainingData
-from fqt_core.layers import BinaryLayer
+from fqt_core.layers import BinaryLayer, QuantizedLayer
 from fqt_core.ops import isa
 from fqt_core.training.teacher import Teacher
 
@@ -22,7 +22,7 @@ _CADENCE = ("checkpoint_every_steps", "statistics_every_steps", "telemetry_every
 def run_identity(
     config: TrainConfig,
     data: TrainingData,
-    layers: Collection[BinaryLayer],
+    layers: Collection[BinaryLayer | QuantizedLayer],
     teacher: Teacher | None,
     asked: MethodConfig | None = None,
 ) -> dict[str, Any]:
@@ -56,11 +56,11 @@ def conversion_rows(model: nn.Module) -> list[dict[str, Any]]:
     return report.to_json() if isinstance(report, ConversionReport) else []
 
 
-def arithmetic_of(layers: Collection[BinaryLayer]) -> str:
-    """What the products of the binarised layers run in; ``float`` without any."""
+def arithmetic_of(layers: Collection[BinaryLayer | QuantizedLayer]) -> str:
+    """What the products of the converted layers run in; ``float`` without any."""
     return "+".join(sorted({layer.method.arithmetic for layer in layers} or {"float"}))
 
 
-def kernels_of(layers: Collection[BinaryLayer]) -> str:
-    """The kernels that the binarised layers run on; ``torch`` (its own) without any."""
+def kernels_of(layers: Collection[BinaryLayer | QuantizedLayer]) -> str:
+    """The kernels that the converted layers run on; ``torch`` (its own) without any."""
     return isa() if layers else "torch"

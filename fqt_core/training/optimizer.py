@@ -7,6 +7,7 @@ normalisation and learned scales α have none (pulling those to zero has no regu
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from fqt_core.config import TrainConfig
 from fqt_core.errors import CheckpointError, ConfigurationError
-from fqt_core.layers import BinaryLayer
+from fqt_core.layers import BinaryLayer, QuantizedLayer
 from fqt_core.models.order import weight_layers
 from fqt_core.training.adam import BinaryAdam
 from fqt_core.training.muon import Muon
@@ -57,9 +58,11 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
         "latents": config.latent_learning_rate,
     }
     rows: list[dict[str, Any]] = []
-    for (part, decays), parameters in sorted(_groups(model, layers).items()):
+    for (part, decays, own), parameters in sorted(_groups(model, layers, config.optimizer).items()):
         decay = config.weight_decay if decays else 0.0
         rows.append({"params": parameters, "lr": rates[part], "base_lr": rates[part], "weight_decay": decay})
+        if own:
+            rows[-1]["rate"] = _rate(model, own, config.optimizer)
         if config.optimizer == "muon":
             rows[-1]["orthogonal"] = part == "latents"
     if not rows:
@@ -71,10 +74,28 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
     return torch.optim.SGD(rows, lr=config.learning_rate, momentum=config.settled_momentum)
 
 
-def _groups(model: nn.Module, layers: list[BinaryLayer]) -> dict[tuple[Part, bool], list[nn.Parameter]]:
-    """Parameters that want a gradient by part of the network, and whether they have the L2 penalty."""
+def _rate(model: nn.Module, name: str, optimizer: str) -> Callable[[], float]:
+    """What the learning rate of a quantised layer's parameter is multiplied by, whenever it is asked."""
+    layer, parameter = model.get_submodule(name.rpartition(".")[0]), model.get_parameter(name)
+    assert isinstance(layer, QuantizedLayer)
+    return lambda: layer.rate_of(parameter, optimizer)
+
+
+def _groups(
+    model: nn.Module, layers: list[BinaryLayer], optimizer: str
+) -> dict[tuple[Part, bool, str], list[nn.Parameter]]:
+    """Parameters that want a gradient by part of the network, and whether they have the L2 penalty.
+
+    Those with a rate of their own (:meth:`~fqt_core.layers.QuantizedLayer.own_rates`) are by themselves, by name.
+    """
     head, latents = head_name(model), {id(layer.weight) for layer in layers}
-    groups: dict[tuple[Part, bool], list[nn.Parameter]] = {}
+    own = {
+        id(parameter)
+        for module in model.modules()
+        if isinstance(module, QuantizedLayer)
+        for parameter in module.own_rates(optimizer)
+    }
+    groups: dict[tuple[Part, bool, str], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             part: Part = "body"
@@ -82,7 +103,8 @@ def _groups(model: nn.Module, layers: list[BinaryLayer]) -> dict[tuple[Part, boo
                 part = "latents"
             elif name.rpartition(".")[0] == head:
                 part = "head"
-            groups.setdefault((part, parameter.dim() >= 2), []).append(parameter)
+            by_itself = name if id(parameter) in own else ""
+            groups.setdefault((part, parameter.dim() >= 2, by_itself), []).append(parameter)
     return groups
 
 

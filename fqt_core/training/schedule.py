@@ -56,6 +56,10 @@ class Schedule:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Give every group its ``base_lr`` times ``factor``."""
+    """Give every group its ``base_lr`` times ``factor``, and times ``rate()`` where the group has one."""
     for group in optimizer.param_groups:
-        group["lr"] = group["base_lr"] * factor
+        group["lr"] = group["base_lr"] * factor * group.get("rate", _one)()
+
+
+def _one() -> float:
+    return 1.0

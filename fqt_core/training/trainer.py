@@ -31,6 +31,7 @@ from fqt_core.events import (
     WarningRaised,
 )
 from fqt_core.export import PackedModel
+from fqt_core.layers import trained_layers
 from fqt_core.training.candidate import Candidate
 from fqt_core.training.checkpoint import Checkpoint, check_tensors, differences, read_checkpoint, write_checkpoint
 from fqt_core.training.choice import Choice
@@ -312,8 +313,8 @@ class Trainer:
             self._warnings.append(WarningRaised(code="environment_differs", message=message))
 
     def _identity(self) -> dict[str, Any]:
-        layers, asked = self._statistics.layers.values(), None if self._choice is None else self._choice.asked
-        return run_identity(self.config, self.data, layers, self._objective.teacher, asked)
+        asked = None if self._choice is None else self._choice.asked
+        return run_identity(self.config, self.data, trained_layers(self.model), self._objective.teacher, asked)
 
     def _started(self) -> Started:
         layers = self._statistics.layers.values()
@@ -327,8 +328,8 @@ class Trainer:
             classes=self.data.classes,
             parameters=sum(parameter.numel() for parameter in self.model.parameters()),
             binary_parameters=sum(layer.weight.numel() for layer in layers),
-            arithmetic=arithmetic_of(layers),
-            isa=kernels_of(layers),
+            arithmetic=arithmetic_of(trained_layers(self.model)),
+            isa=kernels_of(trained_layers(self.model)),
             threads=torch.get_num_threads(),
             device=str(self._device),
             report=self._report,

@@ -17,7 +17,7 @@ from fqt_core.conversion.report import ConversionReport
 from fqt_core.convert import convert_
 from fqt_core.errors import ConfigurationError, ConversionError
 from fqt_core.export.format import pack_bits, unpack_bits
-from fqt_core.layers import BinaryConv2d, BinaryLayer, BinaryLinear, PackedLinear
+from fqt_core.layers import BinaryConv2d, BinaryLayer, BinaryLinear, IntegerLayer, PackedLinear
 from fqt_core.models import build
 
 METHODS = [Method("qat"), Method("psq"), Method("fqt"), Method("qat", weight_scale="learned")]
@@ -314,3 +314,28 @@ def test_an_override_that_matches_no_layer_is_refused() -> None:
         with pytest.raises(ConfigurationError, match=r"overrides\.0: pattern .* matches no layer .* these can: 1$"):
             convert_(model, method)
     assert all(type(layer) is nn.Linear for layer in model)
+
+
+def test_methods_that_multiply_bytes_swap_layers_and_nothing_else() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3, groups=8),
+        nn.Conv2d(8, 4, 3),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.LazyLinear(2),
+    )
+    model(torch.randn(2, 3, 10, 10))
+    weight = model[3].weight
+    report = convert_(model, Method("unified-int8"))
+    assert report.names("converted") == ["3"]
+    assert [row.reason for row in report.rows if row.name == "2"] == ["products of bytes go without groups"]
+    assert (report.arithmetic, report.isa, report.binary_parameters) == ("integer", ops.isa(), 0)
+    assert isinstance(model[3], IntegerLayer)
+    assert model[3].weight is weight
+    assert isinstance(model[4], nn.ReLU)
+    with pytest.raises(ConversionError, match="layer '3' is quantised for method 'unified-int8'"):
+        convert_(model, Method("lsq"))
+    with pytest.raises(ConversionError, match="no layer of the network can be quantised"):
+        convert_(nn.Sequential(nn.Linear(2, 2)), Method("lsq"))

@@ -95,7 +95,7 @@ def _drop_bits(tensors: Tensors, record: Record) -> None:
         (lambda t, r: t.pop("fc.bias"), "fc.bias is missing"),
         (lambda t, r: t.pop("layer1.0.conv1.alpha"), "layer1.0.conv1.alpha is missing"),
         (lambda t, r: t.pop("layer1.0.conv1.weight_bits"), "layer1.0.conv1.weight is missing"),
-        (_drop_bits, "its method is 'fqt', but it holds no binarised weights"),
+        (_drop_bits, "its method is 'fqt', but it holds no quantised layers"),
         (lambda t, r: t.update(extra=torch.zeros(1)), "extra does not belong to the network"),
         (lambda t, r: t.update({"no.weight_bits": torch.zeros(1)}), "no.weight_bits does not belong to the network"),
         (lambda t, r: t.update({"conv1.weight_bits": torch.zeros(1)}), "conv1.weight_bits does not belong"),

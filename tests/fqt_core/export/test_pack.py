@@ -33,6 +33,8 @@ METHODS = [
     Method("qat", weight_scale="learned"),
     Method("psq", weight_scale="none"),
     Method("fp32"),
+    Method("adaptive-int8"),
+    Method("lsq"),
 ]
 CLASSES = ["ant", "bee", "cat"]
 

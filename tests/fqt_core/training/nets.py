@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from fqt_core.config import AugmentConfig, Method, TrainConfig
+from fqt_core.convert import convert_
 from fqt_core.data import ImageDataset
 from fqt_core.events import AnyEvent
 from fqt_core.layers import BinaryConv2d
@@ -36,10 +37,12 @@ def network(method: str = "fp32", seed: int = 0, classes: int = 3, **options: An
     """Stem, two (binarised) convolutions, dropout, head; all kinds of parameters."""
     state = PhiloxState()
 
+    config = Method(method, **options)
+
     def convolution(index: int) -> nn.Module:
-        if method == "fp32":
+        if not config.binarises:
             return nn.Conv2d(8, 8, 3, padding=1)
-        return BinaryConv2d(8, 8, 3, padding=1, method=Method(method, **options), state=state, layer_index=index)
+        return BinaryConv2d(8, 8, 3, padding=1, method=config, state=state, layer_index=index)
 
     with seeded_init(seed):
         model = nn.Sequential(
@@ -56,6 +59,8 @@ def network(method: str = "fp32", seed: int = 0, classes: int = 3, **options: An
             nn.Linear(32, classes),
         )
     model.fqt_state = state  # type: ignore[assignment]
+    if config.converts and not config.binarises:
+        convert_(model, config)
     return model
 
 

@@ -21,20 +21,20 @@ def _one_thread() -> None:
 
 
 def interrupted(
-    method: str, wanted: TrainConfig, polls: list[int], folder: Path
+    method: str, wanted: TrainConfig, polls: list[int], folder: Path, **options: Any
 ) -> tuple[str, list[dict[str, object]]]:
     """Stop after each number of polls in turn, each time going on with a fresh network and trainer."""
     resume_from: Path | None = None
     seen: list[dict[str, object]] = []
     for attempt, count in enumerate(polls):
         torch.manual_seed(attempt)  # nothing may depend on it
-        events = stop_after(network(method, seed=attempt), wanted, count, folder, resume_from=resume_from)
+        events = stop_after(network(method, seed=attempt, **options), wanted, count, folder, resume_from=resume_from)
         assert isinstance(events[-1], Stopped)
         written = events[-2]
         assert isinstance(written, CheckpointWritten)
         resume_from = Path(written.path)
         seen += figures(events)
-    model = network(method, seed=99)
+    model = network(method, seed=99, **options)
     events = train(model, wanted, checkpoint_dir=folder, resume_from=resume_from)
     assert events[-1].type == "done"
     return sha256(model), seen + figures(events)
@@ -48,6 +48,17 @@ def test_resumed_runs_end_with_the_same_bits(method: str, optimizer: str, tmp_pa
     events = train(model, wanted)
     # 5 steps per epoch (72 images); one poll per step, per epoch's end, and per validation batch.
     digest, resumed = interrupted(method, wanted, [2, 1, 4, 5], tmp_path)
+    assert digest == sha256(model)
+    assert resumed == figures(events)
+
+
+@pytest.mark.parametrize("method", ["statquant", "unified-int8", "adaptive-int8", "lsq", "lg-lsq"])
+def test_so_do_runs_of_methods_that_multiply_bytes(method: str, tmp_path: Path) -> None:
+    options = {"search_every": 4} if method == "unified-int8" else {}
+    wanted = config(accumulate=2)
+    model = network(method, **options)
+    events = train(model, wanted)
+    digest, resumed = interrupted(method, wanted, [2, 1, 4, 5], tmp_path, **options)
     assert digest == sha256(model)
     assert resumed == figures(events)
 
