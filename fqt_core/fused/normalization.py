@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fqt_core import ops
+from fqt_core.fused.constants import kept
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,10 @@ class NormalizationGradient:
     finite: Tensor
 
 
-@torch.no_grad()
 def normalize(norm: nn.BatchNorm2d, alpha: Tensor | None, bias: Tensor | None, sums: Sums | None) -> Normalization:
     """Take up mean and variance: with sums the batch's, which go into the running ones, else the running ones.
+
+    The constants of running ones are kept for the next batch.
 
     Args:
         norm: the module.
@@ -67,6 +69,21 @@ def normalize(norm: nn.BatchNorm2d, alpha: Tensor | None, bias: Tensor | None, s
     Raises:
         ValueError: one row alone has no variance (the words are torch's).
     """
+    if sums is None:
+        return kept(norm, running_sources(norm, alpha, bias), norm.eps, lambda: _found(norm, alpha, bias, None))
+    return _found(norm, alpha, bias, sums)
+
+
+def running_sources(norm: nn.BatchNorm2d, *others: Tensor | None) -> tuple[Tensor | None, ...]:
+    """All tensors that the constants of running statistics are made of; ``others`` are those of what stands before.
+
+    Among them is the number of batches: it is counted up wherever the running statistics take up a batch.
+    """
+    return norm.running_mean, norm.running_var, norm.num_batches_tracked, norm.weight, norm.bias, *others
+
+
+@torch.no_grad()
+def _found(norm: nn.BatchNorm2d, alpha: Tensor | None, bias: Tensor | None, sums: Sums | None) -> Normalization:
     assert norm.running_mean is not None
     assert norm.running_var is not None
     momentum, first, second, rows, origin = 0.0, None, None, 0, None

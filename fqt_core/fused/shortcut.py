@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from fqt_core.fused.constants import kept
 from fqt_core.fused.halving import halve, halve_backward
 from fqt_core.fused.linear import LinearMap
-from fqt_core.fused.normalization import Normalization
+from fqt_core.fused.normalization import Normalization, running_sources
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,23 @@ class ShortcutRecord:
 def go_around(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor) -> tuple[Tensor, ShortcutRecord]:
     """float32 (H, W, N, C) to float32 (ceil(H / 2), ceil(W / 2), N, D), and what backward needs."""
     halved = halve(x)
-    linear = LinearMap(_weight(conv), _second_moments(halved.flatten(0, 2), whole=norm.training))
+    inputs = halved.flatten(0, 2)
+    if norm.training:
+        linear, constants, weight = _fold(conv, norm, inputs)
+    else:
+        sources = running_sources(norm, conv.weight, conv.bias)
+        linear, constants, weight = kept(conv, sources, (norm.eps, len(inputs)), lambda: _fold(conv, norm, inputs))
+    rows = torch.addmm(weight[:, -1], inputs, weight[:, :-1].t())
+    return rows.view(*halved.shape[:3], -1), ShortcutRecord(halved, (x.shape[0], x.shape[1]), linear, constants)
+
+
+def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d, inputs: Tensor) -> tuple[LinearMap, Normalization, Tensor]:
+    """The map of float32 (rows, C), its normalisation, and both as one: float32 (D, C + 1), the shift in the end."""
+    linear = LinearMap(_weight(conv), _second_moments(inputs, whole=norm.training))
     constants = linear.normalize(norm)
     folded = constants.a.double().unsqueeze(1) * linear.weight
     folded[:, -1] += constants.b
-    weight = folded.to(torch.float32)
-    rows = torch.addmm(weight[:, -1], halved.flatten(0, 2), weight[:, :-1].t())
-    return rows.view(*halved.shape[:3], -1), ShortcutRecord(halved, (x.shape[0], x.shape[1]), linear, constants)
+    return linear, constants, folded.to(torch.float32)
 
 
 def come_back(
