@@ -14,8 +14,9 @@ struct Threads {
   void (*run)(int64_t count, int64_t grain, Body body, void* context);
 };
 
-// Zeroed scratch memory for kernels, aligned to 64 bytes; throws std::bad_alloc. Defined once, for the baseline instruction set.
-void* allocate(size_t bytes);
+// Scratch memory for kernels, zeros if `cleared`, aligned to 64 bytes; throws std::bad_alloc. Defined once, for the baseline
+// instruction set.
+void* allocate(size_t bytes, bool cleared);
 void release(void* memory) noexcept;
 
 // x (samples, channels, pixels) to words (samples, pixels, ceil(channels / 64)). `window` may be null.

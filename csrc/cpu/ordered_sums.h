@@ -24,18 +24,19 @@ void ordered_sums(int64_t rows, int64_t channels, const Threads& threads, Add ad
                   double* second) {
   constexpr int64_t several = 8;
   const int64_t chunks = ceil_div(rows, rows_per_sum);
-  const Buffer<float> firsts(chunks * channels), seconds(chunks * channels);
+  const Buffer<float> firsts(chunks * channels, Contents::any), seconds(chunks * channels, Contents::any);
   parallel(threads, chunks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       float* __restrict one = firsts.get() + i * channels;
       float* __restrict two = seconds.get() + i * channels;
+      for (int64_t d = 0; d < channels; ++d) one[d] = two[d] = 0.0F;
       int64_t row = i * rows_per_sum;
       const int64_t last = smaller(rows, row + rows_per_sum);
       for (; row + several <= last; row += several) add_several(row, one, two);
       for (; row < last; ++row) add(row, one, two);
     }
   });
-  parallel(threads, channels, 64, [&](int64_t begin, int64_t end) {
+  parallel(threads, channels, 16, [&](int64_t begin, int64_t end) {
     add_partial_sums(firsts.get(), chunks, channels, begin, end, first);
     add_partial_sums(seconds.get(), chunks, channels, begin, end, second);
   });

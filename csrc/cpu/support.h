@@ -9,11 +9,15 @@
 namespace fqt {
 namespace {
 
+// A buffer's first contents. `any` is for what is written before it is read: one thread clears, while others wait.
+enum class Contents { zeros, any };
+
 template <typename T>
 class Buffer {
  public:
-  explicit Buffer(int64_t count)
-      : data_(static_cast<T*>(allocate(sizeof(T) * static_cast<size_t>(count)))), count_(count) {}
+  explicit Buffer(int64_t count, Contents contents = Contents::zeros)
+      : data_(static_cast<T*>(allocate(sizeof(T) * static_cast<size_t>(count), contents == Contents::zeros))),
+        count_(count) {}
   ~Buffer() { release(data_); }
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;

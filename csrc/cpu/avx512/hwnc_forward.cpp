@@ -126,7 +126,8 @@ struct Scratch {
   int64_t y_rows[most_rows];
   Moments moments;
 
-  explicit Scratch(const Layout& l) : x(l.panel_rows() * l.taps * l.words), moments(l.blocks * outputs) {}
+  explicit Scratch(const Layout& l)
+      : x(l.panel_rows() * l.taps * l.words, Contents::any), moments(l.blocks * outputs) {}
 };
 
 // One panel of rows and the blocks [begin, end) of outputs.
@@ -168,7 +169,7 @@ namespace avx512 {
 void hwnc_binary_conv2d(const HwncConvArguments& a, const Threads& threads) {
   const ConvShape& s = a.shape;
   const Layout l(s);
-  const Buffer<uint64_t> weight(l.blocks * l.taps * l.words * outputs);
+  const Buffer<uint64_t> weight(l.blocks * l.taps * l.words * outputs, Contents::any);
   pack_weights(a.weight, s, l, threads, weight.get());
   clear(a.sum, s.outputs);
   clear(a.square, s.outputs);
@@ -178,9 +179,12 @@ void hwnc_binary_conv2d(const HwncConvArguments& a, const Threads& threads) {
   const int64_t work = l.panel_rows() * l.taps * s.channels * ceil_div(s.outputs, parts);
   parallel(threads, panels.count() * parts, ceil_div(work_per_thread, work + 1), [&](int64_t first, int64_t last) {
     Scratch scratch(l);
-    for (int64_t i = first; i < last; ++i) {
-      const int64_t part = i % parts, begin = part * l.blocks / parts, end = (part + 1) * l.blocks / parts;
+    for (int64_t i = first; i < last;) {
+      // All parts of a panel that are this thread's at once, so that its input is gathered once.
+      const int64_t part = i % parts, next = smaller(last, i - part + parts);
+      const int64_t begin = part * l.blocks / parts, end = (part + next - i) * l.blocks / parts;
       const Panel panel = panels[i / parts];
+      i = next;
       if (l.paired) {
         product<PairedBlock>(a, l, panel, weight.get(), begin, end, scratch);
       } else {

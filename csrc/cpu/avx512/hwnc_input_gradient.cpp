@@ -30,9 +30,10 @@ struct Weights {
 
   Weights(const HwncInputGradientArguments& a, const Layout& l, const AxisTaps& lines, const AxisTaps& columns,
           const Threads& threads)
-      : indices(l.blocks * l.taps * l.tap_indices), constants(lines.kinds() * columns.kinds() * l.channels()) {
+      : indices(l.blocks * l.taps * l.tap_indices, Contents::any),
+        constants(lines.kinds() * columns.kinds() * l.channels(), Contents::any) {
     const ConvShape& s = a.shape;
-    const Buffer<int32_t> ones(l.taps * l.channels());
+    const Buffer<int32_t> ones(l.taps * l.channels(), Contents::any);
     parallel(threads, l.blocks * l.taps, 8, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const int64_t block = i / l.taps, tap = i % l.taps;
@@ -54,7 +55,7 @@ class Worker {
         lines_(lines),
         columns_(columns),
         weights_(weights),
-        tables_(lines.span() * a.shape.out_width * l.pixel_tables),
+        tables_(lines.span() * a.shape.out_width * l.pixel_tables, Contents::any),
         totals_(lines.span() * a.shape.out_width),
         line_in_slot_(lines.span()),
         terms_(a.shape.width * l.taps),

@@ -35,9 +35,9 @@ struct Input {
   Buffer<float> constants;
 
   Input(const HwncWeightGradientArguments& a, const Layout& l, const Threads& threads)
-      : indices(l.blocks * l.pixels * l.pixel_indices), constants(l.taps * l.channels()) {
+      : indices(l.blocks * l.pixels * l.pixel_indices, Contents::any), constants(l.taps * l.channels(), Contents::any) {
     const ConvShape& s = a.shape;
-    const Buffer<int32_t> ones(l.pixels * l.channels());
+    const Buffer<int32_t> ones(l.pixels * l.channels(), Contents::any);
     parallel(threads, l.pixels * l.blocks, 8, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const int64_t p = i / l.blocks, block = i % l.blocks;
@@ -61,12 +61,12 @@ class Worker {
       : a_(a),
         l_(l),
         input_(input),
-        tables_(l.most * l.pixel_tables),
+        tables_(l.most * l.pixel_tables, Contents::any),
         totals_(l.most),
         terms_(l.taps * l.most),
         high_terms_(l.taps * l.most),
         of_tap_(l.taps),
-        sums_(most_sums * block_size) {}
+        sums_(most_sums * block_size, Contents::any) {}
 
   void compute(int64_t row_block, int64_t begin, int64_t end) {
     first_ = row_block * block_rows;

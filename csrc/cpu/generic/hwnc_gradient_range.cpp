@@ -1,5 +1,5 @@
 // Least and greatest elements of a gradient's samples and channels in one scan; channels are the lanes. The order of elements
-// does not matter for them, so slabs of pixels are scanned apart.
+// does not matter for them, so each thread has bounds of its own.
 #include <cmath>
 #include <initializer_list>
 #include <limits>
@@ -13,7 +13,7 @@ namespace {
 constexpr int64_t lanes = 16;  // of a sample's bounds, reduced at the end
 constexpr int64_t block = 64;  // channels
 constexpr int64_t together = 4;  // samples
-constexpr int64_t most_slabs = 16;
+constexpr int64_t most_slabs = 64;  // threads that there are bounds for
 constexpr float infinity = std::numeric_limits<float>::infinity();
 
 struct Bounds {
@@ -95,27 +95,32 @@ namespace FQT_ISA {
 
 void hwnc_gradient_range(const GradientRangeArguments& a, const Threads& threads) {
   const HwncGradient& of = a.gradient.of;
-  const int64_t pixels = of.height * of.width, slabs = smaller(pixels, most_slabs);
-  const int64_t for_samples = of.samples * lanes, stride = for_samples + of.channels;
+  // Runs of samples of one pixel, and slabs of them; a thread uses the bounds of its first slab for all of its own.
+  const int64_t in_pixel = ceil_div(of.samples, together), runs = of.height * of.width * in_pixel;
+  const int64_t slabs = smaller(runs, most_slabs), for_samples = of.samples * lanes, stride = for_samples + of.channels;
   const GradientRows rows(of);
-  const Buffer<float> lo(slabs * stride), hi(slabs * stride);
+  const Buffer<float> lo(slabs * stride, Contents::any), hi(slabs * stride, Contents::any);
+  const Buffer<bool> used(slabs);
   const float start = a.pooled ? 0.0F : infinity;
-  for (int64_t i = 0; i < slabs * stride; ++i) {
-    lo[i] = start;
-    hi[i] = -start;
-  }
   parallel(threads, slabs, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t slab = begin; slab < end; ++slab) {
-      const Bounds samples{lo.get() + slab * stride, hi.get() + slab * stride};
-      const Bounds channels{samples.lo + for_samples, samples.hi + for_samples};
-      for (int64_t p = pixels * slab / slabs; p < pixels * (slab + 1) / slabs; ++p) {
-        int64_t n = 0;
-        for (; n + together <= of.samples; n += together) scan<together>(a, rows, p, n, samples, channels);
-        for (; n < of.samples; ++n) scan<1>(a, rows, p, n, samples, channels);
+    const Bounds samples{lo.get() + begin * stride, hi.get() + begin * stride};
+    const Bounds channels{samples.lo + for_samples, samples.hi + for_samples};
+    used[begin] = true;
+    for (int64_t i = 0; i < stride; ++i) {
+      samples.lo[i] = start;
+      samples.hi[i] = -start;
+    }
+    for (int64_t run = runs * begin / slabs; run < runs * end / slabs; ++run) {
+      const int64_t p = run / in_pixel, first = run % in_pixel * together, last = smaller(of.samples, first + together);
+      if (last - first == together) {
+        scan<together>(a, rows, p, first, samples, channels);
+      } else {
+        for (int64_t n = first; n < last; ++n) scan<1>(a, rows, p, n, samples, channels);
       }
     }
   });
   for (int64_t slab = 1; slab < slabs; ++slab) {
+    if (!used[slab]) continue;
     for (int64_t i = 0; i < stride; ++i) {
       lo[i] = lo[slab * stride + i] < lo[i] ? lo[slab * stride + i] : lo[i];
       hi[i] = hi[slab * stride + i] > hi[i] ? hi[slab * stride + i] : hi[i];

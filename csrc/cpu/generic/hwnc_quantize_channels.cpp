@@ -132,18 +132,21 @@ void hwnc_quantize_channels(const HwncQuantizeArguments& a, const Threads& threa
   const Geometry geometry(a);
   const GradientRows rows(a.gradient.of);
   const PhiloxKey key(a.key, a.step, a.layer, a.purpose);
-  parallel(threads, geometry.tiles(), 1, [&](int64_t first_tile, int64_t last_tile) {
+  const int64_t bands = ceil_div(a.gradient.of.channels, tile_channels);
+  parallel(threads, geometry.tiles() * bands, 1, [&](int64_t from, int64_t to) {
     Transposed transposed;
-    for (int64_t number = first_tile; number < last_tile; ++number) {
-      const Tile tile(geometry, a.gradient.of.samples, number);
-      for (int64_t begin = 0, end = 0; begin < a.kept_count; begin = end) {
-        const int64_t first = a.kept[begin] / tile_channels * tile_channels;
-        while (end < a.kept_count && a.kept[end] < first + tile_channels) ++end;
-        transpose(a, rows, tile, first, begin, end, transposed);
-        for (int64_t row = begin; row < end; ++row) {
-          quantize(a, geometry, key, tile, row, transposed.v[row - begin],
-                   a.choice == nullptr ? nullptr : transposed.choice[row - begin]);
-        }
+    for (int64_t i = from; i < to; ++i) {
+      const Tile tile(geometry, a.gradient.of.samples, i / bands);
+      const int64_t first = i % bands * tile_channels;
+      int64_t begin = 0;
+      while (begin < a.kept_count && a.kept[begin] < first) ++begin;
+      int64_t end = begin;
+      while (end < a.kept_count && a.kept[end] < first + tile_channels) ++end;
+      if (begin == end) continue;
+      transpose(a, rows, tile, first, begin, end, transposed);
+      for (int64_t row = begin; row < end; ++row) {
+        quantize(a, geometry, key, tile, row, transposed.v[row - begin],
+                 a.choice == nullptr ? nullptr : transposed.choice[row - begin]);
       }
     }
   });
