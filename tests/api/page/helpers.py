@@ -43,4 +43,5 @@ def drop(page: Page, name: str, content: bytes, zone: str = "drop") -> None:
             document.getElementById(zone).dispatchEvent(event);
         }
     }"""
+    page.wait_for_selector(f"#{zone}")
     page.evaluate(script, [name, list(content), zone])

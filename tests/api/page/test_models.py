@@ -106,6 +106,7 @@ def test_confusions_show_their_images(visit: Visit, api: Api, model: dict[str, A
 
 def test_weights_are_shown_layer_by_layer(visit: Visit, api: Api, model: dict[str, Any]) -> None:
     page = visit.page
+    visit.expected = ("willReadFrequently",)  # of this test, which reads pixels
     with api.client() as client:
         layers = client.get(f"/v1/models/{model['id']}/layers").json()["data"]
     first, binary = layers[0], next(row for row in layers if row["bits"] == 1)
