@@ -1,7 +1,13 @@
-"""Thousands of jobs, and curves of a hundred thousand points, are on the screen within a second."""
+"""Thousands of jobs, and curves of a hundred thousand points, are on the screen within a second.
+
+A second of a machine of one's own: where others compute as well, it is as much longer as a loop takes longer than its
+time on the processor.
+What was measured is printed.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -18,6 +24,7 @@ MANY_JOBS = 5000
 LONG_RUN = 100_000
 TRIES = 3
 SECOND = 1000
+_LOOP = 200_000
 _DRAWN = ".chart .plot[data-points]:not([data-points='0'])"
 _WHEN = """(sign) => new Promise((resolve) => {
     const look = () => {
@@ -26,6 +33,16 @@ _WHEN = """(sign) => new Promise((resolve) => {
     };
     look();
 })"""
+
+
+def _slowdown() -> float:
+    """How many times as long as on an idle machine a computation takes now; at least 1."""
+    wall, used = time.perf_counter(), time.process_time()
+    while time.process_time() - used < 0.3:
+        sum(range(_LOOP))
+    found = (time.perf_counter() - wall) / (time.process_time() - used)
+    print(f"the machine is {found:.1f} times slower than it would be alone")
+    return max(1.0, found)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +70,7 @@ def test_the_first_of_thousands_of_jobs_are_there_within_a_second(visit: Visit, 
         page.goto(visit.base, wait_until="commit")
         taken.append(page.evaluate(_WHEN, "#jobs tr[data-job]"))
     print(f"list of {MANY_JOBS} jobs: first rows after {', '.join(f'{value:.0f}' for value in taken)} ms")
-    assert min(taken) < SECOND
+    assert min(taken) < SECOND * _slowdown()
     assert page.locator("#jobs tr[data-job]").count() < 60, "only what is in sight is in the document"
     page.locator("#search").fill("number 4999")
     expect(page.locator("#count")).to_have_text("1 job", timeout=SOON)
@@ -71,7 +88,7 @@ def test_curves_of_a_hundred_thousand_points_are_there_within_a_second(visit: Vi
         page.goto(f"{visit.base}/#/jobs/{long_run}", wait_until="commit")
         taken.append(page.evaluate(_WHEN, _DRAWN))
     print(f"job of {LONG_RUN} steps: page and curves after {', '.join(f'{value:.0f}' for value in taken)} ms")
-    assert min(taken) < SECOND
+    assert min(taken) < SECOND * _slowdown()
     loss = page.locator(".chart .plot").first
     loss.focus()
     page.keyboard.press("+")
@@ -83,7 +100,7 @@ def test_curves_of_a_hundred_thousand_points_are_there_within_a_second(visit: Vi
         page.goto(f"{visit.base}/#/compare?job={long_run}", wait_until="commit")
         taken.append(page.evaluate(_WHEN, _DRAWN))
     print(f"comparison of {LONG_RUN} steps: after {', '.join(f'{value:.0f}' for value in taken)} ms")
-    assert min(taken) < SECOND
+    assert min(taken) < SECOND * _slowdown()
 
 
 def test_a_hundred_thousand_points_are_drawn_at_once(visit: Visit) -> None:
@@ -101,4 +118,4 @@ def test_a_hundred_thousand_points_are_drawn_at_once(visit: Visit) -> None:
     }"""
     milliseconds = visit.page.evaluate(draw, LONG_RUN)
     print(f"three curves of {LONG_RUN} points: drawn in {milliseconds:.0f} ms")
-    assert milliseconds < SECOND
+    assert milliseconds < SECOND * _slowdown()
