@@ -104,7 +104,7 @@ $(stamps)/venv:
 $(stamps)/torch: requirements/torch.txt requirements/service.txt $(stamps)/venv
 	@echo "Installing the locked dependencies"
 	@$(pip) install --quiet --require-hashes -r requirements/service.txt
-	@echo "Installing PyTorch"
+	@echo "Installing PyTorch (gigabytes, unless TORCH_PIP_ARGS names a CPU build: see README.md)"
 	@$(pip) install --quiet $(TORCH_PIP_ARGS) -r requirements/torch.txt
 	@touch $@
 

@@ -34,7 +34,8 @@ def _jobs(client: Client) -> list[tuple[str, str]]:
 
 
 def _datasets(client: Client) -> list[tuple[str, str]]:
-    return [(dataset.id, dataset.name or dataset.state) for dataset in client.datasets.list_page(limit=MOST).data]
+    page = client.datasets.list_page(limit=MOST)
+    return [("last", "the newest data set"), *((dataset.id, dataset.name or dataset.state) for dataset in page.data)]
 
 
 def _sweeps(client: Client) -> list[tuple[str, str]]:

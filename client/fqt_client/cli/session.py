@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Annotated
 
 import typer
@@ -9,7 +10,7 @@ import typer
 from fqt_client.cli import complete
 from fqt_client.client import Client
 from fqt_client.errors import NotFoundError
-from fqt_client.models import Job, Page
+from fqt_client.models import Dataset, Job, Listing, Page
 from fqt_client.sweeps import Sweep
 
 LAST = "last"
@@ -44,6 +45,19 @@ def job_id(client: Client, text: str) -> str:
     return text if text != LAST else _newest(client.jobs.list_page(limit=1), "jobs", "fqt submit --dataset digits")
 
 
+def dataset_id(client: Client, text: str) -> str:
+    """The id of the data set that ``text`` means.
+
+    Raises:
+        NotFoundError: it is `last`, and nothing was ever uploaded.
+    """
+    if text != LAST:
+        return text
+    # Built-in ones were never created; of the others the newest comes first.
+    uploaded = (dataset for dataset in client.datasets.list() if dataset.created_at is not None)
+    return _newest(Page(Listing(islice(uploaded, 1)), True), "data sets", "fqt datasets add DIR")
+
+
 def sweep_id(client: Client, text: str) -> str:
     """The id of the sweep that ``text`` means.
 
@@ -53,7 +67,7 @@ def sweep_id(client: Client, text: str) -> str:
     return text if text != LAST else _newest(client.sweeps.list_page(limit=1), "sweeps", "fqt sweep create --help")
 
 
-def _newest(page: Page[Job] | Page[Sweep], what: str, how: str) -> str:
+def _newest(page: Page[Job] | Page[Sweep] | Page[Dataset], what: str, how: str) -> str:
     if not page.data:
         raise NotFoundError(f"there are no {what} yet", status=404, code="not_found", remedy=f"make one: {how}")
     return page.data[0].id

@@ -10,7 +10,7 @@ from fqt_client.cli import complete
 from fqt_client.cli.documents import read_object
 from fqt_client.cli.exits import ExitCode
 from fqt_client.cli.output import bytes_text, duration_text, print_facts, print_json, print_json_line, printable
-from fqt_client.cli.session import JsonOption, connect, job_id
+from fqt_client.cli.session import JsonOption, connect, dataset_id, job_id
 from fqt_client.cli.spec import build_spec
 from fqt_client.cli.watch import watch_job
 from fqt_client.models import Plan
@@ -23,7 +23,10 @@ def submit(
     dataset: Annotated[
         str | None,
         typer.Option(
-            "--dataset", "-d", help="Id of a data set, or a built-in one (digits).", autocompletion=complete.datasets
+            "--dataset",
+            "-d",
+            help="Id of a data set, a built-in one (digits), or `last`: the newest.",
+            autocompletion=complete.datasets,
         ),
     ] = None,
     architecture: Annotated[
@@ -120,6 +123,7 @@ def submit(
     if "dataset" not in spec:
         raise typer.BadParameter("name a data set, e.g. --dataset digits", param_hint="--dataset")
     with connect() as client:
+        spec["dataset"] = dataset_id(client, spec["dataset"])
         if from_job is not None:
             spec["initial_weights"] = job_id(client, from_job)
         if teacher is not None:

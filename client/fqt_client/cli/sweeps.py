@@ -21,7 +21,7 @@ from fqt_client.cli.output import (
     sparkline,
     time_text,
 )
-from fqt_client.cli.session import JsonOption, SweepArgument, connect, job_id, sweep_id
+from fqt_client.cli.session import JsonOption, SweepArgument, connect, dataset_id, job_id, sweep_id
 from fqt_client.cli.space import FORMS, space_of
 from fqt_client.cli.spec import build_spec
 from fqt_client.cli.sweep_views import parameters_text, view_for
@@ -60,7 +60,8 @@ def create(
         ),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option("--dataset", "-d", help="Data set of all jobs.", autocompletion=complete.datasets)
+        str | None,
+        typer.Option("--dataset", "-d", help="Data set of all jobs; `last` works.", autocompletion=complete.datasets),
     ] = None,
     assignments: Annotated[
         list[str] | None,
@@ -115,6 +116,8 @@ def create(
         base = build_spec(base, {"dataset": dataset}, assignments or ())
         if "dataset" not in {*base, *space}:
             raise typer.BadParameter("name a data set, e.g. --dataset digits", param_hint="--dataset")
+        if "dataset" in base:
+            base["dataset"] = dataset_id(client, base["dataset"])
         if dry_run:
             _show_plan(client.sweeps.plan(base, space, **asked), as_json)
             return ExitCode.OK

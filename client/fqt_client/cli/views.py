@@ -17,6 +17,9 @@ from fqt_client.cli.tally import Tally
 from fqt_client.models import TERMINAL_STATES, Event, Job
 
 PLAIN_STEP_SECONDS = 10.0
+EXACT = 0.995
+"""Gradients in full precision have cosines of one to the exact ones, which says nothing."""
+
 LEAST_SECONDS_LEFT = 10.0
 """Less is not worth telling in a line that is read when it has passed."""
 
@@ -171,7 +174,7 @@ def figures_of(tally: Tally) -> str:
         parts.append(f"loss {tally.loss:.3f}")
     if tally.validation_accuracy is not None:
         parts.append(f"accuracy {share_text(tally.validation_accuracy)}")
-    if tally.gradient_cosines is not None:
+    if tally.gradient_cosines is not None and tally.gradient_cosines[0] < EXACT:
         least, greatest = tally.gradient_cosines
         parts.append(f"gradient cosines {least:.2f} to {greatest:.2f}")
     if tally.images_per_second:

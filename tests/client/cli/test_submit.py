@@ -33,6 +33,17 @@ def test_submit_sends_what_the_options_say(fqt: Run, script: Script, tmp_path: P
     }
 
 
+def test_the_newest_data_set_is_the_last_one_that_was_uploaded(fqt: Run, script: Script) -> None:
+    script.on("POST", "/v1/jobs", httpx.Response(201, json=job("queued")))
+    rows = [{"id": "digits"}, *({"id": f"ds_{n}", "created_at": f"2026-01-0{n}T00:00:00Z"} for n in (3, 2, 1))]
+    script.on("GET", "/v1/datasets", httpx.Response(200, json={"data": rows, "has_more": False}))
+    assert fqt("submit", "--dataset", "last")[0] == 0
+    assert json.loads(script.seen("POST", "/v1/jobs")[0].content)["dataset"] == "ds_3"
+    script.on("GET", "/v1/datasets", httpx.Response(200, json={"data": rows[:1], "has_more": False}))
+    code, _, err = fqt("submit", "--dataset", "last")
+    assert (code, err) == (4, "fqt: there are no data sets yet — make one: fqt datasets add DIR\n")
+
+
 def test_a_dry_run_shows_what_keeps_the_job_from_running(fqt: Run, script: Script) -> None:
     warning = {"field": "device", "message": "no worker serves 'cuda'", "allowed": ["cpu"]}
     script.on("POST", "/v1/jobs", httpx.Response(200, json={"object": "plan", "warnings": [warning]}))
