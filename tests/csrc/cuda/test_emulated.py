@@ -17,7 +17,7 @@ from tests.fqt_core.all_cases import arguments_of
 from tests.fqt_core.cases import Conv
 from tests.fqt_core.ops.comparison import results, same_bits
 
-EXAMPLES = 25
+EXAMPLES = 15
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -34,7 +34,7 @@ def check(operation: str, path: str, arguments: tuple[Any, ...]) -> None:
 @pytest.mark.parametrize(("operation", "path"), KERNELS)
 def test_equals_the_reference_bit_for_bit(operation: str, path: str) -> None:
     @given(arguments_of(operation))
-    @settings(max_examples=max(EXAMPLES, settings().max_examples // 4))
+    @settings(max_examples=EXAMPLES)
     def on_drawn_shapes(arguments: tuple[Any, ...]) -> None:
         check(operation, path, arguments)
 
