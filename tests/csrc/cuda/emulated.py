@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import re
 from collections.abc import Callable
@@ -28,7 +29,14 @@ KERNELS = table()
 @functools.cache
 def load() -> None:
     """Register them as ``fqt_cuda_emulated::<operation>.<path>``; their library is quick to build the second time."""
-    torch.ops.load_library(build("cuda_emulated", "_cuda_emulated", FQT_WERROR="ON"))
+    folder = ROOT / "build"
+    folder.mkdir(exist_ok=True)
+    with (folder / "cuda_emulated.lock").open(
+        "w"
+    ) as lock:  # test files run in processes of their own, at the same time
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        library = build("cuda_emulated", "_cuda_emulated", FQT_WERROR="ON")
+    torch.ops.load_library(library)
 
 
 def kernel(operation: str, path: str) -> Callable[..., Any]:
