@@ -51,7 +51,8 @@ class HouseholderBlocks:
         """The blocks for rows of these ranges, float32 (N,), finite."""
         values, order = ranges.double().sort(descending=True, stable=True)
         count = len(order)
-        block, scale, reach, sizes = [0] * count, [1.0] * count, [0.0] * count, []
+        block, scale, reach = [0] * count, [1.0] * count, [0.0] * count
+        sizes: list[float] = []
         for rows in _split(values.tolist()):
             head, others = _scales([float(values[row]) for row in rows])
             for row in rows:

@@ -43,6 +43,8 @@ LAYERS = {
     "dither-bernoulli": Method("fqt", **PIXEL, rounding="dither", pruning="bernoulli"),
     "dither-none": Method("fqt", **PIXEL, rounding="dither", pruning="none"),
     "pixel": Method("fqt", **PIXEL),
+    "ptq": Method("statquant", forward=1, quantizer="ptq", bits=4),
+    "bhq": Method("statquant", forward=1, quantizer="bhq", bits=4),
     "pixel-none": Method("fqt", groups="pixel", bits=1, pruning="none"),
 }
 CHAINS = {name: LAYERS[name] for name in ("bernoulli", "systematic", "none")} | {
