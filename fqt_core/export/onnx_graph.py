@@ -32,7 +32,7 @@ from fqt_core.export.predict import PackedModel
 from fqt_core.files import write_atomically
 from fqt_core.fused import Block, Chained, obstacle
 from fqt_core.fused.normalization import normalize
-from fqt_core.layers import PackedConv2d, PackedLinear
+from fqt_core.layers import PackedConv2d, PackedLinear, QuantizedLayer
 from fqt_core.layers.products import ConvProduct
 
 if TYPE_CHECKING:
@@ -157,6 +157,8 @@ def float_network(network: nn.Module) -> nn.Module:
     for module in result.modules():
         if id(module) not in replacements and isinstance(module, PackedConv2d | PackedLinear):
             replacements[id(module)] = SignProduct(module, whole=True)
+        elif isinstance(module, QuantizedLayer):
+            replacements[id(module)] = module.simulated()
     swap_modules(result, replacements)
     return result
 

@@ -28,6 +28,8 @@ CASES: dict[str, tuple[ArchitectureConfig, MethodConfig]] = {
     "resnet18": (Resnet18(width=0.25, image_size=32, channels=3), Method("fqt")),
     # With hidden layers, whose products are no convolutions.
     "vgg16": (Vgg16(width=0.125, image_size=32, channels=3, stem="imagenet"), Method("qat", weight_scale="learned")),
+    "int8": (Convnet(width=0.5, image_size=16, channels=1), Method("unified-int8")),
+    "lsq": (Convnet(width=0.5, image_size=16, channels=1), Method("lsq", activation_bits=8)),
     "fp32": (Resnet18(width=0.125, image_size=24, channels=1, stem="imagenet"), Method("fp32")),
 }
 
