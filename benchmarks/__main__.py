@@ -16,7 +16,7 @@ from benchmarks.setting import Setting
 from fqt_core.allocator import keep_pages
 
 SETTINGS = (Setting("vgg16", 32, 128), Setting("resnet18", 32, 128), Setting("resnet18", 224, 16))
-METHODS = ("fqt", "psq8")
+METHODS = ("fqt", "psq8", "int8")
 PREDICTIONS = (Setting("resnet18", 224, 1), Setting("resnet18", 224, 32))
 
 _DOCS = ROOT / "docs"

@@ -22,6 +22,7 @@ SIDES = ("torch-fp32", "torch-bf16")
 LIMITS = {"avx2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}}
 """By instruction set of our kernels: the environment that holds PyTorch, oneDNN and MKL to the same one."""
 
+_SHORT = {"int8": "unified-int8"}
 _BITS = re.compile(r"(?P<name>[a-z]+?)-?b?(?P<bits>\d+)")
 
 
@@ -65,7 +66,8 @@ class Setting:
 def parse_method(text: str) -> MethodConfig:
     """A method by name, perhaps with bits: ``fqt``, ``fqt2`` or ``fqt-b2``, ``psq8``, ``qat``, ``fp32``.
 
-    Names of :data:`benchmarks.accuracy.points.POINTS` are taken as well, e.g. ``keep2-b8``.
+    Names of :data:`benchmarks.accuracy.points.POINTS` are taken as well, e.g. ``keep2-b8``; ``int8`` is
+    ``unified-int8``.
 
     With bits, ``psq`` has one scale per channel for the weight gradient, so that its products run in integers.
 
@@ -73,8 +75,8 @@ def parse_method(text: str) -> MethodConfig:
         BenchmarkError: no such method.
     """
     try:
-        if text in METHODS:
-            return Method(text)
+        if text in METHODS or text in _SHORT:
+            return Method(_SHORT.get(text, text))
         match = _BITS.fullmatch(text)
         if match and match["name"] in METHODS:
             options: dict[str, Any] = {"weight_groups": "channel"} if match["name"] == "psq" else {}

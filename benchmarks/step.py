@@ -161,7 +161,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--isa", default="auto", help="auto, reference, portable, neon, avx2, avx512 or amx, as in FQT_ISA"
     )
     parser.add_argument(
-        "--method", action="append", help="fqt, psq8, qat, fqt-b2, …; may be given several times (default: fqt)"
+        "--method", action="append", help="fqt, psq8, int8, qat, fqt-b2, …; may be given several times (default: fqt)"
     )
     parser.add_argument("--repeats", type=number, default=7, help="timed steps of each side")
     parser.add_argument("--json", type=Path, help="write the rows to this file")

@@ -129,6 +129,7 @@ def test_methods_have_short_names() -> None:
     assert parse_method("fqt").model_dump()["bits"] == 4
     assert parse_method("fqt-b2").model_dump()["bits"] == 2
     assert parse_method("psq8").arithmetic == "integer"
+    assert parse_method("int8").name == "unified-int8"
     assert parse_method("qat").name == "qat"
 
 

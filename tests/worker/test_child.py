@@ -212,6 +212,22 @@ def test_a_worker_process_trains_a_job_and_another_that_goes_on_from_its_weights
     assert sum(right) / len(right) == pytest.approx(job.result["validation_accuracy"])
 
 
+@pytest.mark.parametrize("method", ["unified-int8", "lsq"])
+def test_a_job_whose_layers_multiply_bytes_leaves_a_model_that_predicts(store: Store, method: str) -> None:
+    job = small(store, dataset=images(store), classes=None, training=SMALL, method={"name": method})
+    run(store)
+    done = get(store, job.id)
+    assert done.state == "succeeded", done.error
+    [started] = [event.data["started"] for event in log(store, job.id) if "started" in event.data]
+    assert started["arithmetic"] == {"unified-int8": "integer", "lsq": "float"}[method]
+    from fqt_core import export
+
+    model = export.load(store.blobs.verify(digests(store, job.id)["model.safetensors"]))
+    assert model.method.name == method
+    [prediction] = model.predict(np.zeros((1, 1, 8, 8), dtype=np.uint8))
+    assert prediction.label in model.classes
+
+
 def test_kill_9_of_the_child_changes_nothing_in_the_result(store: Store) -> None:
     """With bits that are chosen before the first step: the second attempt goes on with the choice of the first."""
     work = {
