@@ -144,8 +144,9 @@ def _nothing(reasons: Mapping[str, str], what: str) -> str:
 def _refuse_converted(model: nn.Module) -> None:
     for name, module in model.named_modules():
         if isinstance(module, BinaryLayer | QuantizedLayer | PackedConv2d | PackedLinear):
-            trains = isinstance(module, BinaryLayer | QuantizedLayer)
-            kind = f"method {module.method.name!r}" if trains else "inference"
+            kind = "inference"
+            if isinstance(module, BinaryLayer | QuantizedLayer):
+                kind = f"method {module.method.name!r}"
             how = "quantised" if isinstance(module, QuantizedLayer) else "binarised"
             raise ConversionError(
                 f"the network is converted already: layer {name!r} is {how} for {kind}; build the network afresh, "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -37,8 +37,8 @@ class QuantizedLayer(nn.Module):
         self, module: nn.Conv2d | nn.Linear, *, method: MethodConfig, state: PhiloxState, layer_index: int, name: str
     ) -> None:
         super().__init__()
-        self.weight = module.weight
-        self.register_parameter("bias", module.bias)
+        self.weight = cast("nn.Parameter", module.weight)
+        self.register_parameter("bias", cast("nn.Parameter | None", module.bias))
         self.method, self.state, self.layer_index, self.layer_name = method, state, layer_index, name
         self.linear = isinstance(module, nn.Linear)
         if isinstance(module, nn.Conv2d):
