@@ -90,15 +90,33 @@ class Schemas:
         schema = self.resolved(schema)
         given = [schema.get("const"), schema.get("default"), *schema.get("examples", ()), *schema.get("enum", ())]
         if any(value is not None for value in given):
-            return next(value for value in given if value is not None)
+            value = next(value for value in given if value is not None)
+            return self._completed(schema, value)
         if variants := _variants(schema):
             return self.example(variants[0], name, depth)
         if "properties" in schema:
             return self._object(schema, depth)
+        if schema.get("minProperties"):
+            kinds = [*schema.get("patternProperties", {}).values(), schema.get("additionalProperties")]
+            return {name: self.example(next(kind for kind in kinds if isinstance(kind, dict)), name, depth + 1)}
         if schema.get("type") == "array":
             one = self.example(schema["items"], name, depth + 1) if depth < _DEPTH else None
             return [one] * max(1, schema.get("minItems", 0)) if one is not None else []
         return _scalar(schema, name)
+
+    def _completed(self, schema: Schema, value: Any) -> Any:
+        """An example as a schema gives it, with the fields that it leaves out although they are always there."""
+        kinds = [self.resolved(variant) for variant in _variants(schema) or [schema]]
+        if isinstance(value, list):
+            items: Schema = next((kind["items"] for kind in kinds if "items" in kind), {})
+            return [self._completed(self.resolved(items), one) for one in value]
+        fields = next((kind["properties"] for kind in kinds if "properties" in kind), None)
+        if not isinstance(value, dict) or fields is None:
+            return value
+        required = next(kind.get("required", ()) for kind in kinds if "properties" in kind)
+        left_out = {name: self.example(fields[name], name, 1) for name in required if name not in value}
+        given = {name: self._completed(self.resolved(fields.get(name, {})), one) for name, one in value.items()}
+        return given | left_out
 
     def _object(self, schema: Schema, depth: int) -> dict[str, Any]:
         properties = schema.get("properties", {})
