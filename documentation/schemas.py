@@ -101,7 +101,8 @@ class Schemas:
             return {name: self.example(next(kind for kind in kinds if isinstance(kind, dict)), name, depth + 1)}
         if schema.get("type") == "array":
             one = self.example(schema["items"], name, depth + 1) if depth < _DEPTH else None
-            return [one] * max(1, schema.get("minItems", 0)) if one is not None else []
+            least = schema.get("minItems", 0)
+            return [one] * max(1, least) if one is not None or least else []
         return _scalar(schema, name)
 
     def _completed(self, schema: Schema, value: Any) -> Any:
