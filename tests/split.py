@@ -22,6 +22,7 @@ SERIAL = (
     "tests/api/test_process.py",
     "tests/api/test_tracing.py",
     "tests/benchmarks/accuracy/test_service.py",
+    "tests/documentation/test_commands.py",
     "tests/service/test_process.py",
     "tests/service/test_up.py",
     "tests/system/",
