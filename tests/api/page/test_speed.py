@@ -18,7 +18,8 @@ from jobs import curves, events, tables
 from jobs.ids import new_id
 from jobs.store import Store
 from tests.api.browser import Visit
-from tests.api.page.helpers import SOON
+from tests.api.page.helpers import NETWORK, SOON
+from tests.api.process import Api
 
 MANY_JOBS = 5000
 LONG_RUN = 100_000
@@ -45,12 +46,25 @@ def _slowdown() -> float:
     return max(1.0, found)
 
 
+def _cancelled(api: Api) -> str:
+    """Id of a job that has ended, to be like the others."""
+    with api.client() as client:
+        made = client.post("/v1/jobs", json={"dataset": "digits", "architecture": NETWORK, "device": "cuda"}).json()[
+            "id"
+        ]
+        client.post(f"/v1/jobs/{made}/cancel").raise_for_status()
+    return str(made)
+
+
 @pytest.fixture(scope="module")
-def long_run(store: Store, trained: list[str]) -> Iterator[str]:
-    """Id of a job of very many steps, beside thousands that are like the one that was trained; all go in the end."""
+def long_run(api: Api, store: Store) -> Iterator[str]:
+    """Id of a job of very many steps, beside thousands that have succeeded; all go in the end."""
     metrics = [{"kind": "step", "step": n, "loss": 1 / n, "learning_rate": 1e-3} for n in range(1, LONG_RUN + 1)]
+    template = _cancelled(api)
     with store.write() as connection:
-        row = dict(connection.execute(select(tables.jobs).where(tables.jobs.c.id == trained[0])).mappings().one())
+        row = dict(connection.execute(select(tables.jobs).where(tables.jobs.c.id == template)).mappings().one())
+        progress = {"step": 180, "total_steps": 180, "epoch": 4, "epochs": 4, "loss": 0.3, "validation_accuracy": 0.9}
+        row |= {"state": "succeeded", "progress": progress, "started_at": row["created_at"]}
         rows = [{**row, "id": new_id("job"), "name": f"number {n}"} for n in range(MANY_JOBS)]
         made = {**row, "id": new_id("job"), "name": "very long", "next_seq": LONG_RUN + 1}
         connection.execute(insert(tables.jobs), [*rows, made])
