@@ -105,8 +105,8 @@ MUTATIONS = {
     ),
     "the API drops idempotency keys": Mutation(
         "api.routes.jobs",
-        "idempotency_key=idempotency_key,\n            request=json",
-        "idempotency_key=None,\n            request=json",
+        "idempotency_key=idempotency_key,\n        request=json",
+        "idempotency_key=None,\n        request=json",
         "tests/api/test_jobs.py::test_the_same_idempotency_key_makes_one_job",
     ),
     "files are not synced before they get their name": Mutation(
@@ -124,8 +124,8 @@ MUTATIONS = {
     ),
     "damaged checkpoints are not noticed": Mutation(
         "jobs.blobs",
-        'if hashlib.file_digest(file, "sha256").hexdigest() != sha256:',
-        "if file is None:",
+        "damaged = digest_of(path) != sha256",
+        "damaged = False",
         "tests/jobs/test_blobs.py::test_a_damaged_file_is_noticed_and_healed_by_storing_it_again",
     ),
 }

@@ -12,12 +12,12 @@ R = TypeVar("R", bound=Resource)
 N = TypeVar("N", bound=Identified)
 
 
-async def page(transport: AsyncTransport, kind: type[R], path: str, **params: Any) -> Page[R]:
+async def page(transport: AsyncTransport, kind: type[R], path: str, /, **params: Any) -> Page[R]:
     """One list object; ``params`` are those of its query, None for those that are left out."""
     return Page.from_json(kind, await transport.json("GET", path, params=params))
 
 
-async def every(transport: AsyncTransport, kind: type[N], path: str, **params: Any) -> AsyncIterator[N]:
+async def every(transport: AsyncTransport, kind: type[N], path: str, /, **params: Any) -> AsyncIterator[N]:
     """All entries of a list, each page fetched when the one before has been used up."""
     after: str | None = None
     while True:

@@ -17,6 +17,19 @@ def channels_last(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).contiguous()
 
 
+def scaled_sums(sums: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
+    """int32 (N, H', W', D) to float32 (N, D, H', W'), channels last in memory: ``sums * scale + bias``.
+
+    No view of another tensor: what a custom function returns may be changed in place only then, as a ReLU does.
+    """
+    result = torch.empty_like(sums.permute(0, 3, 1, 2), dtype=torch.float32)
+    values = result.permute(0, 2, 3, 1)
+    torch.mul(sums, scale, out=values)
+    if bias is not None:
+        values.add_(bias)
+    return result
+
+
 def _rows(values: Tensor, result: Tensor) -> Tensor:
     """One value per row, or one for all, as a factor of ``result``."""
     return values.view(-1, *[1] * (result.dim() - 1))

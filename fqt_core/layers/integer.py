@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from fqt_core.config import UnifiedInt8
 from fqt_core.errors import NonFiniteGradientError
-from fqt_core.layers.byte_product import channels_last
+from fqt_core.layers.byte_product import channels_last, scaled_sums
 from fqt_core.layers.quantized import QuantizedLayer, SimulatedLayer
 from fqt_core.quantizers.byte_gradients import ByteGradient, byte_gradient
 from fqt_core.quantizers.symmetric import LEVELS, nearest, scale_of
@@ -85,8 +85,7 @@ class IntegerFunction(torch.autograd.Function):
         weight_codes = nearest(channels_last(weight), weight_scale)
         ctx.layer = layer
         ctx.save_for_backward(codes, weight_codes, scale, weight_scale)
-        y = layer.product.forward(codes, weight_codes).to(torch.float32).mul_(scale * weight_scale)
-        return (y if bias is None else y.add_(bias)).permute(0, 3, 1, 2)
+        return scaled_sums(layer.product.forward(codes, weight_codes), scale * weight_scale, bias)
 
     @staticmethod
     @once_differentiable

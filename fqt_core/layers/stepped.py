@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from fqt_core.config import LgLsq, Lsq
-from fqt_core.layers.byte_product import channels_last
+from fqt_core.layers.byte_product import channels_last, scaled_sums
 from fqt_core.layers.quantized import QuantizedLayer, SimulatedLayer
 from fqt_core.ops import convolution
 from fqt_core.quantizers.steps import Codes, StepQuantizer, first_step
@@ -110,8 +110,7 @@ class SteppedFunction(torch.autograd.Function):
         y = layer.product.forward(codes, weight_codes, fill=-shift)
         if shift:
             y += shift * weight_codes.sum((1, 2, 3), dtype=torch.int32)
-        y = y.to(torch.float32).mul_(steps[0] * steps[1])
-        return (y if bias is None else y.add_(bias)).permute(0, 3, 1, 2)
+        return scaled_sums(y, steps[0] * steps[1], bias)
 
     @staticmethod
     @once_differentiable

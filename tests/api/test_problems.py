@@ -151,7 +151,7 @@ def test_under_an_unknown_name_the_options_that_no_name_mends_are_told(client: T
     spec = {
         "dataset": "digits",
         "architecture": {"name": "zz", "width": 99, "image_size": 16},
-        "method": {"bits": 3, "keep": 0.5, "kept": 1},  # keep is an option of some methods: it may be meant
+        "method": {"bits": 9, "keep": 0.5, "kept": 1},  # keep is an option of some methods: it may be meant
         "training": {"epochs": 0},
     }
     document = _check(client.post("/v1/jobs", json=spec), 422, "validation_error")

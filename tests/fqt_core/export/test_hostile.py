@@ -181,7 +181,7 @@ def test_a_small_file_that_claims_a_huge_network_takes_no_memory(good: Path, tmp
         "try:\n"
         "    export.load(sys.argv[1])\n"
         "except CheckpointError as error:\n"
-        "    assert 'is missing' in str(error) or 'no binarised weights' in str(error), error\n"
+        "    assert 'is missing' in str(error) or 'holds no quantised layers' in str(error), error\n"
         "    sys.exit(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before > 200_000)\n"
         "sys.exit(2)\n"
     )
