@@ -12,7 +12,36 @@ from fqt_core.config.quantizer import GradientQuantizer, Groups
 _BYTE = 8
 
 
-class StatQuant(MethodConfig):
+class _Bytes(MethodConfig):
+    """What methods share whose three products multiply bytes."""
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """See :class:`MethodConfig`."""
+        return "integer"
+
+    @property
+    def forward_bits(self) -> int:
+        """See :class:`MethodConfig`."""
+        return _BYTE
+
+    @property
+    def scales_per_layer(self) -> tuple[int, int]:
+        """See :class:`MethodConfig`."""
+        return 0, 1
+
+    @property
+    def input_gradient(self) -> GradientQuantizer:
+        """See :class:`MethodConfig`."""
+        return GradientQuantizer("tensor", _BYTE)
+
+    @property
+    def weight_gradient(self) -> GradientQuantizer:
+        """See :class:`MethodConfig`."""
+        return GradientQuantizer("tensor", _BYTE)
+
+
+class StatQuant(_Bytes):
     """Quantised training with per-tensor, per-sample or block Householder gradient quantisers (StatQuant)."""
 
     title: ClassVar[str] = "Statistical gradient quantisers (StatQuant)"
@@ -44,19 +73,9 @@ class StatQuant(MethodConfig):
         return scale
 
     @property
-    def arithmetic(self) -> Arithmetic:
-        """See :class:`MethodConfig`."""
-        return "integer"
-
-    @property
     def forward_bits(self) -> int:
         """See :class:`MethodConfig`."""
         return self.forward
-
-    @property
-    def scales_per_layer(self) -> tuple[int, int]:
-        """See :class:`MethodConfig`."""
-        return 0, 1
 
     @property
     def input_gradient(self) -> GradientQuantizer:
@@ -64,13 +83,8 @@ class StatQuant(MethodConfig):
         groups: dict[str, Groups] = {"ptq": "tensor", "psq": "sample", "bhq": "householder"}
         return GradientQuantizer(groups[self.quantizer], self.bits)
 
-    @property
-    def weight_gradient(self) -> GradientQuantizer:
-        """See :class:`MethodConfig`."""
-        return GradientQuantizer("tensor", _BYTE)
 
-
-class UnifiedInt8(MethodConfig):
+class UnifiedInt8(_Bytes):
     """Weights, activations and gradients at 8 bits, with gradients clipped for direction (Unified INT8 training)."""
 
     title: ClassVar[str] = "Unified INT8 training"
@@ -92,33 +106,8 @@ class UnifiedInt8(MethodConfig):
     )
     least_rate: float = Field(default=0.1, ge=0, le=1, description="See rate_decay.")
 
-    @property
-    def arithmetic(self) -> Arithmetic:
-        """See :class:`MethodConfig`."""
-        return "integer"
 
-    @property
-    def forward_bits(self) -> int:
-        """See :class:`MethodConfig`."""
-        return _BYTE
-
-    @property
-    def scales_per_layer(self) -> tuple[int, int]:
-        """See :class:`MethodConfig`."""
-        return 0, 1
-
-    @property
-    def input_gradient(self) -> GradientQuantizer:
-        """See :class:`MethodConfig`."""
-        return GradientQuantizer("tensor", _BYTE)
-
-    @property
-    def weight_gradient(self) -> GradientQuantizer:
-        """See :class:`MethodConfig`."""
-        return GradientQuantizer("tensor", _BYTE)
-
-
-class AdaptiveInt8(MethodConfig):
+class AdaptiveInt8(_Bytes):
     """Weights, activations and gradients at 8 bits, with clips by the distribution of each channel's gradient."""
 
     title: ClassVar[str] = "Distribution-adaptive INT8 training"
@@ -135,26 +124,6 @@ class AdaptiveInt8(MethodConfig):
     clip_update: float = Field(
         default=0.8, gt=0, le=1, description="A of other channels' clip: s ← (1 - A)·s + A·max|g|."
     )
-
-    @property
-    def arithmetic(self) -> Arithmetic:
-        """See :class:`MethodConfig`."""
-        return "integer"
-
-    @property
-    def forward_bits(self) -> int:
-        """See :class:`MethodConfig`."""
-        return _BYTE
-
-    @property
-    def scales_per_layer(self) -> tuple[int, int]:
-        """See :class:`MethodConfig`."""
-        return 0, 1
-
-    @property
-    def input_gradient(self) -> GradientQuantizer:
-        """See :class:`MethodConfig`."""
-        return GradientQuantizer("tensor", _BYTE)
 
     @property
     def weight_gradient(self) -> GradientQuantizer:

@@ -1,7 +1,7 @@
 """Every command of the documentation: it is run as written, or stands below with the reason why it is not.
 
 One service serves all pages: it is set up by the commands of the tutorial on several machines, on PostgreSQL and
-Valkey. What runs in a container there runs without one here.
+Valkey, with an object store. What runs in a container there runs without one here.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from fqt_client.cli.main import build_app
 from service import ports
 from tests.documentation.shell import PAGES, ROOT, Block, Reader, blocks
 from tests.fixtures import new_database
+from tests.object_store import ObjectStore
 from tests.service.running import environment
 from tests.system.flow import write_photos
 
@@ -38,6 +39,7 @@ NOT_RUN = {
     "docker compose build": "needs Docker's engine",
     "docker compose run": "needs Docker's engine",
     "FQT_VARIANT=cuda docker compose": "needs Docker's engine",
+    "fqt sweep ": "trains up to twenty networks; tests/client/cli/test_sweeps.py runs it on a scripted service",
     "python -m benchmarks.": "takes minutes to hours; tests/benchmarks run it in small",
 }
 SEVERAL_MACHINES = "docs/tutorials/several-machines.md"
@@ -55,16 +57,21 @@ def _words(*, languages: set[str]) -> list[Block]:
 @pytest.fixture(scope="module")
 def reader(postgres_server: str, valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     home = tmp_path_factory.mktemp("reader")
+    objects = ObjectStore(ports.any_free(), home / "objects.log")
     with new_database(postgres_server) as database:
-        found = _reader(home, database, valkey_url)
-        _start(found)
-        yield found
-        for process in found.servers:
-            os.killpg(process.pid, signal.SIGTERM)
-        assert [process.wait(60) for process in found.servers] == [0] * len(found.servers)
+        found = _reader(home, database, valkey_url, objects)
+        try:
+            _start(found)
+            yield found
+        finally:
+            for process in found.servers:
+                os.killpg(process.pid, signal.SIGTERM)
+            codes = [process.wait(60) for process in found.servers]
+            objects.stop()
+        assert codes == [0] * len(codes)
 
 
-def _reader(home: Path, database: str, broker: str) -> Reader:
+def _reader(home: Path, database: str, broker: str, objects: ObjectStore) -> Reader:
     port = ports.any_free()
     for page in PAGES:
         folder = home / str(page.relative_to(ROOT)).replace("/", "-").removesuffix(".md")
@@ -77,7 +84,8 @@ def _reader(home: Path, database: str, broker: str) -> Reader:
     fills = {
         "postgresql://fqt:password@db.example.org/fqt": f"'{database}'",
         "redis://:password@db.example.org:6379/0": broker,
-        "/mnt/fqt/blobs": str(home / "blobs"),
+        "s3://our-bucket/fqt": objects.url,
+        "https://objects.example.org": objects.endpoint,
         "http://fqt.example.org:8000": f"http://127.0.0.1:{port}",
         "http://127.0.0.1:8000": f"http://127.0.0.1:{port}",
         "--host 0.0.0.0": f"--host 127.0.0.1 --port {port}",

@@ -58,7 +58,7 @@ def test_a_browser_opens_it_from_disk_and_searches_in_it(site: Path) -> None:
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("console", lambda line: faults.append(line.text) if line.type in {"error", "warning"} else None)
         page.goto((site / "index.html").as_uri())
-        page.fill(".md-search__input", "systematic")
+        page.locator(".md-search__input").press_sequentially("systematic")  # the theme listens to keys
         page.wait_for_selector(".md-search-result__item", state="attached")
         assert re.fullmatch(r"\d+ matching documents", page.inner_text(".md-search-result__meta"))
         page.set_viewport_size({"width": 390, "height": 800})
