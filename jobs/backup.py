@@ -11,7 +11,6 @@ that it can be restored into either, by this version or a later one::
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -238,7 +237,6 @@ def _private(path: Path, content: bytes) -> None:
 
 def _digest(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return blobs.digest_of(path)
     except FileNotFoundError:
         raise BackupError(f"{path} is missing") from None

@@ -108,7 +108,10 @@ class RemoteBlobStore(BlobStore):
     def adopt(self, path: Path, sha256: str) -> None:
         """Upload a finished file; then keep it as the local copy."""
         key = self._key(sha256)
-        self._ask(lambda: self._files.put_file(str(path), key))
+        try:
+            self._ask(lambda: self._files.put_file(str(path), key))
+        except FileNotFoundError as error:  # the bucket: callers take this for the file that they gave
+            raise StorageAwayError(f"{self.url}: {error}") from error
         self._keep(path, sha256)
 
     def stored(self, *, older_than_seconds: float) -> Iterator[str]:
@@ -176,7 +179,12 @@ class RemoteBlobStore(BlobStore):
 
     def _make_room(self) -> None:
         """Drop the copies that were not asked for for the longest time, until the rest is within the bound."""
-        copies = sorted((path.stat().st_mtime, path.stat().st_size, path) for path in self.root.glob("??/*"))
+        copies = []
+        for path in self.root.glob("??/*"):
+            with suppress(FileNotFoundError):  # another process makes room too
+                found = path.stat()
+                copies.append((found.st_mtime, found.st_size, path))
+        copies.sort()
         over = sum(size for _, size, _ in copies) - self._cache_bytes
         for used, size, path in copies:
             if over <= 0 or time.time() - used < _IN_USE_SECONDS:

@@ -104,6 +104,14 @@ def test_copies_keep_within_their_bound_but_for_those_in_use(server: ObjectStore
     assert files.verify(old).read_bytes() == bytes(100)
 
 
+def test_a_bucket_that_is_missing_is_not_taken_for_the_file(server: ObjectStore, tmp_path: Path) -> None:
+    files = RemoteBlobStore("s3://nowhere/fqt", tmp_path / "here", cache_bytes=1, endpoint=server.endpoint)
+    assert files.fault() is not None
+    (tmp_path / "file").write_bytes(WORDS)
+    with pytest.raises(StorageAwayError, match="s3://nowhere/fqt"):
+        files.put_file(tmp_path / "file")
+
+
 def test_ages_are_those_of_the_objects(files: RemoteBlobStore) -> None:
     files.put_stream([WORDS])
     os.utime(files.path(DIGEST), (1, 1))
