@@ -21,6 +21,7 @@ from fqt_client.cli.output import (
     sparkline,
     value_text,
 )
+from fqt_client.cli.views import Lines
 from fqt_client.sweeps import Sweep, Trial
 
 
@@ -47,37 +48,21 @@ def view_for(*, as_json: bool) -> SweepView:
     return LiveView(out) if out.is_terminal else PlainView(out)
 
 
-class JsonView:
+class JsonView(Lines):
     """The sweep on one line, whenever it has changed."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return
 
     def show(self, sweep: Sweep) -> None:
         """Print it."""
         print_json_line(sweep.raw)
 
 
-class PlainView:
+class PlainView(Lines):
     """A line for each trial that ends, and one for the outcome."""
 
     def __init__(self, out: Console) -> None:
         self.console = out
         self._told: set[int] = set()
         self._title: str | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return
 
     def show(self, sweep: Sweep) -> None:
         """Print what is new."""

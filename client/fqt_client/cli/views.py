@@ -42,8 +42,8 @@ class JobView(Protocol):
         """Show how the job ended."""
 
 
-class JsonView:
-    """Each event as one JSON line, then the job object as the last one."""
+class Lines:
+    """A view of lines only: there is nothing to begin and nothing to end."""
 
     def __enter__(self) -> Self:
         return self
@@ -52,6 +52,10 @@ class JsonView:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         return
+
+
+class JsonView(Lines):
+    """Each event as one JSON line, then the job object as the last one."""
 
     def event(self, event: Event, tally: Tally) -> None:  # noqa: ARG002 - events are told as they are
         """Print the event."""
@@ -62,21 +66,13 @@ class JsonView:
         print_json_line(job.raw)
 
 
-class PlainView:
+class PlainView(Lines):
     """A line per epoch and change of state, and one every ten seconds in between."""
 
     def __init__(self, console: Console, title: str) -> None:
         self.console = console
         self.title = title
         self._last_line = time.monotonic()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return
 
     def event(self, event: Event, tally: Tally) -> None:
         """Print a line if there is something to say."""
