@@ -1,9 +1,16 @@
-"""Writing a file so that a crash leaves the old one or the new one, never half of it. Imports no torch."""
+"""Writing a file so that a crash leaves the old one or the new one, never half of it; its digest. Imports no torch."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in lower-case hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fqt_core.events import ArtifactWritten, Done
 from fqt_core.export import PackedReport, save_packed, save_weights
-from fqt_core.files import write_atomically
-from fqt_core.training.checkpoint import file_sha256
+from fqt_core.files import file_sha256, write_atomically
 
 if TYPE_CHECKING:
     from fqt_core.training.session import Session
