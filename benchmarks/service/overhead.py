@@ -1,9 +1,10 @@
 """What the service adds to a training: the same job through the service and called as a library, at the same time.
 
 One core has the service, all of it: API, worker, PostgreSQL, broker and the training child. The other one has a process
-that trains the same spec with :mod:`benchmarks.service.library`. Both are timed from outside: the service from the
-submission until the job has succeeded, the library from the start of its process to its end. Then they change places,
-and the times of both rounds are added, so that neither a better core nor what else the machine does decides.
+that trains the same spec with :mod:`benchmarks.service.library`. The service is timed from the submission until the job
+has succeeded, by its rows (whoever looks again and again takes time of that core), the library from the start of its
+process to its end. Then they change places, and the times of both rounds are added, so that neither a better core nor
+what else the machine does decides.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from jobs import jobs
 
 _EPOCHS = 150
 _PATIENCE_SECONDS = 900.0
-_LOOK_SECONDS = 0.1
+_LOOK_SECONDS = 2.0
 _MOST_PERCENT = 3.0
 
 
@@ -81,7 +82,7 @@ def _library(path: str, core: int) -> float:
 
 
 def _submit(service: place.Service, spec: dict[str, Any]) -> float:
-    begin = time.monotonic()
+    deadline = time.monotonic() + _PATIENCE_SECONDS
     request = urllib.request.Request(  # noqa: S310 - our own URL
         f"{service.url}/v1/jobs",
         json.dumps(spec).encode(),
@@ -89,7 +90,7 @@ def _submit(service: place.Service, spec: dict[str, Any]) -> float:
     )
     with urllib.request.urlopen(request) as answer:  # noqa: S310
         job_id = json.load(answer)["id"]
-    while time.monotonic() - begin < _PATIENCE_SECONDS:
+    while time.monotonic() < deadline:
         with service.store.read() as connection:
             job = jobs.get(connection, job_id)
         if job.state.terminal:
@@ -97,4 +98,5 @@ def _submit(service: place.Service, spec: dict[str, Any]) -> float:
         time.sleep(_LOOK_SECONDS)
     if job.state != "succeeded":
         raise BenchmarkError(f"the job is {job.state}: {job.error}")
-    return time.monotonic() - begin
+    assert job.finished_at is not None
+    return (job.finished_at - job.created_at).total_seconds()
