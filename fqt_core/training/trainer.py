@@ -35,6 +35,7 @@ from fqt_core.layers import trained_layers
 from fqt_core.training.candidate import Candidate
 from fqt_core.training.checkpoint import Checkpoint, check_tensors, differences, read_checkpoint, write_checkpoint
 from fqt_core.training.choice import Choice
+from fqt_core.training.device import resolve_device
 from fqt_core.training.identity import arithmetic_of, conversion_rows, kernels_of, run_environment, run_identity
 from fqt_core.training.objective import Objective
 from fqt_core.training.optimizer import build_optimizer, load_optimizer_tensors, optimizer_tensors
@@ -88,21 +89,21 @@ class Trainer:
             resume_from: a checkpoint of the same network, method, configuration and data to go on from.
             should_stop: asked before every step and validation batch; on True a checkpoint is written and the run
                 ends with ``Stopped``.
-            device: where to train.
+            device: where to train: ``auto`` (CUDA if there is one), ``cpu``, ``cuda``, or a torch device.
             report: rows for ``Started``; ``None``: those of ``model.fqt_report``, which conversion leaves there.
             teacher: what to learn from besides the labels, see :class:`~fqt_core.training.teacher.Teacher`.
             choice: what the methods of the layers were chosen for, and how; goes into checkpoints.
 
         Raises:
-            ConfigurationError: the options do not fit the network or the data.
+            ConfigurationError: the options do not fit the network, the data or the machine.
             CheckpointError: ``resume_from`` is damaged, or of another run; the message says what differs.
         """
-        self.model = model.to(device)
+        self._device = resolve_device(device)
+        self.model = model.to(self._device)
         self.config = config
         self.data = TrainingData(data, config)
         self.state = RunState(bits_chosen=None if choice is None else choice.told.model_dump(mode="json"))
         self._choice = choice
-        self._device = torch.device(device)
         self._checkpoint_dir = Path(checkpoint_dir) if checkpoint_dir is not None else None
         self._should_stop = should_stop or (lambda: False)
         self._report = conversion_rows(model) if report is None else list(report)
