@@ -23,14 +23,18 @@ _SECONDS = 600.0
 
 @dataclass(frozen=True)
 class Gpu:
-    """``name``: of the GPU that jobs may use; ``None``: they may use none, and ``reason`` says why."""
+    """``name``: of the GPU that jobs may use; ``None``: they may use none, and ``reason`` says why.
+
+    ``kernels``: how many operations have kernels for it. The others run their slower references there.
+    """
 
     name: str | None
     reason: str = ""
+    kernels: int = 0
 
 
 def look(command: Sequence[str] = GPU_COMMAND, driver: str = _DRIVER) -> Gpu:
-    """Ask a child. Without the driver's library, whose name is ``driver``, there is nothing to ask."""
+    """Ask a child, which verifies the kernels. Without the driver's library, ``driver``, there is nothing to ask."""
     try:
         ctypes.CDLL(driver)
     except OSError:
@@ -45,11 +49,13 @@ def look(command: Sequence[str] = GPU_COMMAND, driver: str = _DRIVER) -> Gpu:
     if not told:
         last = (run.stderr.strip().splitlines() or ["no reason was given"])[-1]
         return Gpu(None, f"looking at the GPU ended with {run.returncode}: {last}")
-    return Gpu(told["name"], told["reason"])
+    return Gpu(told["name"], told["reason"], told["kernels"])
 
 
 def served(settings: Settings, gpu: Gpu) -> Settings:
     """The settings of a worker with this GPU; without one it does not serve jobs for GPUs, which would only fail."""
+    if gpu.name is not None and not gpu.kernels:
+        _log.warning("jobs on the GPU are slow: the extension was built without CUDA kernels", remedy="docs/cuda.md")
     if gpu.name is not None or GPU_QUEUE not in settings.queue_names:
         return settings
     _log.error("jobs for GPUs are not taken: there is no GPU that can be used", reason=gpu.reason)

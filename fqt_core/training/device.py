@@ -16,6 +16,14 @@ def resolve_device(device: torch.device | str) -> torch.device:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     settled = torch.device(device)
-    if settled.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigurationError("device: this machine has no CUDA device that torch can use; choose cpu or auto")
+    if settled.type == "cuda" and (missing := missing_gpu()) is not None:
+        raise ConfigurationError(f"device: {missing}; choose cpu or auto")
     return settled
+
+
+def missing_gpu() -> str | None:
+    """Why torch can use no GPU here; ``None`` if it can."""
+    if torch.cuda.is_available():
+        return None
+    why = "torch is built without CUDA" if torch.version.cuda is None else "there is no GPU, or no driver for it"
+    return f"this machine has no CUDA device that torch {torch.__version__} can use ({why})"

@@ -12,10 +12,10 @@ import torch
 from hypothesis import given, settings
 
 from fqt_core import ops
+from fqt_core.verification.comparison import results, same_bits
 from tests.csrc.cuda.emulated import KERNELS, PATHS, kernel, load
 from tests.fqt_core.all_cases import arguments_of
 from tests.fqt_core.cases import Conv
-from tests.fqt_core.ops.comparison import results, same_bits
 
 EXAMPLES = 15
 
