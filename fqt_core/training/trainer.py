@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fqt_core.config import TrainConfig
 from fqt_core.data.batches import Preprocessing, TrainingData
@@ -24,6 +24,7 @@ from fqt_core.events import (
     CheckpointWritten,
     Done,
     EpochDone,
+    LogLine,
     QuantizationStatistics,
     Started,
     StepDone,
@@ -178,7 +179,8 @@ class Trainer:
         reporting = (state.step + 1) % config.statistics_every_steps == 0 and bool(self._statistics.layers)
         self._statistics.collect(reporting)
         images, labels = (tensor.to(self._device) for tensor in self.data.train_batch(state.epoch, state.batch))
-        loss, correct = training_step(
+        parts = state.fitting(config).micro_batches(len(labels))
+        loss, correct, needed = training_step(
             self.model,
             self._optimizer,
             (images, labels),
@@ -187,7 +189,7 @@ class Trainer:
             classes=len(self.data.classes),
             layers=self._statistics.layers.values(),
             objective=self._objective,
-            parts=config.micro_batches(len(labels)),
+            parts=parts,
         )
         self._candidate.update(state.step + 1)
         elapsed = time.perf_counter() - begin
@@ -205,13 +207,35 @@ class Trainer:
             learning_rate=self._learning_rate(),
             images_per_second=len(labels) / elapsed,
         )
+        if needed > parts:
+            yield self._split(len(labels), needed)
         if reporting:
             yield QuantizationStatistics(step=state.step, layers=self._statistics.report())
         if self._telemetry.is_due(state.step):
             begin = time.perf_counter()
-            reports = list(self._telemetry.report(images, labels, state))
+            reports = self._telemetry_reports(images, labels)
             state.seconds += time.perf_counter() - begin
             yield from reports
+
+    def _telemetry_reports(self, images: Tensor, labels: Tensor) -> list[AnyEvent]:
+        try:
+            return list(self._telemetry.report(images, labels, self.state))
+        except torch.OutOfMemoryError as error:
+            reason = next(iter(str(error).splitlines()), "")
+        torch.cuda.empty_cache()
+        message = f"no gradient telemetry at step {self.state.step}: the device's memory does not hold it ({reason})"
+        return [LogLine(level="warning", message=message)]
+
+    def _split(self, images: int, parts: int) -> WarningRaised:
+        """Keep to smaller micro-batches from now on."""
+        size = self.config.batch_size
+        self.state.accumulate = max(min(-(-parts * size // images), size // 2), self.config.accumulate)
+        message = (
+            f"the device's memory did not hold the micro-batches of step {self.state.step}; from this step on they are "
+            f"of {-(-images // parts)} images, as with training.accumulate {self.state.accumulate}; batch "
+            "normalisation and gradient quantisers see one of them at a time"
+        )
+        return WarningRaised(code="smaller_micro_batches", message=message)
 
     def _close_epoch(self) -> EpochDone | None:
         """Validate, keep the best, and begin the next epoch; ``None`` if asked to stop meanwhile."""
@@ -250,7 +274,7 @@ class Trainer:
 
     def _done(self) -> Done:
         state = self.state
-        self._candidate.settle(state.epoch - 1)
+        self._candidate.settle(state)
         return Done(
             reason="early_stopped" if state.epoch < self.config.epochs else "completed",
             step=state.step,
