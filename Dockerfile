@@ -2,12 +2,14 @@
 # One image serves as API, worker and migration; the command says which.
 #
 #   docker build .                                   CPU
-#   docker build --build-arg VARIANT=cuda .          for NVIDIA GPUs (needs the NVIDIA container toolkit at run time)
+#   docker build --build-arg VARIANT=cuda .          for NVIDIA GPUs, with the CUDA kernels, whose compilation takes
+#                                                    minutes (needs the NVIDIA container toolkit at run time)
 #
 # TORCH_PIP_ARGS reaches pip when it installs torch. With VARIANT=cpu, name there the package index of PyTorch's CPU
 # builds (pytorch.org → Get started) to keep the image small; without it pip takes its default build.
 
 ARG PYTHON_VERSION=3.11
+ARG VARIANT=cpu
 
 FROM python:${PYTHON_VERSION}-slim-bookworm AS build
 # hadolint ignore=DL3008
@@ -26,24 +28,39 @@ ARG TORCH_PIP_ARGS=""
 # hadolint ignore=SC2086
 RUN pip install ${TORCH_PIP_ARGS} -r requirements/torch.txt
 COPY . .
+
+FROM build AS build-cpu
 RUN pip install --no-deps --no-build-isolation ./client . \
     && python -c "import fqt_core.ops as ops; assert ops.isa() != 'reference', 'the native extension was not built'"
 
+# Only its compiler is used. It was built for an older C library than that of the stage that it is copied to.
+FROM nvidia/cuda:13.0.1-devel-ubuntu22.04 AS toolkit
+
+FROM build AS build-cuda
+COPY --from=toolkit /usr/local/cuda-13.0 /usr/local/cuda-13.0
+# Compute capabilities, to compile for fewer; the default is in csrc/cuda.cmake.
+ARG CUDA_TARGETS=""
+# Without a working compiler the package installs all the same: a kernel that is not there must end the build here.
+RUN PATH=/usr/local/cuda-13.0/bin:$PATH \
+    CMAKE_ARGS="-D FQT_CUDA=1${CUDA_TARGETS:+ -D FQT_CUDA_TARGETS=$CUDA_TARGETS}" \
+    pip install --no-deps --no-build-isolation ./client . \
+    && python -c "from fqt_core.ops import native; assert native.CUDA_KERNELS, 'the CUDA kernels were not built'"
+
 FROM python:${PYTHON_VERSION}-slim-bookworm AS cpu
+COPY --from=build-cpu /opt/fqt /opt/fqt
 
 FROM python:${PYTHON_VERSION}-slim-bookworm AS cuda
+COPY --from=build-cuda /opt/fqt /opt/fqt
 # The driver's libraries are put into the container by the NVIDIA container toolkit; torch brings the rest.
 ENV NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
-ARG VARIANT=cpu
 # The stage is one of the two above.
 # hadolint ignore=DL3006
 FROM ${VARIANT} AS final
 RUN groupadd --gid 10001 fqt \
     && useradd --uid 10001 --gid fqt --create-home --home-dir /home/fqt fqt \
     && install --directory --owner=fqt --group=fqt /data /secrets
-COPY --from=build /opt/fqt /opt/fqt
 ENV PATH=/opt/fqt/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     FQT_DATA_DIR=/data

@@ -8,17 +8,18 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
+import redis
 import structlog
 from celery import Celery
+from redis.exceptions import RedisError
 
 from api.instruments import Instruments
-from jobs.offers import Offer
+from jobs.offers import ANNOUNCEMENTS, Offer
 from jobs.settings import Settings
 
 RUN_TASK = "fqt.run"
 INSPECT_TASK = "fqt.inspect"
 INSPECT_QUEUE = "inspect"
-OFFER_COMMAND = "fqt_offer"
 # A message that no worker took within this time is dropped: the reaper has rung again by then.
 _EXPIRES_SECONDS = 60.0
 _CONNECT_SECONDS = 1.0
@@ -50,7 +51,7 @@ class Doorbell(Protocol):
         ...
 
     def offers(self) -> list[Offer] | None:
-        """Return what the workers that answer offer; ``None`` if they cannot be asked."""
+        """Return what the workers have announced; ``None`` if the broker cannot be asked."""
         ...
 
     def close(self) -> None:
@@ -75,6 +76,11 @@ class CeleryDoorbell:
                 "retry_on_timeout": False,
                 "max_retries": 0,
             },
+        )
+        self._announced = redis.Redis.from_url(
+            settings.broker_url.get_secret_value(),
+            socket_connect_timeout=_CONNECT_SECONDS,
+            socket_timeout=_CONNECT_SECONDS,
         )
         self._instruments = instruments
         self._worker_seen = (0.0, False)
@@ -111,19 +117,19 @@ class CeleryDoorbell:
         return answer
 
     def offers(self) -> list[Offer] | None:
-        """Return what the workers that answer within half a second offer; ``None`` if they cannot be asked."""
+        """Return what the workers have announced; ``None`` if the broker cannot be asked."""
         try:
-            replies = self._celery.control.broadcast(OFFER_COMMAND, reply=True, timeout=_PING_SECONDS) or []
-        except Exception as error:  # noqa: BLE001
-            log.warning("workers cannot be asked", error=str(error))
+            names = list(self._announced.scan_iter(ANNOUNCEMENTS, count=1000))
+            found = self._announced.mget(names) if names else []
+        except (RedisError, OSError) as error:
+            log.warning("the broker cannot be asked for workers", error=str(error))
             return None
-        # A worker of an older version does not know the question.
-        told = [answer for reply in replies for answer in reply.values() if "queues" in answer]
-        return [Offer(tuple(answer["queues"]), answer["memory_bytes"]) for answer in told]
+        return [Offer.from_json(text) for text in found if text is not None]
 
     def close(self) -> None:
         """Close the connections to the broker."""
         self._celery.close()
+        self._announced.close()
 
     def _send(self, task: str, queue: str, arguments: dict[str, str]) -> None:
         try:

@@ -54,7 +54,7 @@ class Ringer:
         return self._doorbell.worker_answers()
 
     def offers(self) -> list[Offer] | None:
-        """Return what the workers that answer offer; ``None`` if they cannot be asked."""
+        """Return what the workers have announced; ``None`` if the broker cannot be asked."""
         return self._doorbell.offers()
 
     def close(self) -> None:

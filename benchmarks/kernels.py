@@ -1,7 +1,7 @@
 """The native kernels by themselves, each row of the kernel table: ``python -m benchmarks.kernels --help``.
 
-A kernel runs on each case of its operation (:mod:`benchmarks.cases`), and its fastest call counts: GMAC/s for products,
-GB/s for all others.
+A kernel runs on each case of its operation (:mod:`fqt_core.verification.cases`), and its fastest call counts: GMAC/s
+for products, GB/s for all others.
 
 ``share_of_peak``, of products, is that figure divided by ``peak_gmacs``: what the instructions that the kernel is made
 of compute on registers alone, measured in the same run (:mod:`benchmarks.peaks`), times the threads. ``share_of_best``
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -22,22 +21,26 @@ from typing import Any
 import torch
 
 from benchmarks import peaks, results
-from benchmarks.cases import CASES, LAYERS, Case, Layer
 from benchmarks.cli import Parser, number, run, say
 from benchmarks.errors import BenchmarkError
 from benchmarks.machine import cpu_name
 from fqt_core import ops
 from fqt_core.allocator import keep_pages
 from fqt_core.ops import native
+from fqt_core.verification.cases import CASES, LAYERS, Case, Layer
+from fqt_core.verification.equality import moved
+from fqt_core.verification.speed import fastest
 
-_BUDGET_SECONDS = 0.25
-"""After this long a case that has run twice is not repeated any more."""
+GPU = "cuda"
+"""Stands for an instruction set in rows of kernels that run on a GPU."""
 
 _SEED = 0
 
 
 def rows_of(isa: str | None) -> list[tuple[str, str]]:
     """Rows of the kernel table, in its operations' order: of one instruction set, of those chosen by ``auto``, or all.
+
+    Where there is a GPU, its kernels are among them, as those of ``cuda``.
 
     Raises:
         BenchmarkError: there are none, or one has no case.
@@ -46,6 +49,8 @@ def rows_of(isa: str | None) -> list[tuple[str, str]]:
     table = [
         (name, row) for name, row in native.KERNELS if isa in {None, row} or (isa == "auto" and chosen[name] == row)
     ]
+    if isa in {None, "auto", GPU} and torch.cuda.is_available():
+        table += [(name, GPU) for name in native.CUDA_KERNELS]
     if not table:
         known = ", ".join(sorted({row for _, row in native.KERNELS}))
         raise BenchmarkError(
@@ -53,9 +58,9 @@ def rows_of(isa: str | None) -> list[tuple[str, str]]:
         )
     missing = sorted({name for name, _ in table} - set(CASES))
     if missing:
-        raise BenchmarkError(f"no benchmark case for {', '.join(missing)}; add it to benchmarks/cases.py")
-    order = list(CASES)
-    return sorted(table, key=lambda row: (order.index(row[0]), native.INSTRUCTION_SETS.index(row[1])))
+        raise BenchmarkError(f"no benchmark case for {', '.join(missing)}; add it to fqt_core/verification/cases")
+    order, sets = list(CASES), (*native.INSTRUCTION_SETS, GPU)
+    return sorted(table, key=lambda row: (order.index(row[0]), sets.index(row[1])))
 
 
 def measure(
@@ -80,23 +85,15 @@ def measure(
             torch.manual_seed(_SEED)
             for case in CASES[operation](layer):
                 for isa in sets:
-                    row = _row(operation, isa, layer, case, _fastest(native.kernel(operation, isa), case, repeats))
+                    row = _row(operation, isa, layer, case, _fastest(native.kernel(operation, isa), isa, case, repeats))
                     rows.append({**row, **_peak(isa, case, row["figure"], of_units), **common})
     return _with_shares(rows)
 
 
-def _fastest(kernel: Callable[..., Any], case: Case, repeats: int) -> float:
-    """Milliseconds of the fastest of up to ``repeats`` calls, after one to warm up."""
-    kernel(*case.arguments)
-    best, begin = float("inf"), time.perf_counter()
-    for _ in range(repeats):
-        start = time.perf_counter()
-        kernel(*case.arguments)
-        end = time.perf_counter()
-        best = min(best, end - start)
-        if end - begin > _BUDGET_SECONDS:
-            break
-    return best * 1000
+def _fastest(kernel: Callable[..., Any], isa: str, case: Case, repeats: int) -> float:
+    device = torch.device("cuda" if isa == GPU else "cpu")
+    arguments = tuple(moved(value, device) for value in case.arguments)
+    return fastest(lambda: kernel(*arguments), repeats, device)
 
 
 def _row(operation: str, isa: str, layer: Layer, case: Case, ms: float) -> results.Row:
@@ -114,8 +111,8 @@ def _row(operation: str, isa: str, layer: Layer, case: Case, ms: float) -> resul
 
 
 def _peak(isa: str, case: Case, figure: float, of_units: dict[str, float]) -> results.Row:
-    """The peak of a product's unit and the share that was reached; nothing is known of other operations."""
-    if not case.macs:
+    """The peak of a product's unit and the share that was reached; nothing is known of a GPU and other operations."""
+    if not case.macs or isa == GPU:
         return {"peak_gmacs": None, "share_of_peak": None}
     peak = peaks.peak_of(isa, case.bits, of_units) * torch.get_num_threads()
     return {"peak_gmacs": round(peak, 3), "share_of_peak": round(figure / peak, 3)}
@@ -132,7 +129,7 @@ def _with_shares(rows: Sequence[results.Row]) -> list[results.Row]:
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(prog="benchmarks.kernels", description="Measure the native kernels by themselves.")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
-    parser.add_argument("--isa", help="one instruction set, or auto: those that serve here (default: all)")
+    parser.add_argument("--isa", help="one instruction set, cuda, or auto: those that serve here (default: all)")
     parser.add_argument("--operation", action="append", help="only this one; may be given several times")
     parser.add_argument("--repeats", type=number, default=10, help="calls of each case, at most")
     parser.add_argument("--threads", type=number, default=1)

@@ -85,6 +85,17 @@ class NonFiniteLossError(FqtError, ArithmeticError):
         self.step = step
 
 
+class DeviceMemoryError(FqtError):
+    """A device's memory does not hold the smallest micro-batch. ``images`` says of how many images that is."""
+
+    def __init__(self, images: int, reason: str) -> None:
+        super().__init__(
+            f"the device's memory does not hold a micro-batch of {images} image{'s' if images > 1 else ''} ({reason}); "
+            "use a smaller width or image_size, or a GPU with more memory"
+        )
+        self.images = images
+
+
 class CheckpointError(FqtError):
     """A checkpoint or model file is damaged, or does not belong to this network."""
 

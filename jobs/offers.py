@@ -1,21 +1,54 @@
-"""What the workers that run now offer, and why none of them could run a job: told before it waits or fails."""
+"""What the workers that run now offer, and why none of them could run a job: told before it waits or fails.
+
+Each worker announces what it offers under a key of the broker, again and again; the key expires soon after a worker
+that died. Whoever asks reads what was announced, so that a worker that is busy is not taken for one that is away.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from jobs.errors import SpecFault
 from jobs.queues import ANY_QUEUE, queue_of
 from jobs.spec import JobSpec
 
+ANNOUNCEMENTS = "fqt:offer:*"
+ANNOUNCED_SECONDS = 30
+"""How long an announcement is kept unless it is made again."""
+
 
 @dataclass(frozen=True)
 class Offer:
-    """What one worker says of itself: the queues that it serves, and the memory in bytes that it gives to a job."""
+    """What one worker says of itself: the queues that it serves, and the memory in bytes that it gives to a job.
+
+    ``gpu``: the name of the GPU that its jobs may use; ``None``: there is none that can be used.
+    """
 
     queues: tuple[str, ...]
     memory_bytes: int
+    gpu: str | None = None
+
+    def to_json(self) -> str:
+        """The text that is announced."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Offer:
+        """Read :meth:`to_json`'s text. What it says beyond that is of a newer version, and passed over."""
+        told = json.loads(text)
+        return cls(tuple(told["queues"]), told["memory_bytes"], told["gpu"])
+
+
+def announcement_name(worker: str) -> str:
+    """The key that a worker announces its offer under."""
+    return ANNOUNCEMENTS.replace("*", worker)
+
+
+def without_gpu(offers: Sequence[Offer] | None) -> bool:
+    """Whether workers are there and none of them has a GPU. Where nobody is known, nothing is."""
+    return bool(offers) and not any(offer.gpu for offer in offers or ())
 
 
 def shortcomings(spec: JobSpec, memory_bytes: int, offers: Sequence[Offer] | None) -> list[SpecFault]:

@@ -165,6 +165,11 @@ class Settings(BaseSettings):
         default="cpu",
         description="Queues that a worker serves, separated by commas: `cpu`, `cuda`, and names of your own.",
     )
+    gpu_jobs: Literal["offered", "always"] = Field(
+        default="offered",
+        description="Jobs with `device: cuda` are refused while workers run and none of them has a GPU; `always`: they "
+        "are accepted, and wait for one.",
+    )
     slots: int = Field(default=1, ge=1, le=256, description="Jobs that a worker runs at the same time.")
     threads: int | None = Field(
         default=None, ge=1, le=4096, description="Cores that a worker divides among its slots; null: all it may use."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from jobs.ceilings import lesser, too_many_steps, too_much_memory
 from jobs.datasets import DatasetSource
 from jobs.errors import InvalidSpecError, SpecFault
 from jobs.keys import Key
+from jobs.offers import Offer, without_gpu
 from jobs.organisations import within
 from jobs.settings import Settings
 from jobs.spec import JobSpec
@@ -43,7 +45,7 @@ class Bounds:
 
     ``organisation``: whose data sets, jobs and models a spec may refer to. ``max_seconds``: how long a job may run.
     ``max_queued``: how many jobs of one key may wait at the same time, for keys without a number of their own.
-    ``max_steps``, ``max_memory_bytes``: what a job may be predicted to take.
+    ``max_steps``, ``max_memory_bytes``: what a job may be predicted to take. ``gpu``: whether it may ask for a GPU.
     """
 
     organisation: str | None = None
@@ -51,16 +53,18 @@ class Bounds:
     max_queued: int | None = None
     max_steps: int | None = None
     max_memory_bytes: int | None = None
+    gpu: bool = True
 
     @classmethod
-    def of(cls, settings: Settings, key: Key) -> Bounds:
-        """What the settings allow to a key."""
+    def of(cls, settings: Settings, key: Key, offers: Sequence[Offer] | None = None) -> Bounds:
+        """What the settings allow to a key, while the workers of ``offers`` run; ``None``: nobody was asked."""
         return cls(
             organisation=key.organisation_id,
             max_seconds=settings.max_job_seconds,
             max_queued=settings.max_queued_jobs,
             max_steps=lesser(key.max_steps, settings.max_job_steps),
             max_memory_bytes=lesser(key.max_memory_bytes, settings.max_job_memory_bytes),
+            gpu=settings.gpu_jobs == "always" or not without_gpu(offers),
         )
 
 
@@ -98,6 +102,7 @@ def check(connection: Connection, spec: JobSpec, bounds: Bounds = UNBOUNDED) -> 
             faults += too_much_memory(connection, spec, len(classes), train, train + held, bounds.max_memory_bytes)
     _overrides(spec, faults)
     _time(spec, bounds, faults)
+    _device(spec, bounds, faults)
     if faults or dataset is None:
         raise InvalidSpecError(faults)
     return Sources(dataset, classes, images, weights, teacher)
@@ -266,3 +271,12 @@ def _time(spec: JobSpec, bounds: Bounds, faults: list[SpecFault]) -> None:
     if asked is not None and allowed is not None and asked > allowed:
         message = f"{asked:g} seconds are more than a job may run here"
         faults.append(SpecFault("timeout_seconds", message, {"maximum": allowed}))
+
+
+def _device(spec: JobSpec, bounds: Bounds, faults: list[SpecFault]) -> None:
+    if spec.device == "cuda" and not bounds.gpu:
+        message = (
+            "no worker that runs now has a GPU; use one of those that are allowed, or start a worker on a machine with "
+            "a GPU (FQT_QUEUES=cuda); with FQT_GPU_JOBS=always such jobs are accepted, and wait for one"
+        )
+        faults.append(SpecFault("device", message, ["auto", "cpu"]))

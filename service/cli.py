@@ -36,6 +36,13 @@ def local_checks() -> Iterator[Finding]:
     yield from checks()
 
 
+def gpu_checks() -> Iterator[Finding]:
+    """What `fqt doctor --gpu` finds on this machine."""
+    from service.gpu_doctor import checks  # noqa: PLC0415
+
+    yield from checks()
+
+
 @app.command(rich_help_panel=PANEL)
 def up(
     data_dir: DataDirOption = None,

@@ -58,6 +58,21 @@ def test_containers_of_ours_are_confined(compose: dict[str, Any]) -> None:
     assert re.search(r"^USER 10001:10001$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
 
 
+def test_the_worker_with_a_gpu_runs_an_image_with_kernels_for_it(compose: dict[str, Any]) -> None:
+    worker = compose["services"]["worker-gpu"]
+    assert worker["profiles"] == ["gpu"]
+    assert worker["environment"]["FQT_QUEUES"] == "cuda"
+    assert worker["deploy"]["resources"]["reservations"]["devices"][0]["capabilities"] == ["gpu"]
+    parts = re.split(r"^FROM \S+ AS (\S+)$", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
+    stages = dict(zip(parts[1::2], parts[2::2], strict=True))
+    assert re.search(r"-D FQT_CUDA=1.*assert native\.CUDA_KERNELS", stages["build-cuda"], re.DOTALL)
+    assert "COPY --from=build-cuda /opt/fqt" in stages["cuda"]
+    assert "FQT_CUDA" not in stages["build-cpu"]
+    option = re.search(r"-D (FQT_CUDA_TARGETS)=", stages["build-cuda"])
+    assert option is not None
+    assert f"set({option[1]} " in (ROOT / "csrc/cuda.cmake").read_text()
+
+
 def test_workers_and_the_api_have_time_to_stop(compose: dict[str, Any]) -> None:
     from api.server import GRACE_SECONDS
     from jobs.settings import Settings

@@ -5,19 +5,19 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Sequence
-from typing import Any
 
 import structlog
 from celery import Celery, signals
 from celery.worker import state
-from celery.worker.control import inspect_command
 
 from jobs import logs
 from jobs.asks import DESKS
+from jobs.offers import Offer
 from jobs.queues import ANY_QUEUE
 from jobs.settings import Settings
 from jobs.store import Store
-from worker import tracing
+from worker import gpu, tracing
+from worker.announcer import Announcer
 from worker.asks import Listener
 from worker.capacity import child_limits
 from worker.inspection import INSPECTION_COMMAND, Inspector
@@ -30,7 +30,6 @@ _log = structlog.stdlib.get_logger(__name__)
 RUN_TASK = "fqt.run"
 INSPECT_TASK = "fqt.inspect"
 INSPECT_QUEUE = "inspect"
-OFFER_COMMAND = "fqt_offer"
 
 
 class Worker:
@@ -43,8 +42,9 @@ class Worker:
         training_command: Sequence[str] = TRAINING_COMMAND,
         inspection_command: Sequence[str] = INSPECTION_COMMAND,
     ) -> None:
-        self._settings = settings
-        self._store = Store.open(settings)
+        self._gpu = gpu.look()
+        self._settings = gpu.served(settings, self._gpu)
+        self._store = Store.open(self._settings)
         self._draining = threading.Event()
         self._slots = Slots(self._store, self._draining, training_command)
         self._inspector = Inspector(self._store, self._draining, inspection_command)
@@ -58,15 +58,22 @@ class Worker:
         traces = tracing.start()
         removed = sweep(self._settings.data_dir / "work")
         queues = [*self._settings.queue_names, ANY_QUEUE, INSPECT_QUEUE]
-        _log.info("worker starts", queues=queues, slots=self._settings.slots, leftovers_removed=removed)
+        _log.info(
+            "worker starts",
+            queues=queues,
+            slots=self._settings.slots,
+            leftovers_removed=removed,
+            gpu=self._gpu.name or self._gpu.reason,
+        )
         poller = threading.Thread(target=self._slots.poll, name="poll", daemon=True)
         poller.start()
         listeners = [
             threading.Thread(target=Listener(self._store, self._draining, desk).run, name=f"asks-{desk}", daemon=True)
             for desk in DESKS
         ]
-        for listener in listeners:
-            listener.start()
+        announcer = threading.Thread(target=self._announcer().run, name="announcer", daemon=True)
+        for thread in (*listeners, announcer):
+            thread.start()
         celery = self.app.Worker(
             pool="threads",
             concurrency=self._settings.slots + 2,  # doorbells to a busy worker, and inspections, do not wait for a slot
@@ -82,8 +89,8 @@ class Worker:
         finally:
             self._draining.set()
             poller.join()
-            for listener in listeners:
-                listener.join()
+            for thread in (*listeners, announcer):
+                thread.join()
             self._slots.join()
             self._store.close()
             if traces is not None:
@@ -106,10 +113,6 @@ class Worker:
             broker_connection_retry_on_startup=True,
             broker_connection_max_retries=None,
             broker_transport_options={"socket_keepalive": True, "health_check_interval": 10},
-            fqt_offer={
-                "queues": self._settings.queue_names,
-                "memory_bytes": child_limits(self._settings).memory_bytes,
-            },
         )
 
         @app.task(name=RUN_TASK)  # type: ignore[untyped-decorator]
@@ -123,6 +126,11 @@ class Worker:
 
         return app
 
+    def _announcer(self) -> Announcer:
+        memory = child_limits(self._settings).memory_bytes
+        offer = Offer(tuple(self._settings.queue_names), memory, self._gpu.name)
+        return Announcer(self._settings, offer, self._draining)
+
     def _heed_signals(self) -> None:
         """Drain on SIGTERM and SIGINT from now on; Celery takes them over later, and jobs may run before that."""
 
@@ -135,12 +143,6 @@ class Worker:
 
     def _drain(self, **_: object) -> None:
         self._draining.set()
-
-
-@inspect_command(name=OFFER_COMMAND)  # type: ignore[untyped-decorator]
-def offer(state: Any) -> dict[str, Any]:
-    """Answer who asks over the broker: the queues of this worker, and the memory that it gives to a job."""
-    return dict(state.app.conf["fqt_offer"])
 
 
 def _keep_our_logging(**_: object) -> None:

@@ -10,6 +10,7 @@ from fqt_core.errors import (
     ConversionError,
     DataError,
     DatasetChangedError,
+    DeviceMemoryError,
     FqtError,
     InitialWeightsError,
     NonFiniteGradientError,
@@ -31,6 +32,7 @@ class UnusableInputError(Exception):
 _MEANINGS: tuple[tuple[type[Exception], str, str | None], ...] = (
     (NonFiniteGradientError, "non_finite_gradient", "training.learning_rate"),
     (NonFiniteLossError, "non_finite_loss", "training.learning_rate"),
+    (DeviceMemoryError, "out_of_memory", "architecture.width"),
     (DatasetChangedError, "dataset_changed", "dataset"),
     (DataError, "dataset_unusable", "dataset"),
     (ConfigurationError, "invalid_configuration", None),
@@ -67,9 +69,10 @@ def explain(error: Exception) -> Failed | None:
 def out_of_memory(reason: str) -> Failed:
     """The failure of a job whose training met the limit of its memory; ``reason`` is what was said about it."""
     first = next(iter(reason.splitlines()), "") or "the limit was reached"
+    own = "give each job of the worker more memory (FQT_CHILD_MEMORY_BYTES, FQT_SLOTS)"
     message = (
         f"training needs more memory than there is ({first}); use a smaller batch_size, width or image_size, a larger "
-        "training.accumulate, or give each job of the worker more memory (FQT_CHILD_MEMORY_BYTES, FQT_SLOTS)"
+        f"training.accumulate, or {'a GPU with more memory' if 'CUDA' in first else own}"
     )
     return Failed(code="out_of_memory", message=message, param="training.batch_size")
 

@@ -109,8 +109,8 @@ async def submit(
     """Create a job from a body that was not looked at yet; see :func:`create_job`."""
     # A job that any worker may take is not delayed by the question who is there.
     picky = isinstance(body, dict) and (body.get("device", "auto") != "auto" or body.get("queue") is not None)
-    bounds = Bounds.of(context.settings, key)
     offers = await to_thread.run_sync(context.doorbell.offers) if dry_run or picky else None
+    bounds = Bounds.of(context.settings, key, offers)
     if dry_run:
         planned = await context.read(lambda connection: _plan(connection, body, offers, bounds))
         return JSONResponse(planned.model_dump(mode="json"))

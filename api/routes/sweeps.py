@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import Body, Query, Request, Response
 from sqlalchemy import Connection
 from starlette.responses import JSONResponse
@@ -55,7 +56,8 @@ async def create_sweep(
     The job specs at the extremes of the space are built and checked first; a wrong field is named below `base` or
     `space`.
     """
-    bounds = Bounds.of(context.settings, key)
+    offers = await to_thread.run_sync(context.doorbell.offers) if "device" in {*spec.base, *spec.space} else None
+    bounds = Bounds.of(context.settings, key, offers)
     if dry_run:
         planned = await context.read(lambda connection: plan_sweep(connection, spec, bounds))
         return JSONResponse(planned.model_dump(mode="json"))

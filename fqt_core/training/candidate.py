@@ -57,8 +57,9 @@ class Candidate:
         Raises:
             NonFiniteLossError: naming the step and the layer.
         """
-        with self._shown(state.epoch, self._should_stop) as ready:
-            size = max(self._config.micro_batch_size, _SMALLEST_VALIDATION_BATCH)
+        with self._shown(state, state.epoch, self._should_stop) as ready:
+            size = state.fitting(self._config).micro_batch_size
+            size = size if state.accumulate is not None else max(size, _SMALLEST_VALIDATION_BATCH)
             batches = self._data.validation_batches(size)
             if not ready:
                 return None
@@ -70,10 +71,10 @@ class Candidate:
                 self._keep()
         return result, best
 
-    def settle(self, epoch: int) -> None:
-        """Make the network what the run leaves: the best epoch, or without validation what it is after ``epoch``."""
+    def settle(self, state: RunState) -> None:
+        """Make the network what the run leaves: the best epoch, or without validation what it is after the last."""
         if self.best is None and self._average is not None:
-            with self._shown(epoch, None):
+            with self._shown(state, state.epoch - 1, None):
                 self._keep()
         if self.best is not None:
             self._model.load_state_dict(self.best)
@@ -101,18 +102,19 @@ class Candidate:
         self.best = {name: tensor.detach().clone() for name, tensor in self._model.state_dict().items()}
 
     @contextmanager
-    def _shown(self, epoch: int, should_stop: Callable[[], bool] | None) -> Iterator[bool]:
+    def _shown(self, state: RunState, epoch: int, should_stop: Callable[[], bool] | None) -> Iterator[bool]:
         """For the time of a ``with`` block the network is the candidate; False if asked to stop before it is ready."""
         if self._average is None:
             yield True
             return
         with averaged(self._model, self._average):
-            yield reestimate(self._model, self._batches(epoch), device=self._device, should_stop=should_stop)
+            batches = self._batches(epoch, state.fitting(self._config))
+            yield reestimate(self._model, batches, device=self._device, should_stop=should_stop)
 
-    def _batches(self, epoch: int) -> Iterator[Tensor]:
+    def _batches(self, epoch: int, config: TrainConfig) -> Iterator[Tensor]:
         """The first training batches of ``epoch`` (from 0) once more, in the parts that the network was trained on."""
         count = self._config.ema.batches if self._config.ema is not None else 0
         for index in range(min(count, self._data.steps_per_epoch)):
             images, _ = self._data.train_batch(epoch, index)
-            for part in micro_batches(len(images), self._config.micro_batches(len(images))):
+            for part in micro_batches(len(images), config.micro_batches(len(images))):
                 yield images[part]

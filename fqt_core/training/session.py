@@ -21,6 +21,7 @@ from fqt_core.models import WeightReport, build, load_weights
 from fqt_core.training.artifacts import write_artifacts
 from fqt_core.training.checkpoint import read_checkpoint
 from fqt_core.training.choice import Choice, choose_bits, warm_up_method
+from fqt_core.training.device import resolve_device
 from fqt_core.training.seeding import seeded_init
 from fqt_core.training.trainer import Trainer
 
@@ -123,20 +124,6 @@ def prepare(
         choice=choice,
     )
     return Session(model, dataset, trainer, method, conversion, weights)
-
-
-def resolve_device(device: torch.device | str) -> torch.device:
-    """Settle ``auto``.
-
-    Raises:
-        ConfigurationError: CUDA is asked for, and there is none.
-    """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    settled = torch.device(device)
-    if settled.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigurationError("device: this machine has no CUDA device that torch can use; choose cpu or auto")
-    return settled
 
 
 def _load(model: nn.Module, source: Path | str | None, classes: Sequence[str]) -> WeightReport | None:

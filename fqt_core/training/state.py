@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from fqt_core.config import TrainConfig
+
 
 class RunState(BaseModel):
     """Counters and running sums of a run. Mutable; goes into checkpoints as JSON (floats survive exactly)."""
@@ -29,6 +31,12 @@ class RunState(BaseModel):
     last_train_accuracy: float | None = None
     epochs_without_gain: int = Field(default=0, ge=0, description="Epochs since the best validation accuracy.")
 
+    accumulate: int | None = Field(
+        default=None,
+        ge=1,
+        description="Micro-batches of a full batch, where the device's memory did not hold those that were asked for.",
+    )
+
     noise_told: list[str] = Field(
         default_factory=list, description="Layers whose gradients were warned of, as `cause/layer`."
     )
@@ -36,6 +44,10 @@ class RunState(BaseModel):
     bits_chosen: dict[str, Any] | None = Field(
         default=None, description="What was chosen for bits `auto`, as its event told it."
     )
+
+    def fitting(self, config: TrainConfig) -> TrainConfig:
+        """The configuration with micro-batches that the device's memory has held so far."""
+        return config if self.accumulate is None else config.model_copy(update={"accumulate": self.accumulate})
 
     def begin_epoch(self) -> None:
         """Clear the sums of the epoch that was closed."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from fqt_core.data.counters import Purpose
-from fqt_core.errors import ConfigurationError, NonFiniteLossError
+from fqt_core.errors import ConfigurationError, DeviceMemoryError, NonFiniteLossError
 from fqt_core.layers import BinaryLayer
 from fqt_core.training.adam import compact_gradients
 from fqt_core.training.diagnosis import check_gradients, first_non_finite
@@ -18,6 +19,14 @@ from fqt_core.training.objective import Objective
 from fqt_core.training.seeding import seeded
 
 CROSS_ENTROPY = Objective()
+
+
+class StepResult(NamedTuple):
+    """The batch's mean loss, how many of its images were right before the update, and the micro-batches it took."""
+
+    loss: float
+    correct: int
+    parts: int
 
 
 def training_step(
@@ -31,11 +40,14 @@ def training_step(
     layers: Iterable[BinaryLayer],
     objective: Objective = CROSS_ENTROPY,
     parts: int = 1,
-) -> tuple[float, int]:
+) -> StepResult:
     """Forward, backward, update; then the latents of ``layers`` are clamped.
 
     All randomness is a function of ``seed`` and ``step``: the quantisers' through ``model.fqt_state``, whose stream
     counts micro-batches; that of torch's own layers (dropout) by seeding its generators for the time of the step.
+
+    Where the memory of a GPU does not hold forward and backward of a micro-batch, the batch is gone through again in
+    twice as many, from where it began: the step is the one that it would have been with so many ``parts``.
 
     Args:
         model: gives logits float ``(n, classes)`` for images float ``(n, c, h, w)``.
@@ -47,14 +59,44 @@ def training_step(
         objective: the loss.
         parts: micro-batches that the batch is gone through in; gradients are summed.
 
-    Returns:
-        The batch's mean loss, and how many of its images were classified right before the update.
-
     Raises:
         NonFiniteLossError: naming the first layer whose output is not finite.
         NonFiniteGradientError: naming the layer; the weights are as they were before.
         ConfigurationError: the logits do not fit the classes, or the network cannot be trained on a single image.
+        DeviceMemoryError: not even the smallest micro-batch fits.
     """
+    before = [buffer.clone() for buffer in model.buffers()]
+    while True:
+        try:
+            loss, correct = _gradients(model, optimizer, batch, seed, step, classes, objective, parts)
+            break
+        except torch.OutOfMemoryError as error:
+            reason = next(iter(str(error).splitlines()), "")
+        # Out here the error, and with it what its frames held, is gone.
+        parts = _smaller(len(batch[1]), parts, reason)
+        optimizer.zero_grad(set_to_none=True)
+        torch.cuda.empty_cache()
+        with torch.no_grad():
+            for buffer, value in zip(model.buffers(), before, strict=True):
+                buffer.copy_(value)
+    check_gradients(model, step)
+    optimizer.step()
+    for layer in layers:
+        layer.clamp_latents_()
+    return StepResult(loss, correct, parts)
+
+
+def _gradients(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: tuple[Tensor, Tensor],
+    seed: int,
+    step: int,
+    classes: int,
+    objective: Objective,
+    parts: int,
+) -> tuple[float, int]:
+    """Forward and backward of all micro-batches; the batch's mean loss, and how many of its images were right."""
     images, labels = batch
     counters = getattr(model, "fqt_state", None)
     if counters is not None:
@@ -75,11 +117,24 @@ def training_step(
                 loss.backward()  # type: ignore[no-untyped-call]
             total += value
             correct += int((logits.detach().argmax(1) == labels[part]).sum())
-    check_gradients(model, step)
-    optimizer.step()
-    for layer in layers:
-        layer.clamp_latents_()
     return total, correct
+
+
+def _most_parts(images: int) -> int:
+    """The most micro-batches that none of a batch's images is alone in, over which there may be no variance."""
+    return max(1, images // 2)
+
+
+def _smaller(images: int, parts: int, reason: str) -> int:
+    """Twice as many micro-batches, or as many as there may be.
+
+    Raises:
+        DeviceMemoryError: there are as many already.
+    """
+    most = _most_parts(images)
+    if parts >= most:
+        raise DeviceMemoryError(-(-images // parts), reason)
+    return min(2 * parts, most)
 
 
 def micro_batches(images: int, count: int) -> list[slice]:

@@ -57,7 +57,7 @@ class Telemetry:
         self._probe = GradientProbe(model, layers)
         self._alarm = NoiseAlarm(layers)
         self._every = interval(config, self._images) if layers else 0
-        self._seed = config.seed
+        self._config = config
 
     def is_due(self, step: int) -> bool:
         """Whether to :meth:`report` when ``step`` steps have been taken."""
@@ -74,9 +74,12 @@ class Telemetry:
             state: where the run stands; it remembers the warnings.
         """
         step = state.step
-        images, labels = images[: self._images], labels[: self._images]
+        count = self._images
+        if state.accumulate is not None:  # more did not fit
+            count = min(count, state.fitting(self._config).micro_batch_size)
+        images, labels = images[:count], labels[:count]
         try:
-            layers = self._probe.measure(images, labels, seed=self._seed, step=step)
+            layers = self._probe.measure(images, labels, seed=self._config.seed, step=step)
         except NonFiniteGradientError as error:  # on other images than a step's; training itself goes on
             yield LogLine(level="warning", message=f"no gradient telemetry at step {step}: {error}")
             return

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fqt_core.config import TrainConfig
 from fqt_core.data.batches import Preprocessing, TrainingData
@@ -24,6 +24,7 @@ from fqt_core.events import (
     CheckpointWritten,
     Done,
     EpochDone,
+    LogLine,
     QuantizationStatistics,
     Started,
     StepDone,
@@ -35,6 +36,7 @@ from fqt_core.layers import trained_layers
 from fqt_core.training.candidate import Candidate
 from fqt_core.training.checkpoint import Checkpoint, check_tensors, differences, read_checkpoint, write_checkpoint
 from fqt_core.training.choice import Choice
+from fqt_core.training.device import resolve_device
 from fqt_core.training.identity import arithmetic_of, conversion_rows, kernels_of, run_environment, run_identity
 from fqt_core.training.objective import Objective
 from fqt_core.training.optimizer import build_optimizer, load_optimizer_tensors, optimizer_tensors
@@ -92,21 +94,21 @@ class Trainer:
             resume_from: a checkpoint of the same network, method, configuration and data to go on from.
             should_stop: asked before every step and validation batch; on True a checkpoint is written and the run
                 ends with ``Stopped``.
-            device: where to train.
+            device: where to train: ``auto`` (CUDA if there is one), ``cpu``, ``cuda``, or a torch device.
             report: rows for ``Started``; ``None``: those of ``model.fqt_report``, which conversion leaves there.
             teacher: what to learn from besides the labels, see :class:`~fqt_core.training.teacher.Teacher`.
             choice: what the methods of the layers were chosen for, and how; goes into checkpoints.
 
         Raises:
-            ConfigurationError: the options do not fit the network or the data.
+            ConfigurationError: the options do not fit the network, the data or the machine.
             CheckpointError: ``resume_from`` is damaged, or of another run; the message says what differs.
         """
-        self.model = model.to(device)
+        self._device = resolve_device(device)
+        self.model = model.to(self._device)
         self.config = config
         self.data = TrainingData(data, config)
         self.state = RunState(bits_chosen=None if choice is None else choice.told.model_dump(mode="json"))
         self._choice = choice
-        self._device = torch.device(device)
         self._checkpoint_dir = Path(checkpoint_dir) if checkpoint_dir is not None else None
         self._should_stop = should_stop or (lambda: False)
         self._report = conversion_rows(model) if report is None else list(report)
@@ -185,7 +187,8 @@ class Trainer:
         reporting = (state.step + 1) % config.statistics_every_steps == 0 and bool(self._statistics.layers)
         self._statistics.collect(reporting)
         images, labels = (tensor.to(self._device) for tensor in self.data.train_batch(state.epoch, state.batch))
-        loss, correct = training_step(
+        parts = state.fitting(config).micro_batches(len(labels))
+        loss, correct, needed = training_step(
             self.model,
             self._optimizer,
             (images, labels),
@@ -194,7 +197,7 @@ class Trainer:
             classes=len(self.data.classes),
             layers=self._statistics.layers.values(),
             objective=self._objective,
-            parts=config.micro_batches(len(labels)),
+            parts=parts,
         )
         self._candidate.update(state.step + 1)
         elapsed = time.perf_counter() - begin
@@ -212,13 +215,35 @@ class Trainer:
             learning_rate=self._learning_rate(),
             images_per_second=len(labels) / elapsed,
         )
+        if needed > parts:
+            yield self._split(len(labels), needed)
         if reporting:
             yield QuantizationStatistics(step=state.step, layers=self._statistics.report())
         if self._telemetry.is_due(state.step):
             begin = time.perf_counter()
-            reports = list(self._telemetry.report(images, labels, state))
+            reports = self._telemetry_reports(images, labels)
             state.seconds += time.perf_counter() - begin
             yield from reports
+
+    def _telemetry_reports(self, images: Tensor, labels: Tensor) -> list[AnyEvent]:
+        try:
+            return list(self._telemetry.report(images, labels, self.state))
+        except torch.OutOfMemoryError as error:
+            reason = next(iter(str(error).splitlines()), "")
+        torch.cuda.empty_cache()
+        message = f"no gradient telemetry at step {self.state.step}: the device's memory does not hold it ({reason})"
+        return [LogLine(level="warning", message=message)]
+
+    def _split(self, images: int, parts: int) -> WarningRaised:
+        """Keep to smaller micro-batches from now on."""
+        size = self.config.batch_size
+        self.state.accumulate = max(min(-(-parts * size // images), size // 2), self.config.accumulate)
+        message = (
+            f"the device's memory did not hold the micro-batches of step {self.state.step}; from this step on they are "
+            f"of {-(-images // parts)} images, as with training.accumulate {self.state.accumulate}; batch "
+            "normalisation and gradient quantisers see one of them at a time"
+        )
+        return WarningRaised(code="smaller_micro_batches", message=message)
 
     def _close_epoch(self) -> EpochDone | None:
         """Validate, keep the best, and begin the next epoch; ``None`` if asked to stop meanwhile."""
@@ -257,7 +282,7 @@ class Trainer:
 
     def _done(self) -> Done:
         state = self.state
-        self._candidate.settle(state.epoch - 1)
+        self._candidate.settle(state)
         return Done(
             reason="early_stopped" if state.epoch < self.config.epochs else "completed",
             step=state.step,

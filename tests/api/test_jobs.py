@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 
 from api.app import create_app
 from jobs import lease
+from jobs.offers import Offer
 from jobs.settings import Settings
 from jobs.store import Store
 from tests.api.conftest import SPEC, Attempt, RecordingDoorbell, submit
@@ -106,23 +107,51 @@ def test_pages_of_jobs(client: TestClient) -> None:
 
 
 def test_what_no_worker_can_run_is_told_before_it_waits(client: TestClient, doorbell: RecordingDoorbell) -> None:
-    plan = client.post("/v1/jobs?dry_run=true", json={**SPEC, "device": "cuda"}).json()
+    plan = client.post("/v1/jobs?dry_run=true", json={**SPEC, "queue": "large"}).json()
     [warning] = plan["warnings"]
-    assert (warning["field"], warning["allowed"]) == ("device", ["cpu", "auto"])
-    assert "FQT_QUEUES=cuda" in warning["message"]
+    assert (warning["field"], warning["allowed"]) == ("queue", ["cpu"])
+    assert "FQT_QUEUES=large" in warning["message"]
     wide = {"name": "vgg16", "width": 4, "image_size": 256}
     [warning] = client.post("/v1/jobs?dry_run=true", json={**SPEC, "architecture": wide}).json()["warnings"]
     assert warning["field"] == "training.batch_size"
     assert "no worker gives a job more than 8.6 GB" in warning["message"]
 
-    events = client.get(f"/v1/jobs/{submit(client, device='cuda')}/events").json()["data"]
+    events = client.get(f"/v1/jobs/{submit(client, queue='large')}/events").json()["data"]
     assert [(event["seq"], event["type"], event["data"].get("param")) for event in events] == [
         (1, "state", None),
-        (2, "warning", "device"),
+        (2, "warning", "queue"),
     ]
     doorbell.offered = None  # a broker that is away: nothing is known, so nothing is said
-    events = client.get(f"/v1/jobs/{submit(client, device='cuda')}/events").json()["data"]
+    events = client.get(f"/v1/jobs/{submit(client, queue='large')}/events").json()["data"]
     assert [event["type"] for event in events] == ["state"]
+
+
+def test_a_job_for_a_gpu_that_no_worker_has_is_refused(
+    client: TestClient, settings: Settings, doorbell: RecordingDoorbell
+) -> None:
+    spec = {**SPEC, "device": "cuda"}
+    sweep = {"base": spec, "space": {"training.learning_rate": {"type": "choice", "values": [0.1, 0.01]}}}
+    bodies = [("jobs", spec), ("jobs?dry_run=true", spec), ("sweeps", sweep), ("sweeps?dry_run=true", sweep)]
+    for path, body in bodies:
+        refused = client.post(f"/v1/{path}", json=body)
+        [error] = refused.json()["errors"]
+        assert (refused.status_code, error["allowed"]) == (422, ["auto", "cpu"])
+        assert error["field"] == ("base.device" if "sweeps" in path else "device")
+        assert "has a GPU" in error["message"]
+        assert "FQT_GPU_JOBS=always" in error["message"]
+    both = client.post("/v1/jobs", json={**spec, "training": {"epochs": 0}}).json()["errors"]
+    assert [error["field"] for error in both] == ["training.epochs", "device"]
+    assert client.get("/v1/jobs").json()["data"] == []
+
+    gpu = Offer(("cpu", "cuda"), 8 << 30, "a GPU")
+    for offered in ([], None, [*(doorbell.offered or []), gpu]):  # nobody is known, nobody can be asked, one has a GPU
+        doorbell.offered = offered
+        assert [client.post(f"/v1/{path}", json=body).status_code for path, body in bodies] == [201, 200, 201, 200]
+
+    waits = create_app(settings.model_copy(update={"gpu_jobs": "always"}), doorbell=RecordingDoorbell())
+    with TestClient(waits, base_url="http://localhost", headers=client.headers) as other:
+        events = other.get(f"/v1/jobs/{submit(other, device='cuda')}/events").json()["data"]
+    assert [event["data"].get("param") for event in events] == [None, "device"]
 
 
 def test_a_job_may_not_ask_for_more_time_than_there_is(settings: Settings, doorbell: RecordingDoorbell) -> None:

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from benchmarks import kernels, peaks
-from benchmarks.cases import CASES, Layer
 from benchmarks.errors import BenchmarkError
 from benchmarks.phases import PHASES, phase_of
 from fqt_core import ops
 from fqt_core.ops import native
+from fqt_core.verification.cases import CASES, Layer
 from tests.programs import program
 
 TINY = (Layer(3, 5, 4, 3, 5), Layer(2, 4, 4, 65, 6, stride=2))
@@ -115,7 +116,17 @@ def test_instruction_sets_are_chosen() -> None:
         kernels.rows_of("sse9")
 
 
+def test_kernels_of_a_gpu_are_measured_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "CUDA_KERNELS", frozenset({"pack_sign", "group_range"}))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert not any(isa == "cuda" for _, isa in kernels.rows_of(None))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert set(kernels.rows_of("cuda")) == {("pack_sign", "cuda"), ("group_range", "cuda")}
+    assert set(kernels.rows_of("cuda")) < set(kernels.rows_of("auto"))
+
+
 def test_taps_outside_the_image_are_no_work() -> None:
     assert Layer(1, 1, 1, 1, 1).taps == 1
     assert Layer(1, 3, 3, 1, 1).taps == 7 * 7
     assert Layer(1, 4, 4, 1, 1, stride=2).taps == 5 * 5
+    assert Layer(1, 5, 5, 1, 1, dilation=2).taps == 11 * 11

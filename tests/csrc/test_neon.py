@@ -14,10 +14,10 @@ import pytest
 
 from fqt_core import ops
 from fqt_core.ops import native
+from fqt_core.verification.comparison import results
 from tests.csrc import case_file
 from tests.fqt_core.all_cases import drawn
 from tests.fqt_core.hwnc_cases import LARGE, PRODUCTS
-from tests.fqt_core.ops.comparison import results
 from tests.programs import program
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

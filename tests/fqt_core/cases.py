@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
 from fqt_core import ops
+from fqt_core.verification.cases import values
+from fqt_core.verification.cases.layer import Values
+from fqt_core.verification.cases.values import activations
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,7 @@ class Conv:
 
     def x(self) -> Tensor:
         """Activations, with exact zeros and exact ones among them."""
-        x = torch.randn(self.samples, self.channels, *self.size, generator=self.generator())
-        return torch.where(x.abs() < 0.1, 0.0, torch.where(x.abs() > 1.5, x.sign(), x))
+        return activations((self.samples, self.channels, *self.size), self.generator())
 
     def weight(self) -> Tensor:
         """Latent weights, with exact zeros among them."""
@@ -95,23 +97,8 @@ def convolutions(draw: st.DrawFn, max_groups: int = 3) -> Conv:
 
 def gradient(shape: tuple[int, ...], seed: int) -> Tensor:
     """A gradient of one of several kinds: plain, with ties, unequal groups, zero groups, subnormal, huge, constant."""
-    generator = torch.Generator().manual_seed(seed)
-    g = torch.randn(shape, generator=generator)
-    kind = seed % 7
-    if kind == 1:
-        g = g.round()
-    elif kind == 2:
-        g = g * torch.logspace(-6, 0, shape[0]).view(-1, *[1] * (len(shape) - 1))
-    elif kind == 3:
-        g[shape[0] // 2 :] = 0
-        g[:, shape[1] // 2 :] = 0
-    elif kind == 4:
-        g = g * 1e-40
-    elif kind == 5:
-        g = g * 1e30
-    elif kind == 6:
-        g = torch.full(shape, 0.25)
-    return g
+    kinds: tuple[Values, ...] = get_args(Values)
+    return values.gradient(shape, kinds[seed % len(kinds)], torch.Generator().manual_seed(seed))
 
 
 @st.composite

@@ -57,7 +57,7 @@ class Workers:
         return True
 
     def offers(self) -> list[Offer] | None:
-        return [Offer(("cpu",), 8 << 30)]
+        return [Offer(("cpu", "cuda"), 8 << 30, "a GPU")]
 
     def close(self) -> None:
         self._stop.set()

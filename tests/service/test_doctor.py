@@ -15,7 +15,7 @@ import pytest
 
 from fqt_client.cli.findings import Finding
 from jobs.settings import Settings
-from service import doctor
+from service import doctor, gpu_doctor
 from service.lock import DataDirLock
 from tests.service.running import fqt
 
@@ -40,6 +40,41 @@ def test_the_whole_command_ends_with_5_and_a_line_for_each_thing(tmp_path: Path)
     wrong = fqt(tmp_path, "doctor", FQT_ISA="reference", FQT_LEASE_SECONDS="1")
     assert "warning  kernels: uses reference (forced by FQT_ISA)" in wrong.stdout
     assert "BROKEN   settings: the settings are wrong: FQT_HEARTBEAT_SECONDS (3) must be at most half" in wrong.stdout
+
+
+def test_a_gpu_is_looked_at_alone(tmp_path: Path) -> None:
+    run = fqt(tmp_path, "doctor", "--gpu", "--json", CUDA_VISIBLE_DEVICES="")
+    [finding] = json.loads(run.stdout)
+    assert (run.returncode, finding["check"], finding["status"]) == (5, "GPU", "broken")
+    assert "no CUDA device that torch" in finding["message"]
+    assert "NVIDIA's driver" in finding["remedy"]
+
+
+def test_what_is_found_on_a_gpu_is_told() -> None:
+    """The report of the processor stands for that of a GPU."""
+    module = [sys.executable, "-m", "fqt_core.verification", "--json", "--device", "cpu", "--equality"]
+    findings = list(gpu_doctor.checks([*module, "--operation", "pack_sign"]))
+    assert [(finding.check, finding.status) for finding in findings] == [("GPU", "ok"), ("bit-equality", "ok")]
+    assert findings[1].message.startswith("1 of 1 operations give the reference's results, in 18 cases")
+
+    verdict = {"operation": "a", "kernel": "cuda", "cases": 4, "differing": ["1x1", "2x2"], "error": None}
+    fallback = {**verdict, "operation": "b", "kernel": "reference", "differing": [], "error": "RuntimeError:\n no"}
+    speed = {"operation": "c", "ms": 0.5, "figure": 2.0, "unit": "GB/s", "share": 0.25, "layer": "3x3", "variant": "v"}
+    report = {"name": "A100", "device": "cuda", "torch": "3", "verdicts": [verdict, fallback], "kernels": 0}
+    text = json.dumps(report | {"copy_gb_per_s": 1500.0, "speeds": [speed]})
+    findings = list(gpu_doctor.checks([sys.executable, "-c", f"print({text!r})"]))
+    assert [(finding.check, finding.status) for finding in findings] == [
+        ("GPU", "ok"),
+        ("kernels", "warning"),
+        ("bit-equality", "broken"),
+        ("bit-equality", "warning"),
+        ("bit-equality", "ok"),
+        ("bandwidth", "ok"),
+        ("speed", "ok"),
+    ]
+    assert findings[2].message == "a (cuda): differs from the reference in 2 cases, first at 1x1"
+    assert findings[3].message == "b (reference): RuntimeError: no"
+    assert findings[-1].message == "c: 0.5000 ms, 2.0 GB/s, 25% of a copy, 3x3 (v)"
 
 
 def test_an_extension_that_is_not_built(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,9 +66,16 @@ def result(store: Store, job_id: str) -> bytes:
 def test_the_api_learns_what_the_workers_offer(store: Store, processes: list[Process]) -> None:
     doorbell = CeleryDoorbell(store.settings, Instruments())
     assert doorbell.offers() == []
-    processes.append(Process(store.settings, queues="cpu,cuda", child_memory_bytes=1 << 30))
-    assert until(doorbell.offers) == [Offer(("cpu", "cuda"), 1 << 30)]
+    processes.append(Process(store.settings, queues="cpu,own,cuda", child_memory_bytes=1 << 30))
+    # It has no GPU, and says so instead of taking jobs that would fail.
+    assert until(doorbell.offers) == [Offer(("cpu", "own"), 1 << 30)]
+    assert processes[0].end() == 0
+    assert doorbell.offers() == []
+    assert "jobs for GPUs are not taken" in processes[0].log.read_text()
     doorbell.close()
+    away = CeleryDoorbell(Settings(broker_url="redis://127.0.0.1:9/0"), Instruments())
+    assert away.offers() is None
+    away.close()
 
 
 def test_a_job_survives_kill_9_of_its_worker(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Annotated, Any
 
 import httpx
 import typer
@@ -36,13 +36,18 @@ _MARKS = {"ok": "ok     ", "warning": "warning", "broken": "BROKEN "}
 
 
 @app.command(rich_help_panel="Service")
-def doctor(as_json: JsonOption = False) -> int:
+def doctor(
+    gpu: Annotated[
+        bool, typer.Option("--gpu", help="Only look at this machine's GPU: verify its kernels, and measure them.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> int:
     """Tell what is wrong with this set-up and how to mend it: this machine, the service, and the way between them.
 
     Exit code 5 if something is broken. Nothing is changed, and nothing is submitted. With the client alone only the
     service is looked at.
     """
-    findings = [*_here(), *_service()]
+    findings = _gpu() if gpu else [*_here(), *_service()]
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:
@@ -50,6 +55,11 @@ def doctor(as_json: JsonOption = False) -> int:
             remedy = f" — {finding.remedy}" if finding.remedy else ""
             print_line(printable(f"{_MARKS[finding.status]}  {finding.check}: {finding.message}{remedy}"))
     return ExitCode.LOCAL if any(finding.status == "broken" for finding in findings) else ExitCode.OK
+
+
+def _gpu() -> list[Finding]:
+    missing = Finding("GPU", "broken", "the client alone does not use one", "install the service's package: make setup")
+    return list(found_here("gpu_checks")) or [missing]
 
 
 def _here() -> Iterator[Finding]:

@@ -23,14 +23,17 @@ class Finding:
     remedy: str | None = None
 
 
-def found_here() -> Iterator[Finding]:
+Checks = Literal["local_checks", "gpu_checks"]
+
+
+def found_here(kind: Checks = "local_checks") -> Iterator[Finding]:
     """What the checks of other distributions find on this machine.
 
-    They are the function ``local_checks`` of the modules that the ``fqt.commands`` entry points name, if there is one.
+    They are the function of this name in the modules that the ``fqt.commands`` entry points name, if there is one.
     """
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         try:
-            checks = getattr(importlib.import_module(point.module), "local_checks", None)
+            checks = getattr(importlib.import_module(point.module), kind, None)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it is a finding
             yield Finding(
                 point.name, "broken", f"{point.module} cannot be loaded: {error}", "install it anew: make setup"

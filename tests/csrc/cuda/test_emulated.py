@@ -12,10 +12,13 @@ import torch
 from hypothesis import given, settings
 
 from fqt_core import ops
+from fqt_core.verification.cases import GROUPED, SHAPES
+from fqt_core.verification.comparison import results, same_bits
+from fqt_core.verification.equality import verify
 from tests.csrc.cuda.emulated import KERNELS, PATHS, kernel, load
 from tests.fqt_core.all_cases import arguments_of
 from tests.fqt_core.cases import Conv
-from tests.fqt_core.ops.comparison import results, same_bits
+from tests.fqt_core.ops.test_registry import SAMPLES
 
 EXAMPLES = 15
 
@@ -39,6 +42,26 @@ def test_equals_the_reference_bit_for_bit(operation: str, path: str) -> None:
         check(operation, path, arguments)
 
     on_drawn_shapes()
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_what_a_gpu_is_verified_with_finds_nothing(path: str) -> None:
+    """The suite of `fqt doctor --gpu`, on the sources of the kernels that it is for."""
+    paths = {operation: given for operation, given in KERNELS if given == path or (given, path) == ("any", PATHS[0])}
+    shapes = (*SHAPES[2:4], SHAPES[5], GROUPED[1])  # the others have their like below
+    found = verify(
+        torch.device("cpu"), paths, call=lambda operation: kernel(operation, paths[operation]), shapes=shapes
+    )
+    assert [verdict for verdict in found if not verdict.equal] == []
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(("operation", "path"), [row for row in KERNELS if row[1] in {"any", PATHS[0]}])
+def test_opcheck(operation: str, path: str) -> None:
+    """Schemas and fake kernels of the operations, against what the kernels' rim does."""
+    torch.library.register_fake(f"fqt_cuda_emulated::{operation}.{path}", ops.OPERATIONS[operation].fake)
+    for sample in SAMPLES[operation]:
+        torch.library.opcheck(kernel(operation, path), sample, test_utils=("test_schema", "test_faketensor"))
 
 
 # Several blocks of rows and of columns, several steps; then as many positions that blocks share out the steps of dL/dW.

@@ -16,7 +16,7 @@ import torch
 from fqt_core import ops
 from fqt_core.errors import ConfigurationError
 from fqt_core.ops import native
-from tests.fqt_core.ops.comparison import results, same_bits
+from fqt_core.verification.comparison import results, same_bits
 
 Cases = list[tuple[str, tuple[Any, ...], list[torch.Tensor]]]
 

@@ -19,8 +19,8 @@ import pytest
 import torch
 
 from fqt_core import ops
+from fqt_core.verification.comparison import results
 from tests.fqt_core.all_cases import drawn
-from tests.fqt_core.ops.comparison import results
 from tests.programs import program
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from fqt_core import ops
 from fqt_core.ops import native
+from fqt_core.verification.comparison import same_bits
 from tests.fqt_core.all_cases import arguments_of
-from tests.fqt_core.ops.comparison import same_bits
 
 LAYOUTS = ("strided", "offset", "permuted", "expanded")
 DTYPES = (torch.float16, torch.float32, torch.float64, torch.bool, torch.uint8, torch.int16, torch.int32, torch.int64)

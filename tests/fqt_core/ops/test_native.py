@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from fqt_core import ops
 from fqt_core.ops import native
+from fqt_core.verification.comparison import results, same_bits
 from tests.fqt_core.adam_cases import ADAM_ARGUMENTS
 from tests.fqt_core.all_cases import arguments_of
 from tests.fqt_core.cases import ARGUMENTS
 from tests.fqt_core.hwnc_cases import HWNC_ARGUMENTS, LARGE, PRODUCTS
 from tests.fqt_core.int8_cases import INT8_ARGUMENTS, large_byte_products
-from tests.fqt_core.ops.comparison import results, same_bits
 from tests.fqt_core.pixel_cases import PIXEL_ARGUMENTS, large_products
 
 ROWS = sorted(native.KERNELS)

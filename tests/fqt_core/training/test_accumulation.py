@@ -57,7 +57,7 @@ def test_without_normalisation_the_step_is_that_of_the_whole_batch(optimizer: st
         for step in range(3):
             result = training_step(model, made, batch(), seed=0, step=step, classes=3, layers=(), parts=count)
         found.append(result)
-    assert found[0] == pytest.approx(found[1], abs=1e-5)
+    assert found[0][:2] == pytest.approx(found[1][:2], abs=1e-5)
     for one, other in zip(whole.parameters(), split.parameters(), strict=True):
         assert torch.allclose(one, other, atol=1e-5)
 

@@ -12,10 +12,10 @@ from fqt_core.config import EmaConfig, Method, Resnet18, Vgg16
 from fqt_core.errors import CheckpointError, ConfigurationError, DataError
 from fqt_core.events import CheckpointWritten, Done
 from fqt_core.tensorfile import write_tensors
-from fqt_core.training import Session, prepare, resolve_device
+from fqt_core.training import Session, Trainer, prepare, resolve_device
 
 from ..data.build import class_folders, write_zip
-from .nets import config, pictures, sha256
+from .nets import config, network, pictures, sha256
 
 SMALL = {"width": 0.0625, "image_size": 8, "channels": 1}
 
@@ -119,6 +119,8 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     if not torch.cuda.is_available():
         with pytest.raises(ConfigurationError, match="no CUDA device"):
             session(device="cuda")
+        with pytest.raises(ConfigurationError, match="no CUDA device"):
+            Trainer(network(), pictures(), config(), device="cuda:0")
 
 
 def test_devices() -> None:

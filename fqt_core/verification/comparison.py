@@ -1,4 +1,4 @@
-"""What a kernel gives, and whether it is the same, bit for bit. Imports nothing but torch: it runs in emulators too."""
+"""What a kernel gives, and whether it is the same, bit for bit."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ def results(kernel: Callable[..., Any], arguments: tuple[Any, ...]) -> list[torc
 
 
 def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether dtype, shape and every bit agree: zeros of different sign do not."""
     integers = {torch.float32: torch.int32, torch.float64: torch.int64}
     return (
         one.dtype == other.dtype

@@ -1,0 +1,82 @@
+"""Fused chains, layout (H, W, N, C): forward, and the products of the backward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from fqt_core.verification.cases.layer import Case, CaseTable, Layer
+from fqt_core.verification.cases.values import chain_signs, channel_vector, codes_of, integers, nbytes, some, weight_of
+
+
+def _hwnc_binary_conv2d(layer: Layer) -> Iterator[Case]:
+    x = chain_signs(layer.samples, layer.channels, layer.height, layer.width)
+    yield Case("", (x, weight_of(layer), layer.channels, *layer.window), macs=layer.macs(layer.samples, layer.outputs))
+
+
+def _hwnc_max_pool2d(layer: Layer) -> Iterator[Case]:
+    y = integers(layer, *layer.output)
+    flip = torch.randint(0, 2, (layer.outputs,), dtype=torch.uint8)
+    yield Case("", (y, flip), bytes=nbytes(y) + y.numel() // 4 * 3)
+
+
+def _hwnc_affine_sign(layer: Layer) -> Iterator[Case]:
+    y = integers(layer, *layer.output)
+    residual = torch.randn(y.shape)
+    vectors = channel_vector(layer), channel_vector(layer)
+    words = 2 * y.numel() // layer.outputs * -(-layer.outputs // 64) * 8
+    yield Case("", (y, *vectors, None, False), bytes=nbytes(y) + words)
+    yield Case("residual", (y, *vectors, residual, True), bytes=nbytes(y) + words + 2 * nbytes(residual))
+
+
+def _hwnc_normalization(layer: Layer) -> Iterator[Case]:
+    rows, ones = layer.samples * layer.output[0] * layer.output[1], torch.ones(layer.outputs)
+    first, second = (torch.full((layer.outputs,), value, dtype=torch.int64) for value in (rows, 3 * rows))
+    arguments = (ones.clone(), ones.clone(), ones, ones, ones, None, None, first, second, rows, 0.1, 1e-5)
+    yield Case("", arguments, bytes=layer.outputs * 88)
+
+
+def _hwnc_normalization_gradient(layer: Layer) -> Iterator[Case]:
+    total, moment = torch.randn(2, layer.outputs, dtype=torch.float64)
+    arguments = (total, moment, torch.ones(4, layer.outputs, dtype=torch.float64), layer.samples, True)
+    yield Case("", arguments, bytes=layer.outputs * 72)
+
+
+def _hwnc_input_gradient(layer: Layer) -> Iterator[Case]:
+    weight = weight_of(layer)
+    window = chain_signs(layer.samples, layer.channels, layer.height, layer.width)
+    for share, kept, bits in layer.shares(layer.samples):
+        codes = codes_of(*layer.output, kept, layer.outputs, bits=bits)
+        affine = torch.randn(kept), torch.randn(kept)
+        sizes = (layer.channels, [layer.height, layer.width])
+        arguments = (codes, weight, *sizes, *layer.window, *affine, window, some(layer.samples, kept))
+        yield Case(f"{share}, {bits} bits", arguments, macs=layer.macs(kept, layer.outputs), bits=bits)
+
+
+def _hwnc_weight_gradient(layer: Layer) -> Iterator[Case]:
+    x = chain_signs(layer.samples, layer.channels, layer.height, layer.width)
+    for share, kept, bits in layer.shares(layer.outputs):
+        codes = codes_of(*layer.output, kept, -(-layer.samples // 4) * 4, bits=bits)
+        codes[..., layer.samples :] = 0
+        affine = torch.randn(kept), torch.randn(kept)
+        arguments = (x, codes, layer.channels, layer.kernel_size, *layer.window, *affine)
+        yield Case(f"{share}, {bits} bits", arguments, macs=layer.macs(layer.samples, kept), bits=bits)
+
+
+def _hwnc_add_rows(layer: Layer) -> Iterator[Case]:
+    target = torch.randn(layer.height, layer.width, layer.samples, layer.channels)
+    rows = torch.randn(layer.height, layer.width, layer.few_samples, layer.channels)
+    yield Case("", (target, rows, some(layer.samples, layer.few_samples)), bytes=3 * nbytes(rows))
+
+
+CASES: CaseTable = {
+    "hwnc_binary_conv2d": _hwnc_binary_conv2d,
+    "hwnc_max_pool2d": _hwnc_max_pool2d,
+    "hwnc_affine_sign": _hwnc_affine_sign,
+    "hwnc_normalization": _hwnc_normalization,
+    "hwnc_normalization_gradient": _hwnc_normalization_gradient,
+    "hwnc_input_gradient": _hwnc_input_gradient,
+    "hwnc_weight_gradient": _hwnc_weight_gradient,
+    "hwnc_add_rows": _hwnc_add_rows,
+}
