@@ -79,7 +79,7 @@ class ReportRowObject(Schema):
     memory_bytes: SpreadObject | None
     gradient_variance: SpreadObject | None = Field(
         description="Relative variance of the gradients that arrive at binarised weights: the mean over a layer's "
-        "telemetry reports, the median over layers. null where no gradient of a binarised layer is quantised."
+        "telemetry reports, the median over layers. 0: they are exact. null where nothing is binarised."
     )
     model_bytes: int | None
 

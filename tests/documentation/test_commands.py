@@ -39,6 +39,7 @@ NOT_RUN = {
     "docker compose build": "needs Docker's engine",
     "docker compose run": "needs Docker's engine",
     "FQT_VARIANT=cuda docker compose": "needs Docker's engine",
+    "fqt compare-methods ": "trains dozens of networks; tests/client/cli/test_compare_methods.py runs it in small",
     "fqt sweep ": "trains up to twenty networks; tests/client/cli/test_sweeps.py runs it on a scripted service",
     "python -m benchmarks.": "takes minutes to hours; tests/benchmarks run it in small",
 }
