@@ -17,11 +17,11 @@ from typing import Any
 import torch
 
 from benchmarks import phases
-from benchmarks.machine import forget_peak, peak_bytes, resident_bytes
 from benchmarks.networks import FORMATS, Baseline, Ours, Side, fast_bfloat16
 from benchmarks.setting import Setting, parse_method
 from fqt_core import ops
 from fqt_core.allocator import keep_pages
+from fqt_core.process_memory import forget_peak, peak_bytes, resident_bytes
 
 _TRIAL_STEPS = 2
 _MEMORY_STEPS = 3

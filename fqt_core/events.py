@@ -195,6 +195,11 @@ class Done(Event):
     validation_loss: float | None
     train_accuracy: float | None
     seconds: float
+    memory_bytes: int | None = Field(
+        default=None,
+        description="The most memory of the training process at once, beyond what it had before data and network; null "
+        "if it was not measured.",
+    )
     confusion: Confusion | None = Field(default=None, description="Of the model that was kept, if it was asked for.")
 
 

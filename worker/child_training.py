@@ -12,6 +12,7 @@ from fqt_core.data import ImageDataset, load_pinned
 from fqt_core.errors import CheckpointError
 from fqt_core.events import Done, LogLine
 from fqt_core.models import WeightReport
+from fqt_core.process_memory import forget_peak, peak_bytes, resident_bytes
 from fqt_core.training import Session, prepare
 from fqt_core.training.artifacts import artifact, write_artifacts
 from fqt_core.training.confusion import Verdicts, confusion, judge
@@ -31,6 +32,7 @@ def train(data: TrainingInput, folder: Path, lifeline: Lifeline) -> Exit:
         fqt_core.errors.FqtError: whatever the library refuses.
     """
     spec = data.spec
+    base = _resident()
     device = _device(data.device)
     torch.set_num_threads(data.threads)
     keep_pages()
@@ -65,6 +67,7 @@ def train(data: TrainingInput, folder: Path, lifeline: Lifeline) -> Exit:
             lifeline.send(event)
     if done is None:
         return Exit.STOPPED
+    done = done.model_copy(update={"memory_bytes": _grown(base)})
     verdicts = _verdicts(session, device, lifeline)
     if lifeline.cancel.is_set():
         return Exit.CANCELLED
@@ -79,6 +82,20 @@ def train(data: TrainingInput, folder: Path, lifeline: Lifeline) -> Exit:
         lifeline.send(artifact("examples", examples, layout))
     lifeline.send(done)
     return Exit.DONE
+
+
+def _resident() -> int | None:
+    """Memory before the job's own, from where its peak counts; ``None`` where nothing tells."""
+    try:
+        resident = resident_bytes()
+    except OSError:
+        return None
+    forget_peak()
+    return resident
+
+
+def _grown(base: int | None) -> int | None:
+    return None if base is None else max(0, peak_bytes() - base)
 
 
 def _verdicts(session: Session, device: torch.device, lifeline: Lifeline) -> Verdicts | None:

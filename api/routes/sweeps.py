@@ -23,9 +23,10 @@ from api.problems import (
 from api.routes.jobs import IdempotencyKey
 from api.routing import created, problems, router
 from api.schemas.common import ULID, Limit, SweepId
+from api.schemas.sweep_report import SweepReportObject
 from api.schemas.sweeps import EXAMPLE, SweepDetail, SweepList, SweepObject, SweepPlanObject
 from api.sweep_specs import check_sweep, plan_sweep
-from jobs import sweeps
+from jobs import database, sweeps
 from jobs.sweep_spec import SweepSpec
 from jobs.validation import Bounds
 
@@ -107,6 +108,20 @@ async def get_sweep(sweep_id: SweepId, context: AppContext, key: ReadKey) -> Swe
         return SweepDetail.whole(sweep, sweeps.list_trials(connection, [sweep_id])[sweep_id])
 
     return await context.read(read)
+
+
+@routes.get("/sweeps/{sweep_id}/report", response_model=SweepReportObject, responses=problems(NotFound))
+async def get_sweep_report(sweep_id: SweepId, context: AppContext, key: ReadKey) -> Response:
+    """Get what a sweep came to as it stands: jobs that differ in nothing but the seed are one row."""
+
+    def work() -> bytes:
+        from jobs import sweep_report  # noqa: PLC0415 - imports NumPy, which the API process does without until then
+
+        with database.snapshot(context.store.engine) as connection:
+            sweep = sweeps.get(connection, sweep_id, organisation=key.organisation_id)
+            return SweepReportObject.of(sweep, sweep_report.report(connection, sweep)).model_dump_json().encode()
+
+    return Response(await context.in_thread(work), media_type="application/json")
 
 
 @routes.post("/sweeps/{sweep_id}/cancel", responses=problems(NotFound, Conflict))

@@ -42,6 +42,7 @@ from fqt_client.models import (
     Progress,
     Series,
 )
+from fqt_client.reports import ReportRow, ReportRun, Spread, StepCost, SweepReport
 from fqt_client.sweeps import Sweep, SweepPlan, Trial
 
 __version__ = "0.1.0"
@@ -81,10 +82,15 @@ __all__ = [
     "Prediction",
     "Progress",
     "RateLimitedError",
+    "ReportRow",
+    "ReportRun",
     "Series",
     "ServerFaultError",
+    "Spread",
+    "StepCost",
     "Sweep",
     "SweepPlan",
+    "SweepReport",
     "TooLargeError",
     "Trial",
     "UnexpectedAnswerError",

@@ -15,6 +15,7 @@ from fqt_client.follow import polled
 from fqt_client.models import Identified, JobState, Page, Resource, brief
 from fqt_client.paging import every, page
 from fqt_client.paths import sweep_path
+from fqt_client.reports import SweepReport
 from fqt_client.transport import AsyncTransport, once
 from fqt_client.wire import Blocking, sync, sync_iterator
 
@@ -153,6 +154,14 @@ class AsyncSweeps:
         """
         return Sweep.from_json(await self._transport.json("GET", sweep_path(sweep_id)))
 
+    async def report(self, sweep_id: str) -> SweepReport:
+        """What a sweep came to as it stands: a row for all its jobs that differ in nothing but the seed.
+
+        Raises:
+            NotFoundError: there is none with this id.
+        """
+        return SweepReport.from_json(await self._transport.json("GET", sweep_path(sweep_id, "report")))
+
     async def cancel(self, sweep_id: str) -> Sweep:
         """Cancel a sweep and those of its jobs that have not ended.
 
@@ -216,6 +225,7 @@ class Sweeps(Blocking):
     list_page = sync(AsyncSweeps.list_page)
     list = sync_iterator(AsyncSweeps.list)
     get = sync(AsyncSweeps.get)
+    report = sync(AsyncSweeps.report)
     cancel = sync(AsyncSweeps.cancel)
     delete = sync(AsyncSweeps.delete)
     wait = sync(AsyncSweeps.wait)

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal, TypeAlias, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 Stem: TypeAlias = Literal["small", "imagenet"]
+Channels: TypeAlias = Annotated[int, Field(ge=8, le=4096, multiple_of=8)]
+
+_WIDTHS = (
+    "Channels of each convolution, from the first to the last, multiples of 8, in place of the published ones; {count} "
+    "of them. null: the published ones times `width`."
+)
 
 
 class ArchitectureConfig(BaseModel):
@@ -31,7 +37,20 @@ class _Published(ArchitectureConfig):
     )
 
 
-class Vgg16(_Published):
+class _Widths(BaseModel):
+    """What networks share whose convolutions may each have a width of its own."""
+
+    @field_validator("widths", check_fields=False)
+    @classmethod
+    def _in_place_of_width(cls, widths: list[int] | None, info: ValidationInfo) -> list[int] | None:
+        if widths is not None and info.data.get("width", 1.0) != 1.0:
+            raise ValueError("widths are whole numbers of channels, not multiplied by width: leave out one of both")
+        if widths is not None and info.data.get("shortcuts"):
+            raise ValueError("shortcuts need equal channels at both ends: leave out shortcuts, or widths")
+        return widths
+
+
+class Vgg16(_Published, _Widths):
     """VGG-16 with batch normalisation, laid out for binarised training."""
 
     title: ClassVar[str] = "VGG-16"
@@ -41,6 +60,9 @@ class Vgg16(_Published):
     )
 
     name: Literal["vgg16"] = "vgg16"
+    widths: list[Channels] | None = Field(
+        default=None, min_length=13, max_length=13, description=_WIDTHS.format(count=13)
+    )
 
 
 class Resnet18(_Published):
@@ -52,7 +74,7 @@ class Resnet18(_Published):
     name: Literal["resnet18"] = "resnet18"
 
 
-class Convnet(ArchitectureConfig):
+class Convnet(ArchitectureConfig, _Widths):
     """A small network of six convolutions, for small images and quick comparisons of methods."""
 
     title: ClassVar[str] = "Small convolutional network"
@@ -62,6 +84,7 @@ class Convnet(ArchitectureConfig):
     shortcuts: bool = Field(
         default=False, description="A full-precision shortcut around each binary convolution, as in Bi-Real Net."
     )
+    widths: list[Channels] | None = Field(default=None, min_length=6, max_length=6, description=_WIDTHS.format(count=6))
 
 
 AnyArchitecture = Annotated[Vgg16 | Resnet18 | Convnet, Field(discriminator="name")]

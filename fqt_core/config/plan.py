@@ -44,6 +44,20 @@ def scaled(channels: int, width: float) -> int:
     return max(8, int(channels * width / 8 + 0.5) * 8)
 
 
+def vgg16_widths(config: Vgg16) -> list[int]:
+    """Channels of each convolution of VGG-16."""
+    if config.widths is not None:
+        return config.widths
+    return [scaled(channels, config.width) for channels, depth in VGG16_STAGES for _ in range(depth)]
+
+
+def convnet_widths(config: Convnet) -> list[int]:
+    """Channels of each convolution of the small network."""
+    if config.widths is not None:
+        return config.widths
+    return [scaled(channels, config.width) for channels in (CONVNET_STEM, *(block[0] for block in CONVNET_BLOCKS))]
+
+
 def window_output(size: int, kernel: int, stride: int, padding: int) -> int:
     """Side in pixels of what a convolution or pool with square windows makes of ``size`` pixels."""
     return (size + 2 * padding - kernel) // stride + 1
@@ -278,9 +292,10 @@ class _Builder:
 def _vgg16(net: _Builder, config: ArchitectureConfig, num_classes: int) -> None:
     assert isinstance(config, Vgg16)
     index = 0
-    for stage, (channels, depth) in enumerate(VGG16_STAGES):
+    widths = iter(vgg16_widths(config))
+    for stage, (_, depth) in enumerate(VGG16_STAGES):
         for position in range(depth):
-            net.conv(f"features.{index}", scaled(channels, config.width), 3, 1, binary=index > 0, bias=True)
+            net.conv(f"features.{index}", next(widths), 3, 1, binary=index > 0, bias=True)
             last = position == depth - 1
             pool = last and net.size >= 2
             if pool and net.binarises:
@@ -357,12 +372,13 @@ def _downsample(net: _Builder, name: str, channels: int, stride: int, start: tup
 
 def _convnet(net: _Builder, config: ArchitectureConfig, num_classes: int) -> None:
     assert isinstance(config, Convnet)
-    net.conv("conv", scaled(CONVNET_STEM, config.width), 5, 1, binary=False, bias=False)
+    stem, *widths = convnet_widths(config)
+    net.conv("conv", stem, 5, 1, binary=False, bias=False)
     net.norm("bn")
     if not net.binarises:
         net.relu("relu")
-    for index, (channels, stride) in enumerate(CONVNET_BLOCKS):
-        name, outputs = f"blocks.{index}", scaled(channels, config.width)
+    for index, (outputs, (_, stride)) in enumerate(zip(widths, CONVNET_BLOCKS, strict=True)):
+        name = f"blocks.{index}"
         start, start_saved = (net.channels, net.size), net.saved
         net.conv(f"{name}.conv", outputs, 3, stride, binary=True, bias=False)
         net.norm(f"{name}.bn")

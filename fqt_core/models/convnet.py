@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fqt_core.config import Convnet
-from fqt_core.config.plan import CONVNET_BLOCKS, CONVNET_STEM, scaled
+from fqt_core.config.plan import CONVNET_BLOCKS, convnet_widths
 from fqt_core.fused import Block, Chain, Chained, Shortcut, run_fused, with_stem
 from fqt_core.models.resnet import Downsample
 
@@ -46,12 +46,13 @@ class ConvnetNetwork(nn.Module, Chained):
 
     def __init__(self, config: Convnet, num_classes: int) -> None:
         super().__init__()
-        channels, size = scaled(CONVNET_STEM, config.width), config.image_size
+        channels, *widths = convnet_widths(config)
+        size = config.image_size
         self.conv = nn.Conv2d(config.channels, channels, 5, padding=2, bias=False)
         self.bn = nn.BatchNorm2d(channels)
         self.relu: nn.Module = nn.ReLU(inplace=True)
         self.blocks = nn.Sequential()
-        for outputs, stride in ((scaled(width, config.width), stride) for width, stride in CONVNET_BLOCKS):
+        for outputs, (_, stride) in zip(widths, CONVNET_BLOCKS, strict=True):
             self.blocks.append(ConvnetBlock(channels, outputs, stride, shortcut=config.shortcuts))
             channels, size = outputs, -(-size // stride)
         self.avgpool = nn.AvgPool2d(2)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import torch
 from torch import Tensor, nn
 
 from fqt_core.config import Vgg16
-from fqt_core.config.plan import VGG16_HIDDEN, VGG16_POOLED, VGG16_STAGES, scaled
+from fqt_core.config.plan import VGG16_HIDDEN, VGG16_POOLED, VGG16_STAGES, scaled, vgg16_widths
 from fqt_core.fused import Block, Chain, Chained, run_fused, with_stem
 from fqt_core.layers import BinaryConv2d, PackedConv2d
 from fqt_core.models.layout import BinaryLayout
@@ -101,9 +101,9 @@ class Vgg16Network(nn.Module):
         modules: list[nn.Module] = []
         channels: int = config.channels
         size = config.image_size
-        for stage_channels, depth in VGG16_STAGES:
-            outputs = scaled(stage_channels, config.width)
-            for _ in range(depth):
+        widths = iter(vgg16_widths(config))
+        for _, depth in VGG16_STAGES:
+            for outputs in islice(widths, depth):
                 modules += [nn.Conv2d(channels, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
                 channels = outputs
             modules.append(nn.MaxPool2d(2, 2) if size >= 2 else nn.Identity())

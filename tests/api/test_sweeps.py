@@ -142,6 +142,14 @@ def test_a_sweep_is_followed_compared_cancelled_and_deleted(client: TestClient, 
     assert [job["id"] for job in compared["jobs"]] == [trial["job"] for trial in found["trials"]]
     assert client.post("/v1/compare", json={"sweep": made["id"]}).status_code == 200
     assert client.get("/v1/compare", params={"sweep": "swp_" + "0" * 26}).status_code == 404
+    report = client.get(f"{path}/report").json()
+    assert (report["sweep"], report["state"], report["metric"]) == (made["id"], "running", "validation_accuracy")
+    assert [row["label"] for row in report["rows"]] == [
+        f"learning_rate {trial['parameters'][_RATE]}" for trial in found["trials"]
+    ]
+    value = found["trials"][0]["value"]
+    assert report["rows"][0]["value"] == {"mean": value, "deviation": None, "count": 1}
+    assert report["rows"][2]["runs"][0]["state"] == "running"
     assert client.delete(path).status_code == 409
     for _ in range(2):
         cancelled = client.post(f"{path}/cancel").json()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from statistics import fmean, stdev
 from typing import Any
 
 import httpx
@@ -60,6 +62,20 @@ def comparison(*jobs: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"object": "comparison", "align": "step", "differing": differing, "equal": None, "jobs": list(jobs)} | more
 
 
+def report_row(label: str, *values: float, failed: Sequence[str] = (), **more: Any) -> dict[str, Any]:
+    runs = [{"number": n, "job": JOB_ID, "state": "succeeded", "seed": n, "value": v} for n, v in enumerate(values)]
+    runs += [{"number": 9, "state": "failed", "seed": len(values), "reason": reason} for reason in failed]
+    deviation = stdev(values) if len(values) > 1 else None
+    value = {"mean": fmean(values), "deviation": deviation, "count": len(values)} if values else None
+    return {"label": label, "parameters": {"method": {"name": label}}, "runs": runs, "value": value, **more}
+
+
+def report(*rows: dict[str, Any], **more: Any) -> dict[str, Any]:
+    told = {"object": "sweep_report", "sweep": SWEEP_ID, "name": "methods on digits", "state": "finished"}
+    found = {"metric": "validation_accuracy", "direction": "maximize", "base": {"dataset": "digits"}}
+    return told | found | {"rows": list(rows)} | more
+
+
 def answer(script: Script) -> None:
     """Script the routes of a sweep that runs, and then has finished; and a comparison of two jobs."""
     first, second = trial(1, 0.5), trial(2, 0.75)
@@ -69,6 +85,7 @@ def answer(script: Script) -> None:
     script.on("GET", "/v1/sweeps", httpx.Response(200, json=listed))
     script.on("POST", "/v1/sweeps", httpx.Response(201, json=running))
     script.on("GET", PATH, *(httpx.Response(200, json=found) for found in (running, running, finished)))
+    script.on("GET", f"{PATH}/report", httpx.Response(200, json=report(report_row("fqt", 0.5, 0.75))))
     script.on("POST", f"{PATH}/cancel", httpx.Response(200, json=running | {"state": "cancelled"}))
     script.on("DELETE", PATH, httpx.Response(204))
     two = comparison(compared(1, [2.0, 1.0, None, 0.5]), compared(2, [2.0, 1.5]))

@@ -23,6 +23,7 @@ from fqt_client import (
     Page,
     Plan,
     Prediction,
+    ReportRow,
     Series,
     Sweep,
     SweepPlan,
@@ -80,11 +81,12 @@ def models_and_sweeps(client: Client) -> None:
     changes: Iterator[Sweep] = client.sweeps.follow(sweep.id)
     sweeps_page: Page[Sweep] = client.sweeps.list_page(limit=1)
     sweep = client.sweeps.wait(client.sweeps.cancel(client.sweeps.get(sweep.id).id).id, timeout=1.0)
+    rows: Sequence[ReportRow] = client.sweeps.report(sweep.id).rows
     client.sweeps.delete(sweep.id)
     comparison: Comparison = client.compare(["job_1"], sweep=sweep.id, align="time")
     wrong: int = client.models.get("mdl_1")  # type: ignore[assignment]
     client.sweeps.get(7)  # type: ignore[arg-type]
-    print(models, models_page, card, path, predictions, plan, sweeps, sweeps_page, comparison, wrong, changes)
+    print(models, models_page, card, path, predictions, plan, sweeps, sweeps_page, comparison, wrong, changes, rows)
 
 
 async def asynchronous(client: AsyncClient) -> None:

@@ -40,6 +40,7 @@ NOT_RUN = {
     "docker compose run": "needs Docker's engine",
     "FQT_VARIANT=cuda docker compose": "needs Docker's engine",
     "docker compose --profile gpu exec worker-gpu": "needs Docker's engine, and a GPU",
+    "fqt compare-methods ": "trains dozens of networks; tests/client/cli/test_compare_methods.py runs it in small",
     "fqt sweep ": "trains up to twenty networks; tests/client/cli/test_sweeps.py runs it on a scripted service",
     "python -m benchmarks.": "takes minutes to hours; tests/benchmarks run it in small",
 }

@@ -217,6 +217,9 @@ def test_a_job_whose_layers_multiply_bytes_leaves_a_model_that_predicts(store: S
     run(store)
     done = get(store, job.id)
     assert done.state == "succeeded", done.error
+    assert done.result is not None
+    # Batches of floats and a network: more than nothing, and less than the process with torch had before.
+    assert 1 << 20 < done.result["memory_bytes"] < 128 << 20
     [started] = [event.data["started"] for event in log(store, job.id) if "started" in event.data]
     assert started["arithmetic"] == "integer"
 

@@ -60,6 +60,7 @@ function part(name, schema, definitions, prefix) {
   if (found.enum) return new Choice(name, path, found);
   if (found.type === "boolean") return new Flag(name, path, found);
   if (found.type === "object") return new Nested(name, path, found, definitions);
+  if (found.type === "array" && found.items.type === "integer") return new Numbers(name, path, found);
   if (found.type === "array") return new Several(name, path, found, definitions);
   return new Text(name, path, found);
 }
@@ -82,6 +83,19 @@ class Text {
 
   set value(value) {
     this.input.value = value ?? "";
+  }
+}
+
+/** A list of numbers, with commas between them. */
+class Numbers extends Text {
+  get value() {
+    const parts = this.input.value.split(",").map((text) => text.trim());
+    if (parts.every((text) => !text)) return undefined;
+    return parts.map((text) => (text && !Number.isNaN(Number(text)) ? Number(text) : text));
+  }
+
+  set value(values) {
+    this.input.value = (values ?? []).join(", ");
   }
 }
 

@@ -47,6 +47,7 @@ class Sweeps {
       h(
         "div",
         { class: "row" },
+        h("a", { class: "button small", href: `#/sweeps/${row.id}`, "aria-label": `Report: ${called}` }, "Report"),
         h("a", { class: "button small", href: `#/compare?sweep=${row.id}`, "aria-label": `Compare its jobs: ${called}` }, "Compare its jobs"),
         may("write") && row.state === "running" ? h("button", { type: "button", class: "small danger", "aria-label": `Cancel ${called}`, onclick: () => this.cancel(row) }, "Cancel") : "",
       ),

@@ -10,7 +10,19 @@ from typing import Annotated
 import typer
 
 from fqt_client import __version__
-from fqt_client.cli import catalog, compare, datasets, doctor, fetch, jobs, models, submit, sweeps, watch
+from fqt_client.cli import (
+    catalog,
+    compare,
+    compare_methods,
+    datasets,
+    doctor,
+    fetch,
+    jobs,
+    models,
+    submit,
+    sweeps,
+    watch,
+)
 from fqt_client.cli.exits import MEANINGS, ExitCode, exit_code_of, line_of
 from fqt_client.cli.output import printable
 from fqt_client.cli.plugins import merge_plugins
@@ -29,7 +41,7 @@ def build_app(*, plugins: bool = True) -> typer.Typer:
     """The whole command line; ``plugins`` says whether to merge what other distributions add."""
     app = typer.Typer(name="fqt", help=HELP, pretty_exceptions_enable=False, rich_markup_mode="markdown")
     app.callback(invoke_without_command=True)(_root)
-    for module in (submit, watch, jobs, compare, fetch, catalog, doctor):
+    for module in (submit, watch, jobs, compare, compare_methods, fetch, catalog, doctor):
         app.registered_commands.extend(module.app.registered_commands)
     app.add_typer(sweeps.app, name="sweep", rich_help_panel="Jobs")
     app.add_typer(datasets.app, name="datasets", rich_help_panel="Data")

@@ -12,6 +12,16 @@ from fqt_client.cli.exits import ExitCode
 from fqt_client.cli.output import bytes_text, duration_text, print_facts, print_json, print_json_line, printable
 from fqt_client.cli.session import JsonOption, connect, dataset_id, job_id
 from fqt_client.cli.spec import build_spec
+from fqt_client.cli.spec_options import (
+    ArchitectureOption,
+    BatchSizeOption,
+    ChannelsOption,
+    EpochsOption,
+    FromOption,
+    ImageSizeOption,
+    LearningRateOption,
+    WidthOption,
+)
 from fqt_client.cli.watch import watch_job
 from fqt_client.models import Plan
 
@@ -29,17 +39,10 @@ def submit(
             autocompletion=complete.datasets,
         ),
     ] = None,
-    architecture: Annotated[
-        str | None,
-        typer.Option(
-            "--architecture", "-a", help="The network; see `fqt architectures`.", autocompletion=complete.architectures
-        ),
-    ] = None,
-    width: Annotated[float | None, typer.Option("--width", help="Multiplier of every channel count.")] = None,
-    image_size: Annotated[
-        int | None, typer.Option("--image-size", help="Side in pixels of the network's input.")
-    ] = None,
-    channels: Annotated[int | None, typer.Option("--channels", help="1 for grey images, 3 for RGB.")] = None,
+    architecture: ArchitectureOption = None,
+    width: WidthOption = None,
+    image_size: ImageSizeOption = None,
+    channels: ChannelsOption = None,
     method: Annotated[
         str | None,
         typer.Option("--method", "-m", help="The method; see `fqt methods`.", autocompletion=complete.methods),
@@ -53,23 +56,15 @@ def submit(
     budget: Annotated[
         float | None, typer.Option("--budget", help="With --bits auto: average bits per gradient element.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", "-e", help="Passes over the training images.")] = None,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Images per step.")] = None,
+    epochs: EpochsOption = None,
+    batch_size: BatchSizeOption = None,
     optimizer: Annotated[str | None, typer.Option("--optimizer", help="adam, sgd or muon.")] = None,
-    learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Learning rate of the body.")] = None,
+    learning_rate: LearningRateOption = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")] = None,
     classes: Annotated[
         str | None, typer.Option("--classes", help="Train on these classes only, separated by commas.")
     ] = None,
-    from_job: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            metavar="JOB|MODEL",
-            help="Start from the weights of this job or model; `last` works.",
-            autocompletion=complete.jobs,
-        ),
-    ] = None,
+    from_job: FromOption = None,
     teacher: Annotated[
         str | None,
         typer.Option(

@@ -21,6 +21,7 @@ from fqt_client.cli.output import (
     sparkline,
     time_text,
 )
+from fqt_client.cli.report import OutputOption, PictureOption, check_targets, show_report, write_targets
 from fqt_client.cli.session import JsonOption, SweepArgument, connect, dataset_id, job_id, sweep_id
 from fqt_client.cli.space import FORMS, space_of
 from fqt_client.cli.spec import build_spec
@@ -28,7 +29,9 @@ from fqt_client.cli.sweep_views import parameters_text, view_for
 from fqt_client.client import Client
 from fqt_client.sweeps import Sweep, SweepPlan, Trial
 
-app = typer.Typer(help="Search over fields of the job spec: create sweeps, watch, list, show, cancel and delete them.")
+app = typer.Typer(
+    help="Search over fields of the job spec: create sweeps, watch, list, show, report, cancel and delete them."
+)
 
 
 @app.callback(invoke_without_command=True)
@@ -129,7 +132,7 @@ def create(
                 f"Created {sweep.id} of {sweep.jobs} jobs"
                 + ("" if watch else f"\nWatch it: fqt sweep watch {sweep.id}")
             )
-        return _watch(client, sweep.id, as_json=as_json) if watch else ExitCode.OK
+        return watch_sweep(client, sweep.id, as_json=as_json) if watch else ExitCode.OK
 
 
 def _show_plan(plan: SweepPlan, as_json: bool) -> None:
@@ -151,10 +154,11 @@ def watch(sweep: SweepArgument, as_json: JsonOption = False) -> int:
     prints the sweep on a line whenever it has changed.
     """
     with connect() as client:
-        return _watch(client, sweep_id(client, sweep), as_json=as_json)
+        return watch_sweep(client, sweep_id(client, sweep), as_json=as_json)
 
 
-def _watch(client: Client, identity: str, *, as_json: bool) -> int:
+def watch_sweep(client: Client, identity: str, *, as_json: bool) -> int:
+    """Follow a sweep to its end; the exit code says how that was. Ctrl-C leaves it running."""
     state = "running"
     try:
         with view_for(as_json=as_json) as view:
@@ -209,6 +213,21 @@ def show(sweep: SweepArgument, as_json: JsonOption = False) -> None:
         ("trial", "job", "state", *short_names(parameters), "value", "curve", "reason"), rows, empty="no trials yet"
     )
     print(f"\nSide by side: fqt compare --sweep {found.id}")
+
+
+@app.command()
+def report(
+    sweep: SweepArgument, output: OutputOption = None, picture: PictureOption = None, as_json: JsonOption = False
+) -> None:
+    """Show what a sweep came to: jobs that differ in nothing but the seed are one row, with mean and deviation."""
+    check_targets(output, picture)
+    with connect() as client:
+        found = client.sweeps.report(sweep_id(client, sweep))
+    write_targets(found, output, picture)
+    if as_json:
+        print_json(found.raw)
+    else:
+        show_report(found)
 
 
 def _facts(found: Sweep) -> None:

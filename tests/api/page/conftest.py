@@ -11,11 +11,17 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser
+from sqlalchemy import insert
 
+from jobs import sweeps
+from jobs.sqltypes import now
 from jobs.store import Store
+from jobs.sweep_spec import SweepSpec
+from jobs.tables import DEFAULT_ORGANISATION, trials
 from tests.api.browser import Visit, chromium, visiting
 from tests.api.page.helpers import EPOCHS, NETWORK, PICTURES
 from tests.api.process import Api
+from tests.jobs.helpers import get
 from tests.worker.processes import REAL, Process
 
 
@@ -85,3 +91,23 @@ def trained(api: Api, submitted: list[str]) -> list[str]:
             assert time.monotonic() < deadline
             time.sleep(0.2)
     return submitted
+
+
+@pytest.fixture(scope="package")
+def reported(store: Store, trained: list[str]) -> str:
+    """Id of a sweep that has ended, whose trials are those jobs, as if it had made them, and one that failed."""
+    methods = {"type": "choice", "values": [{"name": "fqt"}, {"name": "qat"}]}
+    space = {"method": methods, "training.seed": {"type": "choice", "values": [0, 1]}}
+    spec = SweepSpec.model_validate({"name": "methods", "base": {"dataset": "digits"}, "space": space})
+    with store.write() as connection:
+        made = sweeps.create(connection, spec, organisation=DEFAULT_ORGANISATION)
+        sweeps.end(connection, made.id, "finished")
+        row = {"sweep_id": made.id, "reported": {}, "notes": {}, "created_at": now()}
+        for number, job_id in enumerate(trained):
+            job = get(store, job_id)
+            parameters = {"method": {"name": job.spec.method.name}, "training.seed": 0}
+            told = {"state": "succeeded", "value": (job.result or {})["validation_accuracy"], "job_id": job_id}
+            connection.execute(insert(trials).values(**row, number=number, parameters=parameters, **told))
+        lost = {"state": "failed", "reason": "the loss is not finite", "parameters": parameters | {"training.seed": 1}}
+        connection.execute(insert(trials).values(**row, number=len(trained), **lost))
+    return made.id

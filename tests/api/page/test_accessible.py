@@ -16,7 +16,9 @@ from tests.api.process import Api
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_view_is_accessible(browser: Browser, api: Api, key: str, trained: list[str], scheme: str) -> None:
+def test_every_view_is_accessible(
+    browser: Browser, api: Api, key: str, trained: list[str], reported: str, scheme: str
+) -> None:
     """axe-core finds nothing serious or critical: on a desk in the light, on a phone in the dark."""
     phone = {"width": 390, "height": 844}
     desk = {"width": 1280, "height": 1560 if PICTURES else 900}
@@ -29,6 +31,7 @@ def test_every_view_is_accessible(browser: Browser, api: Api, key: str, trained:
         "models": ("/models", "#models tr[data-model]"),
         "model": (f"/models/{_model(api, trained[0])}", "#layers .weights[data-layer]"),
         "sweeps": ("/sweeps", "#sweeps [data-id]"),
+        "report": (f"/sweeps/{reported}", "#report tbody td"),
         "compare": ("/compare?" + "&".join(f"job={job}" for job in trained), "#options td"),
     }
     _sweep(api)

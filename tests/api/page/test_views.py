@@ -81,6 +81,25 @@ def test_a_finished_job_is_looked_at_compared_and_fetched(visit: Visit, trained:
     assert hashlib.sha256(download.value.path().read_bytes()).hexdigest() == report["sha256"]
 
 
+def test_the_report_of_a_sweep_shows_rows_over_seeds_and_what_failed(visit: Visit, reported: str, api: Api) -> None:
+    page = visit.page
+    visit.go("/sweeps")
+    page.locator(f"[data-id={reported}]").get_by_role("link", name="Report").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("methods")
+    with api.client() as client:
+        rows = client.get(f"/v1/sweeps/{reported}/report").json()["rows"]
+    assert [row["label"] for row in rows] == ["fqt", "qat"]
+    for row, line in zip(rows, page.locator("#report tbody tr").all(), strict=True):
+        cells = line.locator("td").all_text_contents()
+        assert cells[0] == f"{100 * row['value']['mean']:.1f} %"
+        assert cells[1] == f"1 of {len(row['runs'])}"
+        assert cells[2] == f"{row['arithmetic']} ({row['kernels']})"
+        assert (cells[11] == "0") == (row["label"] == "qat")  # whose gradients are exact
+    widths = [bar.evaluate("bar => bar.style.width") for bar in page.locator(".bars").nth(1).locator(".bar").all()]
+    assert (float(widths[0].strip("%")) < 100, widths[1]) == (True, "100%")
+    expect(page.locator("#lost li")).to_have_text("qat, seed 1: failed, the loss is not finite")
+
+
 def test_curves_are_read_and_zoomed_by_keyboard(visit: Visit, trained: list[str]) -> None:
     page = visit.page
     visit.go(f"/jobs/{trained[0]}")

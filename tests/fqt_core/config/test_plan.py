@@ -28,6 +28,8 @@ SMALL: list[ArchitectureConfig] = [
     Vgg16(width=0.0625, image_size=40, stem="imagenet"),
     Convnet(width=0.25, image_size=16, channels=1),
     Convnet(width=0.25, image_size=13, shortcuts=True),
+    Convnet(widths=[16, 8, 40, 24, 8, 32], image_size=16, channels=1),
+    Vgg16(widths=[8, 16, 8, 24, 16, 8, 24, 8, 40, 8, 16, 8, 24], image_size=32),
 ]
 
 
@@ -128,6 +130,20 @@ def test_the_plan_of_a_method() -> None:
     channels = sum(layer.out_channels for layer in fqt.layers if layer.binary)
     assert fqt.model_bytes - unscaled.model_bytes == 4 * channels
     assert learned.parameters - fqt.parameters == channels
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"widths": [8] * 5}, "at least 6 items"),
+        ({"widths": [8, 8, 8, 8, 8, 12]}, "multiple of 8"),
+        ({"widths": [8] * 6, "width": 0.5}, "leave out one of both"),
+        ({"widths": [8] * 6, "shortcuts": True}, "leave out shortcuts, or widths"),
+    ],
+)
+def test_widths_that_cannot_be_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        build("convnet", num_classes=3, **options)
 
 
 def test_first_and_last_layer_and_shortcuts_stay_in_full_precision() -> None:

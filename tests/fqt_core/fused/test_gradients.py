@@ -81,6 +81,7 @@ def _has_no_gradient(model: nn.Module, name: str) -> bool:
         ("resnet18", {"stem": "small", "size": 18}),
         ("convnet", {"shortcuts": False, "size": 18}),
         ("convnet", {"shortcuts": True, "size": 19}),
+        ("convnet", {"width": 1.0, "widths": [16, 72, 8, 136, 24, 64], "size": 18}),
         ("resnet18", {"stem": "imagenet", "size": 70}),
     ],
 )
