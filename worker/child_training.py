@@ -10,10 +10,10 @@ from fqt_core import export
 from fqt_core.allocator import keep_pages
 from fqt_core.data import ImageDataset, load_pinned
 from fqt_core.errors import CheckpointError
-from fqt_core.events import Done, LogLine
+from fqt_core.events import ArtifactWritten, Done, LogLine
 from fqt_core.models import WeightReport
 from fqt_core.training import Session, prepare
-from fqt_core.training.artifacts import artifact, write_artifacts
+from fqt_core.training.artifacts import write_artifacts
 from fqt_core.training.confusion import Verdicts, confusion, judge
 from fqt_core.training.examples import save_examples
 from worker.child_errors import UnusableInputError
@@ -75,7 +75,7 @@ def train(data: TrainingInput, folder: Path, lifeline: Lifeline) -> Exit:
     if verdicts is not None:
         examples = folder / "examples.webp"
         layout = save_examples(examples, verdicts, session.trainer.data.validation_pixels)
-        lifeline.send(artifact("examples", examples, layout))
+        lifeline.send(ArtifactWritten.of("examples", examples, layout))
     lifeline.send(done)
     return Exit.DONE
 

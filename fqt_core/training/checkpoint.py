@@ -27,6 +27,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from fqt_core.errors import CheckpointError
+from fqt_core.files import file_sha256
 from fqt_core.tensorfile import read_tensors, write_tensors
 from fqt_core.training.state import RunState
 
@@ -147,9 +148,3 @@ def _digest(metadata: dict[str, Any], tensors: dict[str, Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 (hex) of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -11,8 +11,8 @@ import torch
 from fqt_core import export
 from fqt_core.config import Method, Resnet18
 from fqt_core.events import AnyEvent, ArtifactWritten, Done
+from fqt_core.files import file_sha256
 from fqt_core.training import Session, prepare
-from fqt_core.training.checkpoint import file_sha256
 
 from .nets import config, pictures
 

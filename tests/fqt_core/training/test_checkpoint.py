@@ -14,6 +14,7 @@ from torch import nn
 from fqt_core.config import AugmentConfig
 from fqt_core.errors import CheckpointError
 from fqt_core.events import CheckpointWritten
+from fqt_core.files import file_sha256
 from fqt_core.tensorfile import read_tensors, write_tensors
 from fqt_core.training import Trainer, checkpoint
 from fqt_core.training.checkpoint import read_checkpoint
@@ -31,7 +32,7 @@ def written(tmp_path: Path) -> CheckpointWritten:
 def test_event_describes_the_file(written: CheckpointWritten) -> None:
     path = Path(written.path)
     assert written.size == path.stat().st_size
-    assert written.sha256 == checkpoint.file_sha256(path)
+    assert written.sha256 == file_sha256(path)
     assert written.epoch == pytest.approx(written.step / 5)
     assert [p.name for p in path.parent.iterdir() if p.name.startswith(".")] == []
 
