@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 from anyio import to_thread
@@ -59,13 +61,13 @@ PICTURE_ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 
-async def serve_picture(request: Request, context: Context, sha256: str, *, name: str) -> Response:
-    """Answer with a stored WebP picture, shown and not downloaded. The ETag is its SHA-256.
+async def serve_picture(request: Request, local: Callable[[], Path], *, version: str, name: str) -> Response:
+    """Answer with a WebP picture, shown and not downloaded. ``local`` tells in a thread where it is.
 
     Raises:
-        BlobMissingError: the file is gone.
+        BlobMissingError: the file is gone (by ``local``).
     """
-    tag = f'"{sha256}"'
+    tag = f'"{version}"'
     headers = {
         "ETag": tag,
         "Cache-Control": "private, no-cache",
@@ -76,7 +78,7 @@ async def serve_picture(request: Request, context: Context, sha256: str, *, name
     if matches(request, tag):
         return Response(status_code=304, headers=headers)
     return FileResponse(
-        await to_thread.run_sync(context.store.blobs.local, sha256),
+        await to_thread.run_sync(local),
         headers=headers,
         media_type="image/webp",
         filename=name,

@@ -1,10 +1,16 @@
-"""Writing a file so that a crash leaves the old one or the new one, never half of it; digests. Imports no torch."""
+"""Writing a file so that a crash leaves the old one or the new one, never half of it; its digest. Imports no torch."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from pathlib import Path
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in lower-case hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -28,9 +34,3 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.fsync(descriptor)  # the renaming itself has to survive a power failure
     finally:
         os.close(descriptor)
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 (hex) of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -24,7 +24,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, delete, insert, select
 
-from fqt_core.files import write_atomically
+from fqt_core.files import file_sha256, write_atomically
 from jobs import blob_rows, blobs, database
 from jobs.blobs import BlobStore
 from jobs.errors import BackupError, BlobDamagedError, BlobError, BlobMissingError
@@ -237,6 +237,6 @@ def _private(path: Path, content: bytes) -> None:
 
 def _digest(path: Path) -> str:
     try:
-        return blobs.digest_of(path)
+        return file_sha256(path)
     except FileNotFoundError:
         raise BackupError(f"{path} is missing") from None

@@ -13,6 +13,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from fqt_core.files import file_sha256
 from jobs.errors import BlobDamagedError, BlobMissingError, BlobTooLargeError
 
 _CHUNK = 1 << 20
@@ -29,12 +30,6 @@ class Blob(NamedTuple):
 def is_digest(name: str) -> bool:
     """Whether this is a SHA-256 in lower-case hex."""
     return len(name) == 64 and set(name) <= _HEX
-
-
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file's bytes, in lower-case hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class BlobStore:
@@ -125,7 +120,7 @@ class BlobStore:
         """
         path = self.local(sha256)
         try:
-            damaged = digest_of(path) != sha256
+            damaged = file_sha256(path) != sha256
         except FileNotFoundError:
             raise BlobMissingError(sha256) from None
         if damaged:

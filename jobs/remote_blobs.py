@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 import fsspec
 import structlog
 
-from jobs.blobs import BlobStore, digest_of, is_digest
+from fqt_core.files import file_sha256
+from jobs.blobs import BlobStore, is_digest
 from jobs.errors import BlobDamagedError, BlobMissingError, StorageAwayError
 from jobs.settings import Settings
 
@@ -86,7 +87,7 @@ class RemoteBlobStore(BlobStore):
     def verify(self, sha256: str) -> Path:
         """As :meth:`local`, and the copy's bytes are read; a copy that is damaged is dropped and downloaded again."""
         path = self.local(sha256)
-        if digest_of(path) != sha256:
+        if file_sha256(path) != sha256:
             path.unlink(missing_ok=True)
             self._download(sha256)
         return path
@@ -169,7 +170,7 @@ class RemoteBlobStore(BlobStore):
                 self._ask(lambda: self._files.get_file(key, str(writer.path)))
             except FileNotFoundError:
                 raise BlobMissingError(sha256) from None
-            if digest_of(writer.path) != sha256:
+            if file_sha256(writer.path) != sha256:
                 raise BlobDamagedError(sha256)
             self._keep(writer.path, sha256)
 

@@ -124,7 +124,7 @@ MUTATIONS = {
     ),
     "damaged checkpoints are not noticed": Mutation(
         "jobs.blobs",
-        "damaged = digest_of(path) != sha256",
+        "damaged = file_sha256(path) != sha256",
         "damaged = False",
         "tests/jobs/test_blobs.py::test_a_damaged_file_is_noticed_and_healed_by_storing_it_again",
     ),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from functools import partial
 from itertools import islice
 from pathlib import PurePath
 from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import Header, Query, Request, Response
 from sqlalchemy import Connection
 from starlette.responses import FileResponse
@@ -34,6 +36,7 @@ from api.schemas.datasets import DatasetList, DatasetObject
 from api.uploads import Upload, discard, receive
 from api.verdicts import Wait, answered, as_shown, judged
 from fqt_core.config.builtin import BUILTIN_DATASETS
+from fqt_core.files import file_sha256
 from jobs import datasets
 from jobs.errors import BlobMissingError
 from jobs.imports import LONGEST_NAME
@@ -214,18 +217,21 @@ async def get_thumbnails(
 ) -> Response:
     """Get a picture with some images of each class: row i shows class i, as the profile's `thumbnails` says.
 
-    Built-in data sets and those that are not `ready` have none.
+    Those that are not `ready` have none.
     """
+    name = f"{dataset_id}.webp"
+    builtin = BUILTIN_DATASETS.get(dataset_id)
+    if builtin is not None:
+        version = await to_thread.run_sync(file_sha256, builtin.thumbnails)
+        return await serve_picture(request, lambda: builtin.thumbnails, version=version, name=name)
 
     def read(connection: Connection) -> str | None:
-        if dataset_id in BUILTIN_DATASETS:
-            return None
         return datasets.get(connection, dataset_id, organisation=key.organisation_id).thumbnails_sha256
 
     sha256 = await context.read(read)
     if sha256 is None:
         raise NotFound(f"The data set {dataset_id} has no thumbnails.")
-    return await serve_picture(request, context, sha256, name=f"{dataset_id}.webp")
+    return await serve_picture(request, partial(context.store.blobs.local, sha256), version=sha256, name=name)
 
 
 @routes.delete("/datasets/{dataset_id}", status_code=204, responses=problems(NotFound, Conflict, DatasetInUse))

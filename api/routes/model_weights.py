@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import Header, Query, Request, Response
@@ -76,4 +77,5 @@ async def get_examples(
     sha256 = await context.read(read)
     if sha256 is None:
         raise NotFound(f"The model {model_id} has no examples.")
-    return await serve_picture(request, context, sha256, name=f"{model_id}.webp")
+    local = partial(context.store.blobs.local, sha256)
+    return await serve_picture(request, local, version=sha256, name=f"{model_id}.webp")

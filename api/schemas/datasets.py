@@ -248,16 +248,7 @@ class DatasetObject(Schema):
             filename=None,
             sha256=None,
             size=None,
-            profile=Profile.model_validate(
-                {
-                    "format": "builtin",
-                    "classes": [{"name": name, "count": None} for name in row.classes],
-                    "images": row.images,
-                    "sizes": {part: {"width": row.size, "height": row.size} for part in ("min", "median", "max")},
-                    "channels": row.channels,
-                    "requirement": row.requirement,
-                }
-            ),
+            profile=Profile.model_validate(row.profile() | {"requirement": row.requirement}),
             error=None,
             created_at=None,
         )

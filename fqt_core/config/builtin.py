@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+
+PROFILES = Path(__file__).with_name("profiles")
+"""What is in each of them and some of its images, written by :mod:`fqt_core.data.builtin_profiles`."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,15 @@ class BuiltinDataset:
         if self.directory is not None:
             return self.directory.is_dir()
         return self.package is None or _importable(self.package)
+
+    def profile(self) -> dict[str, Any]:
+        """What is in it, as :func:`fqt_core.data.profile.profile` tells it."""
+        return dict(json.loads((PROFILES / f"{self.name}.json").read_text()))
+
+    @property
+    def thumbnails(self) -> Path:
+        """A picture of some of its images, as :class:`fqt_core.data.thumbnails.ContactSheet` lays it out."""
+        return PROFILES / f"{self.name}.webp"
 
 
 @cache

@@ -91,7 +91,6 @@ def test_thumbnails_are_served_as_a_picture_and_nothing_else(
         "content-disposition": f'inline; filename="{row["id"]}.webp"',
     }
     assert client.get(url, headers={"If-None-Match": response.headers["etag"]}).status_code == 304
-    assert client.get("/v1/datasets/digits/thumbnails").status_code == 404
     assert client.get("/v1/datasets/ds_00000000000000000000000000/thumbnails").status_code == 404
     for organisation, status in (("org_other", 404), (tables.DEFAULT_ORGANISATION, 200)):
         with store.write() as connection:
@@ -355,6 +354,11 @@ def test_pages_of_data_sets_end_with_the_built_in_ones(client: TestClient) -> No
 def test_built_in_data_sets(client: TestClient) -> None:
     row = client.get("/v1/datasets/digits").json()
     assert (row["builtin"], row["state"], row["profile"]["images"]) == (True, "ready", 1797)
+    assert row["profile"]["requirement"] == "the Python package scikit-learn"
+    sheet = client.get("/v1/datasets/digits/thumbnails")
+    assert sheet.content == BUILTIN_DATASETS["digits"].thumbnails.read_bytes()
+    again = client.get("/v1/datasets/digits/thumbnails", headers={"If-None-Match": sheet.headers["etag"]})
+    assert again.status_code == 304
     assert client.delete("/v1/datasets/digits").json()["code"] == "conflict"
     assert client.get("/v1/datasets/imagenet").status_code == 404
     assert client.get(f"/v1/datasets/ds_{'0' * 26}").status_code == 404

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -263,7 +263,8 @@ def test_kill_9_of_the_child_changes_nothing_in_the_result(store: Store) -> None
 
 
 def test_a_pause_is_heeded_while_bits_are_chosen(store: Store) -> None:
-    """The probe of this network takes far longer than a child may take to end."""
+    """The probe of this network takes far longer than a child may take to end; one layer of it, far less."""
+    store = replace(store, settings=store.settings.model_copy(update={"stop_grace_seconds": 20.0}))
     wide = {"name": "resnet18", "width": 1, "image_size": 32, "channels": 1}
     job = small(store, architecture=wide, method={"name": "fqt", "bits": "auto"})
     thread = threading.Thread(target=lambda: run(store))

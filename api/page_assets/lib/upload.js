@@ -1,6 +1,6 @@
-// Uploading a data set with progress: a file as it is, a folder packed first.
+// Uploading with progress: a file as it is, a folder packed first.
 
-import { problemOf, randomKey, sessionHeaders, query } from "./api.js";
+import { problemOf, randomKey, sessionHeaders } from "./api.js";
 import { zip } from "./zip.js";
 
 /** Every file below what was dropped, as `[{path, file}]`; paths begin with the dropped folder's name. */
@@ -34,13 +34,13 @@ export async function packed(entries, tell) {
   return new File([blob], `${entries[0].path.split("/")[0]}.zip`, { type: blob.type });
 }
 
-/** Send a file; resolves to the data set. `tell(share)` hears how far it is. Throws Problem as the service tells it. */
-export function upload(file, name, tell, signal) {
+/** Send a file; resolves to what was made. `tell(share)` hears how far it is. Throws Problem as the service tells it. */
+export function upload(path, file, name, tell, signal) {
   const request = new XMLHttpRequest(); // fetch tells no progress of what is sent
   const form = new FormData();
   if (name) form.append("name", name);
   form.append("file", file, file.name);
-  request.open("POST", `/v1/datasets${query({ wait: 120 })}`);
+  request.open("POST", path);
   for (const [header, value] of Object.entries({ ...sessionHeaders(), "Idempotency-Key": randomKey() })) request.setRequestHeader(header, value);
   request.upload.addEventListener("progress", (event) => event.lengthComputable && tell(event.loaded / event.total));
   signal.addEventListener("abort", () => request.abort());

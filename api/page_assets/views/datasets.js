@@ -1,13 +1,15 @@
 // Data sets: what is there and what is in it, and uploading more by dropping files or a folder.
 
-import { Problem, all, may, pause, remove } from "../lib/api.js";
+import { Problem, all, may, pause, query, remove } from "../lib/api.js";
 import { dropZone } from "../lib/drop.js";
 import { confirmed, h, stateBadge, toast } from "../lib/dom.js";
-import { ago, bytes, count, percent } from "../lib/format.js";
+import { ago, bytes, count } from "../lib/format.js";
 import { tile } from "../lib/sheet.js";
-import { packed, upload } from "../lib/upload.js";
+import { packed } from "../lib/upload.js";
+import { Uploads } from "../lib/uploads.js";
 
 const CHECKED_EVERY = 2000;
+const LOOKED_AT_SECONDS = 120;
 const MOST_BARS = 100;
 const THUMBNAIL = 40;
 
@@ -15,8 +17,8 @@ class Datasets {
   constructor(signal) {
     this.signal = signal;
     this.list = h("div", { class: "cards", id: "datasets" });
-    this.uploads = h("div", { class: "stack", id: "uploads", "aria-live": "polite" });
-    this.element = h("div", { class: "stack" }, h("h1", {}, "Data sets"), may("write") ? this.dropZone() : "", this.uploads, this.list);
+    this.uploads = new Uploads({ path: `/v1/datasets${query({ wait: LOOKED_AT_SECONDS })}`, checking: "All bytes are there. A worker looks at every image …", signal });
+    this.element = h("div", { class: "stack" }, h("h1", {}, "Data sets"), may("write") ? this.dropZone() : "", this.uploads.element, this.list);
   }
 
   dropZone() {
@@ -35,50 +37,10 @@ class Datasets {
   async take(entries) {
     if (!entries.length) return;
     const name = entries[0].path.split("/")[0].replace(/\.(zip|tar|tar\.gz|tgz|npz)$/, "");
-    const bar = h("progress", { max: "1", value: "0", "aria-label": `Upload of ${name}` });
-    const status = h("p", { class: "hint" }, "Packing …");
-    const box = h("section", { class: "card upload" }, h("h2", {}, name), bar, status);
-    this.uploads.prepend(box);
-    try {
-      const file = await packed(entries, (share) => (bar.value = share));
-      const row = await upload(file, name, (share) => this.told(bar, status, share, file.size), this.signal);
-      box.remove();
-      toast(row.state === "ready" ? `${row.name}: ready, ${count(row.profile.images)} images.` : `${row.name} is here; a worker has yet to look at it.`);
-      await this.load();
-    } catch (error) {
-      if (this.signal.aborted) return;
-      box.replaceChildren(...this.refused(name, error, box));
-    }
-  }
-
-  told(bar, status, share, size) {
-    if (share < 1) {
-      bar.value = share;
-      status.textContent = `${percent(share, 0)} of ${bytes(size)}`;
-    } else {
-      bar.removeAttribute("value");
-      status.textContent = "All bytes are there. A worker looks at every image …";
-    }
-  }
-
-  /** What is wrong with an upload, each fault at its place in the file. */
-  refused(name, error, box) {
-    const faults = error instanceof Problem ? error.errors : [];
-    return [
-      h("div", { class: "row between" }, h("h2", {}, `${name} was not taken`), h("button", { type: "button", class: "small", onclick: () => box.remove() }, "Dismiss")),
-      h(
-        "div",
-        { class: "notice bad", role: "alert" },
-        h("strong", {}, error.message),
-        faults.length
-          ? h(
-              "div",
-              { class: "scroll" },
-              h("table", { class: "faults" }, h("caption", { class: "unseen" }, "Faults"), h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Where"), h("th", { scope: "col" }, "What is wrong, and what to do"))), h("tbody", {}, faults.map((fault) => h("tr", {}, h("th", { scope: "row", class: "mono" }, fault.field), h("td", {}, fault.message))))),
-            )
-          : "",
-      ),
-    ];
+    const row = await this.uploads.send(name, (tell) => packed(entries, tell));
+    if (!row) return;
+    toast(row.state === "ready" ? `${row.name}: ready, ${count(row.profile.images)} images.` : `${row.name} is here; a worker has yet to look at it.`);
+    await this.load();
   }
 
   async load() {

@@ -1,9 +1,11 @@
 // The registry of models: what each is, what it came from, and its files.
 
-import { getPatiently, query } from "../lib/api.js";
-import { debounced, h } from "../lib/dom.js";
+import { getPatiently, may, query } from "../lib/api.js";
+import { debounced, h, toast } from "../lib/dom.js";
+import { dropZone } from "../lib/drop.js";
 import { ago, bytes, count, dateTime, percent } from "../lib/format.js";
 import { datasetNames } from "../lib/names.js";
+import { Uploads } from "../lib/uploads.js";
 import { smaller, trained } from "../model/facts.js";
 
 const PAGE = 50;
@@ -18,14 +20,35 @@ class Models {
     this.search.addEventListener("input", debounced(() => this.find(), 150));
     this.status = h("p", { class: "hint", id: "count", role: "status" });
     this.body = h("tbody");
-    this.empty = h("p", { class: "notice", hidden: true }, "No models yet: each job that succeeds leaves one. ", h("a", { href: "#/new" }, "Train the first"), ", or upload a file with ", h("code", {}, "fqt models upload"), ".");
+    this.empty = h("p", { class: "notice", hidden: true }, "No models yet: each job that succeeds leaves one. ", h("a", { href: "#/new" }, "Train the first"), ".");
     this.next = h("button", { type: "button", hidden: true, onclick: () => this.more() }, "Older models");
     this.table = h(
       "div",
       { class: "card scroll", tabindex: "0", role: "region", "aria-label": "Models" },
       h("table", { id: "models" }, h("caption", { class: "unseen" }, "Models, newest first"), h("thead", {}, h("tr", {}, COLUMNS.map(([name, kind]) => h("th", { scope: "col", class: kind }, name)))), this.body),
     );
-    this.element = h("div", { class: "stack" }, h("h1", {}, "Models"), h("div", { class: "filters", role: "group", "aria-label": "Filters" }, this.search, this.status), this.empty, this.table, h("div", {}, this.next));
+    this.uploads = new Uploads({ path: "/v1/models", checking: "All bytes are there. A worker checks it from its header to its last value …", signal });
+    this.element = h("div", { class: "stack" }, h("h1", {}, "Models"), may("write") ? this.dropZone() : "", this.uploads.element, h("div", { class: "filters", role: "group", "aria-label": "Filters" }, this.search, this.status), this.empty, this.table, h("div", {}, this.next));
+  }
+
+  dropZone() {
+    return dropZone({
+      id: "drop",
+      title: "Drop a model here",
+      hint: ["A safetensors file: a packed model of this service, to predict with and to train from; or full-precision weights of one of its networks, with torchvision's names, to train from."],
+      choices: [{ label: "Choose a file", input: { id: "file", accept: ".safetensors" } }],
+      take: (entries) => this.take(entries),
+    });
+  }
+
+  async take(entries) {
+    for (const { file } of entries) {
+      const row = await this.uploads.send(file.name.replace(/\.safetensors$/, ""), () => file);
+      if (!row) continue;
+      toast(`${row.name}: checked and kept.`);
+      this.rows.unshift(row);
+      this.show();
+    }
   }
 
   async more() {

@@ -1,22 +1,26 @@
-"""From photos on a desk to a job that is followed, paused and resumed, over a restart of the API in the middle."""
+"""From photos on a desk to a prediction: a job followed over a restart of the API, paused, resumed and compared."""
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from playwright.sync_api import Browser, expect
 
-from tests.api.browser import visiting
+from tests.api.browser import Visit, visiting
 from tests.api.conftest import archive
-from tests.api.page.helpers import BROKEN_OFF, REFUSED, SOON, drop, points_of, state_is, wait_for_points
+from tests.api.page.helpers import BROKEN_OFF, NETWORK, REFUSED, SOON, drop, points_of, state_is, wait_for_points
 from tests.api.process import Api
 from tests.system.flow import write_photos
 
+STEPS = 1000  # the job outlasts a restart of the API, and then is soon done
+LONG = 240_000
 
-def test_from_own_photos_to_a_running_job(
+
+def test_from_own_photos_to_a_model_that_predicts(
     browser: Browser, api: Api, key: str, submitted: list[str], tmp_path: Path
 ) -> None:
-    """Dropped, described, followed live over a restart of the API, paused, resumed, cancelled."""
+    """Dropped, described, followed live over a restart of the API, paused, resumed, compared, tried and taken home."""
     write_photos(tmp_path / "photos", range(3), 30)
     members = {
         str(path.relative_to(tmp_path)): path.read_bytes() for path in sorted((tmp_path / "photos").rglob("*.png"))
@@ -42,9 +46,9 @@ def test_from_own_photos_to_a_running_job(
         expect(epochs).to_have_attribute("aria-invalid", "true")
         expect(page.locator(f"#{epochs.get_attribute('id')}-fault")).to_contain_text("greater than or equal to 1")
         expect(page.locator("#plan")).to_contain_text("One field is wrong")
-        page.get_by_label("Epochs", exact=True).fill("4000")
+        page.get_by_label("Epochs", exact=True).fill(str(STEPS // 5))
         page.get_by_label("Batch size").fill("16")
-        expect(page.locator("#plan")).to_contain_text("20,000 (5 per epoch)")
+        expect(page.locator("#plan")).to_contain_text(f"{STEPS:,} (5 per epoch)")
         expect(epochs).not_to_have_attribute("aria-invalid", "true")
         page.locator("#submit").click()
 
@@ -68,12 +72,45 @@ def test_from_own_photos_to_a_running_job(
         page.locator("#resume").click()
         state_is(page, "running")
         wait_for_points(page, points + 1)
-        page.locator("#cancel").click()
-        page.get_by_role("button", name="No, leave it").click()
-        page.locator("#cancel").click()
-        page.locator("#confirm").click()
-        state_is(page, "cancelled")
-        expect(page.locator("#log")).to_contain_text("→ cancelled")
+        expect(page.locator("#state")).to_have_text("succeeded", timeout=LONG)
+        assert points_of(page) == STEPS, "the second attempt went on where the first one was"
+
+        visit.go("/jobs")
+        page.get_by_label("Compare <b>bold</b> & brave").check()
+        page.get_by_label("Compare digits at one bit").check()
+        page.locator("#compare").click()
+        expect(page.locator("#options tbody")).to_contain_text("dataset")
+        expect(page.locator("#results")).to_contain_text("<b>bold</b> & brave")
+
+        visit.go(f"/jobs/{job_id}")
+        page.get_by_role("link", name="Try the model").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("<b>bold</b> & brave")
+        name, photo = next(iter(members.items()))
+        drop(page, "photo.png", photo, "playground")
+        card = page.locator(".prediction", has_text="photo.png")
+        expect(card.locator(".bars dt")).to_have_count(3, timeout=SOON)
+        assert name.split("/")[1] in card.locator(".bars dt").all_text_contents()
+        with page.expect_download() as download, api.client() as client:
+            page.get_by_role("link", name="Packed model").click()
+            [model] = client.get(f"/v1/models?job={job_id}").json()["data"]
+        assert hashlib.sha256(download.value.path().read_bytes()).hexdigest() == model["sha256"]
+
+
+def test_a_job_is_cancelled_after_a_question(visit: Visit, api: Api) -> None:
+    page = visit.page
+    training = {"epochs": 4000, "batch_size": 16}
+    with api.client() as client:
+        spec = {"name": "endless", "dataset": "digits", "architecture": NETWORK, "training": training}
+        job_id = client.post("/v1/jobs", json=spec | {"method": {"name": "qat"}}).json()["id"]
+    visit.go(f"/jobs/{job_id}")
+    state_is(page, "running")
+    page.locator("#cancel").click()
+    page.get_by_role("button", name="No, leave it").click()
+    state_is(page, "running")
+    page.locator("#cancel").click()
+    page.locator("#confirm").click()
+    state_is(page, "cancelled")
+    expect(page.locator("#log")).to_contain_text("→ cancelled")
 
 
 def test_faults_of_an_upload_are_told_at_their_place(browser: Browser, api: Api, key: str, tmp_path: Path) -> None:

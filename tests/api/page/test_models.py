@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -142,6 +143,34 @@ def test_weights_are_shown_layer_by_layer(visit: Visit, api: Api, model: dict[st
     expect(page.locator("#layers")).to_contain_text(re.compile(r"filter 1, input 1, row 1, column 1: [+−]1"))
     page.locator("#layers").get_by_text("As a table").click()
     expect(page.locator("#layers tbody tr")).to_have_count(shown)
+
+
+def test_a_model_is_uploaded_by_dropping_it(
+    browser: Browser, api: Api, key: str, model: dict[str, Any], tmp_path: Path
+) -> None:
+    """It predicts as the one it is a copy of; what is no model is refused at its place."""
+    with api.client() as client:
+        content = client.get(f"/v1/models/{model['id']}/file").content
+    with visiting(browser, f"http://127.0.0.1:{api.port}", expected=(REFUSED,)) as visit:
+        page = visit.page
+        visit.sign_in(key)
+        visit.go("/models")
+        drop(page, "from a friend.safetensors", content)
+        page.get_by_role("link", name="from a friend").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("from a friend")
+        drop(page, "digit.png", _digit(api, model), "playground")
+        with api.client() as client:
+            answer = client.post(f"/v1/models/{model['id']}/predict", files={"image": _digit(api, model)}).json()
+        card = page.locator(".prediction", has_text="digit.png")
+        expect(card.locator("strong")).to_have_text(answer["predictions"][0]["label"], timeout=SOON)
+
+        visit.go("/models")
+        (tmp_path / "notes.safetensors").write_bytes(b"this is no model")
+        page.locator("#file").set_input_files(tmp_path / "notes.safetensors")
+        expect(page.locator(".upload h2")).to_have_text("notes was not taken", timeout=SOON)
+        expect(page.locator(".upload .faults tbody tr")).to_have_count(1)
+        page.locator(".upload").get_by_role("button", name="Dismiss").click()
+        expect(page.locator(".upload")).to_have_count(0)
 
 
 def test_a_model_is_downloaded_and_exported(visit: Visit, api: Api, model: dict[str, Any]) -> None:
