@@ -40,7 +40,7 @@ def train(data: TrainingInput, folder: Path, lifeline: Lifeline) -> Exit:
     checkpoints = folder / "checkpoints"
     checkpoints.mkdir(exist_ok=True)
     session = prepare(
-        architecture=spec.architecture,
+        architecture=spec.network,
         method=spec.method,
         training=spec.training,
         data=_dataset(data),
@@ -90,7 +90,7 @@ def _dataset(data: TrainingInput) -> str | ImageDataset:
     """The data set's file or name; a mounted folder is loaded here, if it holds what the job was accepted with."""
     if data.listing is None:
         return data.dataset
-    network = data.spec.architecture
+    network = data.spec.network
     return load_pinned(
         Path(data.dataset),
         Path(data.listing).read_bytes(),

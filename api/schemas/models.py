@@ -70,10 +70,13 @@ class ModelObject(Schema):
     object: Literal["model"] = "model"
     name: str | None
     source: Literal["job", "upload"]
-    format: Literal["packed", "weights"] = Field(
-        description="`packed`: one bit per binarised weight, predicts. `weights`: full precision, to train from."
+    format: Literal["packed", "weights", "trees"] = Field(
+        description="`packed`: one bit per binarised weight, predicts. `weights`: full precision, to train from. "
+        "`trees`: LightGBM's text, predicts from rows of a table."
     )
-    architecture: dict[str, Any] = Field(description="The network and its options; of uploaded weights its name alone.")
+    architecture: dict[str, Any] = Field(
+        description="The network and its options; of uploaded weights its name alone; of `trees` target and columns."
+    )
     method: dict[str, Any] | None
     classes: list[str] | None
     metrics: dict[str, Any] | None = Field(description="Figures of its training; of an upload as its file says.")

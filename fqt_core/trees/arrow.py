@@ -38,6 +38,8 @@ def _damage_reported() -> Iterator[None]:
     """Turn what Arrow raises on what it cannot read into :class:`DataError`."""
     try:
         yield
+    except MemoryError:  # Arrow's own is one, and an ArrowException besides
+        raise
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).partition("\n")[0][:300]
         remedy = "the file is cut off, damaged, or of another encoding than UTF-8; write it again"

@@ -93,6 +93,7 @@ class Grower:
 
         Raises:
             FqtError: LightGBM cannot go on.
+            MemoryError: there is not enough memory.
         """
         rounds = min(STRETCH, self._method.iterations - growth.iterations)
         state = growth
@@ -122,6 +123,8 @@ class Grower:
         except _AbandonedError:
             return None
         except lightgbm.basic.LightGBMError as error:
+            if "alloc" in str(error):
+                raise MemoryError(str(error)) from error
             raise FqtError(f"LightGBM cannot go on after {state.iterations} iterations: {error}") from error
         finished = state.finished or state.iterations >= self._method.iterations
         return replace(state, model=booster.model_to_string(num_iteration=-1), finished=finished)
