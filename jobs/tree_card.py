@@ -62,7 +62,7 @@ In Python, from the downloaded file, which any LightGBM reads as well:
 from fqt_core.trees.model import TreeModel
 
 model = TreeModel.load("model.txt")
-print(model.scores(model.encode([{{"column": 1.5}}])))
+print(model.predict([{{"column": 1.5}}]))
 ```"""
 
 

@@ -40,6 +40,7 @@ from fqt_client.models import (
     Plan,
     Prediction,
     Progress,
+    RowPrediction,
     Series,
 )
 from fqt_client.sweeps import Sweep, SweepPlan, Trial
@@ -81,6 +82,7 @@ __all__ = [
     "Prediction",
     "Progress",
     "RateLimitedError",
+    "RowPrediction",
     "Series",
     "ServerFaultError",
     "Sweep",

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field
 
 LONGEST_COLUMN_NAME = 200
-MOST_COLUMNS = 2000
+MOST_COLUMNS = 1000
 
 Objective: TypeAlias = Literal["classification", "regression"]
 ColumnName = Annotated[str, Field(min_length=1, max_length=LONGEST_COLUMN_NAME)]

@@ -53,12 +53,12 @@ def save_trees(path: Path, text: str, problem: Problem) -> None:
 
 
 class TreeModel:
-    """Predicts from rows by column name. ``facts``: what it was trained on; ``size``: bytes of its file."""
+    """Predicts from rows by column name. ``facts``: what it was trained on; ``nbytes``: of its text."""
 
-    def __init__(self, booster: lightgbm.Booster, facts: TreeFacts, size: int) -> None:
+    def __init__(self, booster: lightgbm.Booster, facts: TreeFacts, nbytes: int) -> None:
         self._booster = booster
         self.facts = facts
-        self.size = size
+        self.nbytes = nbytes
         self._numbers: list[dict[str, int]] = [
             {word: number for number, word in enumerate(column.categories)} for column in facts.columns
         ]
@@ -83,6 +83,22 @@ class TreeModel:
         found = np.asarray(self._booster.predict(features, num_threads=threads), np.float64)
         if self.facts.objective == "classification" and len(self.facts.classes) == 2:
             return np.stack([1 - found, found], axis=1)
+        return found
+
+    def predict(self, rows: Sequence[Mapping[str, Any]], *, top: int = 5, threads: int = 1) -> list[dict[str, Any]]:
+        """For each row ``{"value"}`` in regression, else ``{"label", "probability", "top": [{"label", …}]}``.
+
+        Raises:
+            DataError: as of :meth:`encode`.
+        """
+        scores = self.scores(self.encode(rows), threads=threads)
+        if self.facts.objective == "regression":
+            return [{"value": value} for value in scores.tolist()]
+        found = []
+        for row in scores:
+            order = np.argsort(-row, kind="stable")[:top].tolist()
+            ranked = [{"label": self.facts.classes[n], "probability": float(row[n])} for n in order]
+            found.append({**ranked[0], "top": ranked})
         return found
 
     def encode(self, rows: Sequence[Mapping[str, Any]]) -> Floats:
