@@ -15,7 +15,7 @@ from jobs.errors import InvalidSpecError, SpecFault
 from jobs.spec import JobSpec
 from jobs.validation import Bounds, Sources
 
-_REFERENCES = ("dataset", "classes", "initial_weights", "teacher", "device")
+_REFERENCES = ("task", "dataset", "table", "classes", "initial_weights", "teacher", "device")
 
 
 def read_spec(connection: Connection, body: Any, bounds: Bounds) -> tuple[JobSpec, Sources]:

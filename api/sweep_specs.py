@@ -15,7 +15,6 @@ from api.schemas.sweeps import SweepPlanObject
 from api.specs import read_spec
 from jobs import plan
 from jobs.spec import JobSpec
-from jobs.steps import split
 from jobs.sweep_spec import MOST_JOBS, SweepSpec
 from jobs.validation import Bounds, Sources
 
@@ -37,7 +36,7 @@ def check_sweep(connection: Connection, spec: SweepSpec, bounds: Bounds) -> list
             found += [error.model_copy(update={"field": _place(spec, error.field)}) for error in problem.errors]
         else:
             made.append(job)
-            found += _of_the_metric(spec, job, sources)
+            found += _of_the_metric(spec, sources)
     if found:
         raise Invalid(errors=_distinct(found))
     return made
@@ -81,9 +80,8 @@ def _of_the_space(spec: SweepSpec) -> Iterator[FieldError]:
         yield FieldError(field="max_jobs", message=message, allowed={"maximum": MOST_JOBS})
 
 
-def _of_the_metric(spec: SweepSpec, job: JobSpec, sources: Sources) -> Iterator[FieldError]:
-    held = split(sources.dataset, sources.classes, sources.images, job.training.validation_fraction)[1]
-    if spec.metric.startswith("validation") and not held:
+def _of_the_metric(spec: SweepSpec, sources: Sources) -> Iterator[FieldError]:
+    if spec.metric.startswith("validation") and not sources.held:
         message = f"there are no validation images, so that no job would report {spec.metric}"
         yield FieldError(field="metric", message=message, allowed=["train_accuracy", "train_loss"])
 

@@ -61,7 +61,8 @@ def convert_(
         seed: of everything that the method draws, from 0 to 2**63 - 1.
 
     Raises:
-        ConversionError: the network is converted already, or no layer of it can be binarised; it is left unchanged.
+        ConversionError: the network is converted already, no layer of it can be binarised, or the method is none of
+            networks; it is left unchanged.
         ConfigurationError: the seed is out of range, an override's pattern matches no layer that can be binarised, or
             bits are ``auto``, which only a run can choose.
     """
@@ -69,6 +70,8 @@ def convert_(
         raise ConfigurationError(f"seed must be at least 0 and below 2**63, got {seed}")
     if method.chooses_bits:
         raise ConfigurationError(UNCHOSEN)
+    if method.task != "images":
+        raise ConversionError(f"method {method.name!r} grows trees from a table; it has nothing to do with a network")
     _refuse_converted(model)
     if method.converts and not method.binarises:
         return _convert_to_bytes(model, method, filter_fn, seed)

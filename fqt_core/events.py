@@ -6,9 +6,16 @@ The trainer yields them; a child process writes them as JSON lines; the supervis
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from fqt_core.files import file_sha256
+
+MOST_MATRIX_CLASSES = 100
+_MOST_PAIRS = 20
 
 
 class Event(BaseModel):
@@ -25,14 +32,15 @@ class Started(Event):
     total_steps: int
     steps_per_epoch: int
     epochs: int
-    train_images: int
+    train_images: int = Field(description="Images to train on, or rows of a table.")
     validation_images: int
     classes: list[str]
     parameters: int
     binary_parameters: int
     arithmetic: str = Field(description="float, simulated, integer or binary: what the products run in.")
     isa: str = Field(
-        description="The kernels in use: reference, portable, neon, avx2, avx512 or amx; torch if nothing is binarised."
+        description="The kernels in use: reference, portable, neon, avx2, avx512 or amx; torch if nothing is "
+        "binarised; lightgbm if trees are grown."
     )
     threads: int
     device: str
@@ -47,23 +55,36 @@ class StepDone(Event):
     epoch: float = Field(description="Epochs done so far, with the fraction of the current one.")
     loss: float
     learning_rate: float
-    images_per_second: float
+    images_per_second: float = Field(description="Training images, or rows of a table.")
 
 
 class EpochDone(Event):
-    """One pass over the training images, with validation."""
+    """One pass over the training images with validation, or one boosting iteration."""
 
     type: Literal["epoch"] = "epoch"
     epoch: int = Field(description="Epochs done, from 1.")
     step: int
     train_loss: float
-    train_accuracy: float = Field(description="Share of training images classified right, 0 to 1.")
+    train_accuracy: float | None = Field(
+        description="Share of training images (rows of a table) classified right, 0 to 1; null in regression."
+    )
     validation_loss: float | None
     validation_accuracy: float | None
     best: bool = Field(description="Whether this is the best epoch so far.")
     learning_rate: float
     images_per_second: float
     seconds: float
+
+
+class FullPrecisionDone(Event):
+    """One boosting iteration of the run in full precision that a quantised one is compared with."""
+
+    type: Literal["full_precision"] = "full_precision"
+    step: int = Field(description="The iteration, from 1.")
+    train_loss: float
+    train_accuracy: float | None
+    validation_loss: float | None
+    validation_accuracy: float | None
 
 
 class QuantizationStatistics(Event):
@@ -142,6 +163,11 @@ class ArtifactWritten(Event):
     size: int
     details: dict[str, Any] = Field(default_factory=dict)
 
+    @classmethod
+    def of(cls, kind: str, path: Path, details: dict[str, Any]) -> Self:
+        """What is told of a file that is written: digest and size."""
+        return cls(kind=kind, path=str(path), sha256=file_sha256(path), size=path.stat().st_size, details=details)
+
 
 class LogLine(Event):
     """A line for people."""
@@ -182,6 +208,58 @@ class Confusion(BaseModel):
     matrix: list[list[int]] | None
     most_confused: list[Confused]
 
+    @classmethod
+    def counted(cls, counts: Mapping[tuple[int, int], int], classes: Sequence[str]) -> Self:
+        """From how often each (true, predicted) pair of classes occurred, in the order of the classes.
+
+        With more than 100 classes there is no matrix, only the pairs that are confused most.
+        """
+        entries = [Confused(true=true, predicted=guess, count=count) for (true, guess), count in counts.items()]
+        right, of = [0] * len(classes), [0] * len(classes)
+        matrix = [[0] * len(classes) for _ in classes] if len(classes) <= MOST_MATRIX_CLASSES else None
+        for entry in entries:
+            of[entry.true] += entry.count
+            if entry.true == entry.predicted:
+                right[entry.true] += entry.count
+            if matrix is not None:
+                matrix[entry.true][entry.predicted] = entry.count
+        wrong = sorted((entry for entry in entries if entry.true != entry.predicted), key=lambda entry: -entry.count)
+        return cls(
+            images=sum(of), classes=list(classes), right=right, of=of, matrix=matrix, most_confused=wrong[:_MOST_PAIRS]
+        )
+
+
+class TreesResult(BaseModel):
+    """One of the two models of a job that grows trees: its best iteration, which is where it was cut."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    iterations: int = Field(description="Those that were run.")
+    best_iteration: int
+    train_loss: float
+    train_accuracy: float | None
+    validation_loss: float | None
+    validation_accuracy: float | None
+    validation_r2: float | None = Field(description="Share of the target's variance that is explained: regression.")
+    seconds: float = Field(description="Growing and evaluating.")
+    bytes: int = Field(description="Of its LightGBM text.")
+
+
+class TabularResult(BaseModel):
+    """What a job on a table led to: the kept model and, if it was compared, the one from full-precision gradients."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    objective: Literal["classification", "regression"]
+    target: str
+    columns: int = Field(description="Columns that were learned from.")
+    rows_left_out: int = Field(description="Rows without a target.")
+    kept: TreesResult
+    full_precision: TreesResult | None
+    agreement: float | None = Field(
+        description="Of both models on the validation rows: share of equal classes, or correlation of the values."
+    )
+
 
 class Done(Event):
     """Training ended by itself."""
@@ -201,6 +279,7 @@ class Done(Event):
         "if it was not measured.",
     )
     confusion: Confusion | None = Field(default=None, description="Of the model that was kept, if it was asked for.")
+    tabular: TabularResult | None = Field(default=None, description="Of a job on a table.")
 
 
 class Stopped(Event):
@@ -223,6 +302,7 @@ AnyEvent = Annotated[
     Started
     | StepDone
     | EpochDone
+    | FullPrecisionDone
     | QuantizationStatistics
     | GradientTelemetry
     | BitsChosen

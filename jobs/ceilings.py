@@ -36,7 +36,7 @@ def too_much_memory(
     connection: Connection, spec: JobSpec, classes: int, train_images: int, images: int, most: int
 ) -> list[SpecFault]:
     """What is wrong with the memory that the job would take, if it is more than ``most`` bytes."""
-    network = network_plan(spec.architecture, classes, spec.method)
+    network = network_plan(spec.network, classes, spec.method)
     teacher = teacher_network(connection, spec, classes)
 
     def bytes_with(batch_size: int) -> int:

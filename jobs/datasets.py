@@ -31,7 +31,8 @@ class DatasetSource:
     """What a job needs to know of its data set. ``id`` and ``sha256`` are ``None`` for a built-in one.
 
     ``counts`` are the training images of each class where they are known, ``images`` their sum; ``validation_images``
-    counts the data set's own validation part, 0 if it has none.
+    counts the data set's own validation part, 0 if it has none. ``table`` describes
+    rows and columns (:func:`fqt_core.trees.profile.profile_table`); ``None``: it holds images.
     """
 
     reference: str
@@ -41,6 +42,7 @@ class DatasetSource:
     counts: dict[str, int] | None
     images: int
     validation_images: int
+    table: dict[str, Any] | None = None
 
 
 def create(
@@ -193,7 +195,8 @@ def source(connection: Connection, reference: str, *, organisation: str | None =
         list(counts),
         counts,
         sum(counts.values()),
-        int(profile.get("validation_images", 0)),
+        int(profile.get("validation_images") or 0),
+        profile.get("table"),
     )
 
 

@@ -30,7 +30,7 @@ def memory_bytes(spec: JobSpec, network: NetworkPlan, teacher: NetworkPlan | Non
     """
     training = spec.training
     batch = min(training.micro_batch_size, train)
-    pixels = spec.architecture.channels * spec.architecture.image_size**2
+    pixels = spec.network.channels * spec.network.image_size**2
     values = _VALUES_PER_PARAMETER[training.optimizer] * network.parameters
     if training.optimizer == "muon":  # one moment of the latents, and the matrices of the largest one
         largest_weight = max(layer.weights for layer in network.layers)
@@ -42,7 +42,7 @@ def memory_bytes(spec: JobSpec, network: NetworkPlan, teacher: NetworkPlan | Non
         passing = max(passing, _passing_bytes(teacher))
     going_through = batch * (network.activation_bytes + passing)
     if spec.method.chooses_bits:
-        probed = probed_images(batch, spec.architecture.image_size)
+        probed = probed_images(batch, spec.network.image_size)
         outputs = sum(layer.out_channels * layer.output_size**2 for layer in network.layers)
         going_through = max(going_through, probed * _PROBED_OUTPUTS * _FLOAT_BYTES * outputs)
     return (
@@ -67,4 +67,4 @@ def teacher_network(connection: Connection, spec: JobSpec, classes: int) -> Netw
     theirs = JobSpec.model_validate(
         connection.execute(select(jobs.c.spec).where(jobs.c.id == spec.teacher)).scalar_one()
     )
-    return network_plan(theirs.architecture, classes, theirs.method)
+    return network_plan(theirs.network, classes, theirs.method)

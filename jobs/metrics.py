@@ -11,7 +11,7 @@ from sqlalchemy import Connection, func, select
 from jobs.states import ACTIVE, TERMINAL
 from jobs.tables import curves, events, jobs
 
-KINDS = ("step", "epoch", "quantization", "telemetry")
+KINDS = ("step", "epoch", "full_precision", "quantization", "telemetry")
 LONGEST_NAME = 400
 """Of a curve that can be asked for."""
 

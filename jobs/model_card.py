@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from jobs import tree_card
+
 _MATRIX_CLASSES = 20
 _CLASSES = 50
 _ROWS = 10
@@ -23,16 +25,19 @@ _COLOURS = {"train": "#8a8f98", "validation": "#1f6feb"}
 def render(model: Mapping[str, Any]) -> str:
     """The card of a model, given the columns of its row (but for ``created_at``, which is not told)."""
     facts, evaluation = model["facts"], model.get("evaluation") or {}
+    trees = model["format"] == "trees"
     title = f"{model['architecture']}, {model['method'] or 'weights'}"
     parts = [
         f"# {text(model['name'] or title)}",
         _summary(model, facts),
         _figures(model, facts),
         _origin(model, facts),
+        tree_card.comparison(facts, _table) if trees else "",
         _method(facts),
+        tree_card.columns(facts, text) if trees else "",
         _classes(facts),
         _curves(evaluation.get("curves") or []),
-        _confusion(evaluation.get("confusion")),
+        _confusion(evaluation.get("confusion"), _examples(model)),
         _use(model),
         "## Licence\n\nNot stated: the model's owner decides.",
         _picture(evaluation.get("curves") or []),
@@ -48,6 +53,8 @@ def text(value: Any) -> str:
 def _summary(model: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     if model["format"] == "weights":
         return f"Full-precision weights of a {model['architecture']} to start training from. They do not predict alone."
+    if model["format"] == "trees":
+        return tree_card.summary(facts, text)
     count = len(facts.get("classes") or [])
     inputs = facts["architecture"]
     colours = "grey" if inputs.get("channels") == 1 else "RGB"
@@ -62,7 +69,7 @@ def _figures(model: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     rows: list[tuple[str, str | None]] = [("id", f"`{model['id']}`")]
     accuracy, images = metrics.get("validation_accuracy"), facts.get("validation_images")
     if accuracy is not None:
-        kind = "as its file says" if model["source"] == "upload" else f"of {images} validation images"
+        kind = "as its file says" if model["source"] == "upload" else f"of {images} validation {_examples(model)}"
         rows.append(("accuracy", f"{accuracy:.2%} ({kind})"))
     if facts.get("arithmetic"):
         kernels = f"; kernels {facts['isa']} on {facts['device']}" if facts.get("isa") else ""
@@ -73,7 +80,7 @@ def _figures(model: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
             f"; {facts['fp32_bytes']:,} at 32 bits per value, {facts['fp32_bytes'] / model['size']:.1f} times as many"
         )
     rows.append(("size", size))
-    if facts.get("parameters") is not None:
+    if facts.get("parameters"):
         rows.append(
             ("parameters", f"{facts['parameters']:,}, of them {facts.get('binary_parameters') or 0:,} of one bit")
         )
@@ -91,15 +98,24 @@ def _origin(model: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     rows = [
         ("job", f"`{model['job_id']}`" + (f", {seconds:.1f} s of training" if seconds is not None else "")),
         ("data set", data),
-        ("images", f"{facts.get('train_images')} to train on, {facts.get('validation_images')} to validate"),
-        ("started from", f"`{model['parent_id']}`" if model["parent_id"] else "random weights"),
-        ("teacher", f"`{model['teacher_id']}`" if model["teacher_id"] else "none"),
+        (_examples(model), f"{facts.get('train_images')} to train on, {facts.get('validation_images')} to validate"),
     ]
+    if model["format"] != "trees":
+        rows += [
+            ("started from", f"`{model['parent_id']}`" if model["parent_id"] else "random weights"),
+            ("teacher", f"`{model['teacher_id']}`" if model["teacher_id"] else "none"),
+        ]
     return "## Where it comes from\n\n" + _table(("", ""), rows)
+
+
+def _examples(model: Mapping[str, Any]) -> str:
+    return "rows" if model["format"] == "trees" else "images"
 
 
 def _method(facts: Mapping[str, Any]) -> str:
     told = {name: facts[name] for name in ("architecture", "method", "training") if facts.get(name)}
+    if "columns" in told.get("architecture", {}):  # in a section of their own
+        told["architecture"] = {name: value for name, value in told["architecture"].items() if name != "columns"}
     block = json.dumps(told, indent=1, ensure_ascii=True)
     return f"## Method\n\n```json\n{block.replace('```', '` ` `')}\n```"
 
@@ -130,11 +146,11 @@ def _curves(curves: Sequence[Mapping[str, Any]]) -> str:
     return f"## Curves\n\n![Loss and accuracy after each epoch][curves]\n\n{shown}"
 
 
-def _confusion(confusion: Mapping[str, Any] | None) -> str:
+def _confusion(confusion: Mapping[str, Any] | None, examples: str) -> str:
     if confusion is None:
         return ""
     classes, matrix = confusion["classes"], confusion.get("matrix")
-    parts = [f"## Confusion matrix\n\nOf {confusion['images']} {confusion['data']} images. Rows: the true class."]
+    parts = [f"## Confusion matrix\n\nOf {confusion['images']} {confusion['data']} {examples}. Rows: the true class."]
     if matrix is not None and len(classes) <= _MATRIX_CLASSES:
         names = [text(name) for name in classes]
         rows = [(f"**{name}**", *map(str, row)) for name, row in zip(names, matrix, strict=True)]
@@ -144,7 +160,7 @@ def _confusion(confusion: Mapping[str, Any] | None) -> str:
             (text(classes[entry["true"]]), text(classes[entry["predicted"]]), str(entry["count"]))
             for entry in confused[:_ROWS]
         ]
-        parts.append("Confused most often:\n\n" + _table(("true", "predicted", "images"), rows))
+        parts.append("Confused most often:\n\n" + _table(("true", "predicted", examples), rows))
     return "\n\n".join(parts)
 
 
@@ -157,6 +173,8 @@ def _use(model: Mapping[str, Any]) -> str:
 fqt models download {identity} -o weights.safetensors
 fqt submit --dataset DATASET --architecture {model["architecture"]} --from {identity}
 ```"""
+    if model["format"] == "trees":
+        return tree_card.use(identity)
     return f"""## How to use it
 
 ```

@@ -11,13 +11,14 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, literal, null, select
 
-from jobs import blob_rows, database, metrics, model_card
+from jobs import blob_rows, database, metrics, model_card, tabular
 from jobs.blobs import Blob, BlobStore
 from jobs.errors import NotFoundError
 from jobs.events import clean
 from jobs.ids import new_id
 from jobs.organisations import within
 from jobs.records import Job, Model, ModelExport, Page
+from jobs.spec import JobSpec
 from jobs.sqltypes import now
 from jobs.tables import artifacts, model_exports, models
 
@@ -40,9 +41,8 @@ def values_of_job(connection: Connection, job: Job, result: Mapping[str, Any], m
         return None
     packed, spec, record = files["model"], job.spec, job.record or {}
     facts = {
-        "architecture": spec.architecture.model_dump(mode="json"),
+        **_learner(spec, packed.details),
         "method": spec.method.model_dump(mode="json"),
-        "training": spec.training.model_dump(mode="json"),
         "classes": result.get("classes"),
         "arithmetic": record.get("arithmetic"),
         "isa": record.get("isa"),
@@ -51,6 +51,7 @@ def values_of_job(connection: Connection, job: Job, result: Mapping[str, Any], m
         "initial_weights": spec.initial_weights,
         "teacher": spec.teacher,
         "fp32_bytes": packed.details.get("fp32_bytes"),
+        "comparison": result.get("tabular"),
         **{name: result[name] for name in _COUNTS if name in result},
     }
     curves = [
@@ -62,13 +63,13 @@ def values_of_job(connection: Connection, job: Job, result: Mapping[str, Any], m
         "organisation_id": job.organisation_id,
         "name": job.name,
         "source": "job",
-        "format": "packed",
+        "format": "packed" if spec.task == "images" else "trees",
         "job_id": job.id,
         "dataset_id": job.dataset_id or spec.dataset,
         "dataset_sha256": job.dataset_sha256,
         "parent_id": _known_as(connection, spec.initial_weights),
         "teacher_id": _known_as(connection, spec.teacher),
-        "architecture": spec.architecture.name,
+        "architecture": spec.learner,
         "method": spec.method.name,
         "sha256": packed.sha256,
         "size": packed.size,
@@ -82,6 +83,19 @@ def values_of_job(connection: Connection, job: Job, result: Mapping[str, Any], m
             }
         ),
         "created_by": job.created_by,
+    }
+
+
+def _learner(spec: JobSpec, details: Mapping[str, Any]) -> dict[str, Any]:
+    """What was trained and how; of trees what their file's ``details`` say of the table."""
+    if spec.task == "images":
+        return {
+            "architecture": spec.network.model_dump(mode="json"),
+            "training": spec.training.model_dump(mode="json"),
+        }
+    return {
+        "architecture": {"name": spec.learner, **details},
+        "training": spec.training.model_dump(mode="json", include=set(tabular.KNOWN_TRAINING)),
     }
 
 

@@ -79,9 +79,11 @@ def shortcomings(spec: JobSpec, memory_bytes: int, offers: Sequence[Offer] | Non
     # A GPU has memory of its own, of which nothing is known here.
     if memory_bytes <= largest or any("cuda" in offer.queues for offer in fit):
         return []
-    message = (
+    planned = (
         f"about {memory_bytes / 1e9:.1f} GB of memory are planned, and no worker gives a job more than "
-        f"{largest / 1e9:.1f} GB; use a smaller batch_size, width or image_size, a larger "
-        "training.accumulate, or raise FQT_CHILD_MEMORY_BYTES"
+        f"{largest / 1e9:.1f} GB; use a "
     )
-    return [SpecFault("training.batch_size", message)]
+    field, smaller = "training.batch_size", "smaller batch_size, width or image_size, a larger training.accumulate"
+    if spec.task == "tabular":
+        field, smaller = "dataset", "smaller table"
+    return [SpecFault(field, f"{planned}{smaller}, or raise FQT_CHILD_MEMORY_BYTES")]

@@ -13,16 +13,16 @@ from fqt_core.config import PRESETS, Fqt, TrainConfig
 from fqt_core.config.method_base import OneBitForward
 from fqt_core.config.plan import network_plan
 from fqt_core.config.preset import PresetName
-from jobs import validation
+from jobs import tabular, validation
 from jobs.errors import SpecFault
 from jobs.memory import memory_bytes, teacher_network
 from jobs.offers import Offer, shortcomings
 from jobs.organisations import within
 from jobs.spec import JobSpec
 from jobs.states import JobState
-from jobs.steps import split, steps_per_epoch
+from jobs.steps import steps_per_epoch
 from jobs.tables import jobs
-from jobs.validation import UNBOUNDED, Bounds
+from jobs.validation import UNBOUNDED, Bounds, Sources
 
 _MEASURED_JOBS = 5
 _SEARCHED_JOBS = 500
@@ -89,8 +89,10 @@ def plan(
         InvalidSpecError: the spec does not fit what the store holds; it has every fault.
     """
     sources = validation.check(connection, spec, bounds)
-    network = network_plan(spec.architecture, len(sources.classes), spec.method)
-    train, held = split(sources.dataset, sources.classes, sources.images, spec.training.validation_fraction)
+    if spec.task == "tabular":
+        return _plan_of_trees(spec, sources, offers)
+    network = network_plan(spec.network, len(sources.classes), spec.method)
+    train, held = sources.train, sources.held
     per_epoch = steps_per_epoch(train, spec.training.batch_size)
     measured = _Measured(connection, bounds.organisation)
     teacher = teacher_network(connection, spec, len(sources.classes))
@@ -121,13 +123,41 @@ def plan(
     )
 
 
+def _plan_of_trees(spec: JobSpec, sources: Sources, offers: Sequence[Offer] | None) -> Plan:
+    """There is no network: what counts its weights and products is 0."""
+    method, table = tabular.method_of(spec), sources.dataset.table or {"rows": 0, "columns": []}
+    memory, size = tabular.memory_bytes(table), tabular.model_bytes(method, sources.classes)
+    return Plan(
+        classes=sources.classes,
+        train_images=sources.train,
+        validation_images=sources.held,
+        epochs=method.iterations,
+        steps_per_epoch=1,
+        steps=method.iterations,
+        arithmetic=method.arithmetic,
+        parameters=0,
+        binary_parameters=0,
+        macs=0,
+        step_macs=0,
+        gradient_bits=method.average_bits,
+        bits_are_chosen=False,
+        model_bytes=size,
+        fp32_bytes=size,
+        memory_bytes=memory,
+        seconds=None,
+        seconds_reason="how long trees grow is not predicted",
+        presets=[],
+        warnings=shortcomings(spec, memory, offers),
+    )
+
+
 def _preset(spec: JobSpec, name: PresetName, classes: int, images: int, measured: _Measured) -> PresetPlan:
     """The same job with a preset; what does not belong to a preset stays as the spec has it, as far as it goes."""
     method = Fqt(preset=name)
     if isinstance(spec.method, OneBitForward):
         method = Fqt(preset=name, weight_scale=spec.method.weight_scale)
     with_preset = spec.model_copy(update={"method": method})
-    network = network_plan(spec.architecture, classes, method)
+    network = network_plan(spec.network, classes, method)
     seconds = measured.seconds(with_preset, images, network.macs)
     return PresetPlan(name, PRESETS[name].summary, network.gradient_bits, network.step_macs, seconds)
 
@@ -154,7 +184,7 @@ class _Finished:
     @property
     def macs(self) -> int:
         """Of one image's forward pass."""
-        return network_plan(self.spec.architecture, len(self.result["classes"]), self.spec.method).macs
+        return network_plan(self.spec.network, len(self.result["classes"]), self.spec.method).macs
 
 
 def _passes(training: TrainConfig, images: int, epochs: int) -> float:
@@ -177,7 +207,7 @@ class _Measured:
         self._finished: dict[_Kind, list[_Finished]] = {}
         for row in rows:
             theirs = _Finished.of(row.spec, row.result)
-            if theirs is not None and theirs.spec.teacher is None:
+            if theirs is not None and theirs.spec.teacher is None and theirs.spec.task == "images":
                 self._finished.setdefault(_kind(theirs.spec), []).append(theirs)
 
     def seconds(self, spec: JobSpec, images: int, macs: int) -> float | None:
@@ -202,5 +232,5 @@ class _Measured:
 
 def _kind(spec: JobSpec) -> _Kind:
     """What must agree for times to be comparable: a preset's name tells nothing that its options do not."""
-    network = spec.architecture.model_dump_json(exclude={"width", "channels"})
+    network = spec.network.model_dump_json(exclude={"width", "channels"})
     return network, spec.method.model_dump_json(exclude={"preset"}), spec.training.optimizer == "muon"

@@ -20,7 +20,7 @@ SweepState: TypeAlias = Literal["running", "finished", "cancelled", "failed"]
 TrialState: TypeAlias = Literal["running", "succeeded", "pruned", "cancelled", "failed"]
 DatasetState: TypeAlias = Literal["checking", "ready", "invalid"]
 ModelSource: TypeAlias = Literal["job", "upload"]
-ModelFormat: TypeAlias = Literal["packed", "weights"]
+ModelFormat: TypeAlias = Literal["packed", "weights", "trees"]
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from fqt_core.config import AnyArchitecture, AnyMethod, Fqt, Resnet18, TrainConfig
+from fqt_core.config import AnyArchitecture, AnyMethod, Fqt, Gbdt, Resnet18, TableConfig, TrainConfig
 from fqt_core.config.builtin import BUILTIN_DATASETS
 from fqt_core.config.class_names import LONGEST_CLASS_NAME
+from fqt_core.config.method_base import Task
 from jobs.names import QUEUE_PATTERN, check_queue
 
 ClassName = Annotated[str, Field(min_length=1, max_length=LONGEST_CLASS_NAME)]
@@ -45,6 +47,14 @@ def _distinct(classes: list[str]) -> list[str]:
     return classes
 
 
+def _default_network(given: Mapping[str, Any]) -> Resnet18 | None:
+    return None if given.get("task") == "tabular" else Resnet18()
+
+
+def _default_method(given: Mapping[str, Any]) -> Fqt | Gbdt:
+    return Gbdt() if given.get("task") == "tabular" else Fqt()
+
+
 class CheckpointPolicy(BaseModel):
     """Which checkpoints of a job are kept."""
 
@@ -69,9 +79,17 @@ class JobSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str | None = Field(default=None, min_length=1, max_length=200, description="A name for people.")
+    task: Task = Field(
+        default="images",
+        description="`images`: train a network to tell classes of images apart. `tabular`: grow trees that predict one "
+        "column of a table from the others.",
+    )
     dataset: Annotated[str, AfterValidator(_a_dataset)] = Field(
         json_schema_extra={"pattern": _DATASET},
         description="Id of an uploaded data set (`ds_…`), or a built-in one: `digits`, `fashion-mnist`.",
+    )
+    table: TableConfig | None = Field(
+        default=None, description="With task `tabular`: which column is predicted. null: the data set holds images."
     )
     # The list itself is checked, not the whole spec, so that a fault is told together with those of other fields.
     classes: Annotated[list[ClassName], AfterValidator(_distinct)] | None = Field(
@@ -81,9 +99,19 @@ class JobSpec(BaseModel):
         json_schema_extra={"uniqueItems": True},
         description="Train on these classes only, in this order; null: on all classes of the data set.",
     )
-    architecture: AnyArchitecture = Field(default_factory=Resnet18, description="The network and its options.")
-    method: AnyMethod = Field(default_factory=Fqt, description="The training method and its options.")
-    training: TrainConfig = Field(default_factory=TrainConfig, description="Epochs, optimiser, seed and so on.")
+    architecture: AnyArchitecture | None = Field(
+        default_factory=_default_network,
+        description="The network and its options; null with task `tabular`, and with that only.",
+    )
+    method: AnyMethod = Field(
+        default_factory=_default_method,
+        description="The training method and its options; with task `tabular` it is `gbdt`.",
+    )
+    training: TrainConfig = Field(
+        default_factory=TrainConfig,
+        description="Epochs, optimiser, seed and so on. Of task `tabular` only `seed`, `validation_fraction` and "
+        "`early_stopping_patience`; the others keep their defaults.",
+    )
     initial_weights: Annotated[str, AfterValidator(_a_source), Field(json_schema_extra={"pattern": _SOURCE})] | None = (
         Field(
             default=None,
@@ -122,3 +150,29 @@ class JobSpec(BaseModel):
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="Where to train; `auto` is settled when a worker claims the job."
     )
+
+    @field_validator("architecture")
+    @classmethod
+    def _a_network_for_images(cls, network: AnyArchitecture | None, info: ValidationInfo) -> AnyArchitecture | None:
+        task = info.data.get("task")
+        if task == "tabular" and network is not None:
+            raise ValueError("trees have no network: leave out architecture, or use task 'images'")
+        if task == "images" and network is None:
+            raise ValueError("a job on images trains a network: name one, or leave out architecture for the default")
+        return network
+
+    @property
+    def network(self) -> AnyArchitecture:
+        """The network of a job on images.
+
+        Raises:
+            ValueError: the job grows trees.
+        """
+        if self.architecture is None:
+            raise ValueError("a job on a table has no network")
+        return self.architecture
+
+    @property
+    def learner(self) -> str:
+        """What learns: the network's name, or ``trees``."""
+        return "trees" if self.architecture is None else self.architecture.name

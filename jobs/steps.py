@@ -15,14 +15,19 @@ def split(dataset: DatasetSource, classes: Sequence[str], images: int, fraction:
     if dataset.validation_images:
         share = len(classes) / len(dataset.classes)
         return images, round(dataset.validation_images * share)
-    if fraction == 0:
-        return images, 0
     if dataset.counts is None:
         members = [images / len(classes)] * len(classes)
     else:
         members = [float(dataset.counts[name]) for name in classes]
-    held = sum(max(0, min(max(round(count * fraction), 1), round(count) - 1)) for count in members)
-    return images - held, held
+    aside = held(members, fraction)
+    return images - aside, aside
+
+
+def held(members: Sequence[float], fraction: float) -> int:
+    """How many examples validate, of classes with so many ``members`` each."""
+    if fraction == 0:
+        return 0
+    return sum(max(0, min(max(round(count * fraction), 1), round(count) - 1)) for count in members)
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:

@@ -164,15 +164,15 @@ def _run(trial: Trial, job: _Job | None, seconds: Mapping[str, float], noise: Ma
 
 
 def _cost(job: _Job) -> tuple[StepCost, int] | None:
-    """Of a step, and how many an epoch has; ``None`` before the job has succeeded."""
-    if not {"classes", "train_images"} <= job.result.keys():
+    """Of a step, and how many an epoch has; ``None`` before the job has succeeded, and of trees."""
+    if job.spec.task == "tabular" or not {"classes", "train_images"} <= job.result.keys():
         return None
     training, images = job.spec.training, job.result["train_images"]
     step = min(training.batch_size, images)
     chosen = job.record.get("bits_chosen")
     method = job.spec.method if chosen is None else _METHODS.validate_python(chosen["method"])
     cost = step_cost(
-        job.spec.architecture,
+        job.spec.network,
         len(job.result["classes"]),
         method,
         images=step,

@@ -252,5 +252,9 @@ def _indexes(here: Any, part: str) -> bool:
 def _with_default_name(field: str) -> dict[str, Any]:
     """Options of the default method or network, which are told apart by their name."""
     row = JobSpec.model_fields.get(field)
-    name = getattr(row.get_default(call_default_factory=True), "name", None) if row is not None else None
+    name = (
+        getattr(row.get_default(call_default_factory=True, validated_data={}), "name", None)
+        if row is not None
+        else None
+    )
     return {} if name is None else {"name": name}

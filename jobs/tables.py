@@ -297,7 +297,7 @@ models = Table(
     Column("created_by", _Id, ForeignKey("keys.id")),
     Column("created_at", UtcDateTime, nullable=False),
     CheckConstraint("source IN ('job', 'upload')", name="source"),
-    CheckConstraint("format IN ('packed', 'weights')", name="format"),
+    CheckConstraint("format IN ('packed', 'weights', 'trees')", name="format"),
     Index("ix_models_organisation", "organisation_id", "id"),
 )
 

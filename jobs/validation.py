@@ -8,9 +8,10 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from fqt_core.config import METHODS
 from fqt_core.config.builtin import BUILTIN_DATASETS
 from fqt_core.config.plan import unmatched
-from jobs import datasets
+from jobs import datasets, tabular
 from jobs.ceilings import lesser, too_many_steps, too_much_memory
 from jobs.datasets import DatasetSource
 from jobs.errors import InvalidSpecError, SpecFault
@@ -30,11 +31,12 @@ _SHOWN = 50
 
 @dataclass(frozen=True)
 class Sources:
-    """What a valid spec refers to, pinned by digest."""
+    """What a valid spec refers to, pinned by digest. ``train``, ``held``: examples that train, and that validate."""
 
     dataset: DatasetSource
     classes: list[str]
-    images: int
+    train: int
+    held: int
     initial_weights_sha256: str | None
     teacher_sha256: str | None
 
@@ -88,6 +90,12 @@ def check(connection: Connection, spec: JobSpec, bounds: Bounds = UNBOUNDED) -> 
     """
     faults: list[SpecFault] = []
     dataset = _dataset(connection, spec, bounds, faults)
+    if spec.task == "tabular":
+        return _check_table(spec, dataset, bounds, faults)
+    faults += tabular.of_images(spec, dataset)
+    if dataset is not None and dataset.table is not None:
+        dataset = None  # told already; its classes need not be
+    train = held = 0
     classes, images = ([], 0) if dataset is None else _classes(spec, dataset, faults)
     weights = _initial_weights(connection, spec, bounds, faults)
     teacher = _teacher(connection, spec, classes, bounds, faults)
@@ -105,7 +113,20 @@ def check(connection: Connection, spec: JobSpec, bounds: Bounds = UNBOUNDED) -> 
     _device(spec, bounds, faults)
     if faults or dataset is None:
         raise InvalidSpecError(faults)
-    return Sources(dataset, classes, images, weights, teacher)
+    return Sources(dataset, classes, train, held, weights, teacher)
+
+
+def _check_table(spec: JobSpec, dataset: DatasetSource | None, bounds: Bounds, faults: list[SpecFault]) -> Sources:
+    """:func:`check` of a job that grows trees."""
+    faults += tabular.wrong_method(spec, (name for name, row in METHODS.items() if row.task == "tabular"))
+    faults += tabular.meaningless(spec)
+    rows = None if dataset is None else tabular.rows(spec, dataset, faults)
+    if dataset is not None and dataset.table is not None and spec.method.task == "tabular":
+        faults += tabular.too_much(spec, dataset.table, bounds.max_steps, bounds.max_memory_bytes)
+    _time(spec, bounds, faults)
+    if faults or dataset is None or rows is None:
+        raise InvalidSpecError(faults)
+    return Sources(dataset, rows.classes, rows.train, rows.validation, None, None)
 
 
 def _dataset(connection: Connection, spec: JobSpec, bounds: Bounds, faults: list[SpecFault]) -> DatasetSource | None:
@@ -147,9 +168,9 @@ def _initial_weights(connection: Connection, spec: JobSpec, bounds: Bounds, faul
     if found is None:
         return None
     theirs = found.architecture
-    fields = theirs.keys() - _ADAPTED if theirs["name"] == spec.architecture.name else {"name"}
+    fields = theirs.keys() - _ADAPTED if theirs["name"] == spec.network.name else {"name"}
     for field in sorted(fields):
-        here, there = getattr(spec.architecture, field), theirs[field]
+        here, there = getattr(spec.network, field), theirs[field]
         if here != there:
             message = f"the initial weights are of a network with {field} {there!r}, not {here!r}"
             faults.append(SpecFault(f"architecture.{field}", message, there))
@@ -171,7 +192,7 @@ def _teacher(
         message = "the teacher tells other classes apart, or in another order; use a teacher of the same classes"
         faults.append(SpecFault("teacher", message, found.classes[:_SHOWN]))
     for field in ("channels", "image_size"):
-        here, there = getattr(spec.architecture, field), found.architecture.get(field)
+        here, there = getattr(spec.network, field), found.architecture.get(field)
         if here != there:
             message = f"the teacher takes images with {field} {there}, not {here}; both have to agree"
             faults.append(SpecFault(f"architecture.{field}", message, there))
@@ -187,8 +208,11 @@ def _source(
     found = _succeeded(connection, field, reference, "weights" if kind == "weights" else "a model", bounds, faults)
     if found is None:
         return None
+    if found[0].task == "tabular":
+        faults.append(SpecFault(field, "that job grew trees, which no network learns from"))
+        return None
     sha256 = _artifact(connection, field, reference, kind, faults)
-    return _Source(found[0].architecture.model_dump(), found[1].get("classes"), sha256)
+    return _Source(found[0].network.model_dump(), found[1].get("classes"), sha256)
 
 
 def _registered(
@@ -199,6 +223,9 @@ def _registered(
     row = connection.execute(query.with_for_update(read=True)).one_or_none()
     if row is None:
         faults.append(SpecFault(field, f"there is no model {model_id!r}"))
+        return None
+    if row.format == "trees":
+        faults.append(SpecFault(field, "those are trees, which no network learns from"))
         return None
     if kind == "model" and row.format != "packed":
         faults.append(SpecFault(field, "those are weights, which do not predict alone; name a packed model"))
@@ -250,7 +277,7 @@ def _warmup(spec: JobSpec, train_images: int, faults: list[SpecFault]) -> None:
 
 
 def _crop(spec: JobSpec, faults: list[SpecFault]) -> None:
-    padding, size = spec.training.augment.pad_crop, spec.architecture.image_size
+    padding, size = spec.training.augment.pad_crop, spec.network.image_size
     if padding >= size:
         message = f"{padding} pixels of padding are too much for images of {size} pixels"
         faults.append(SpecFault("training.augment.pad_crop", message, f"at most {size - 1}"))
@@ -259,7 +286,7 @@ def _crop(spec: JobSpec, faults: list[SpecFault]) -> None:
 def _overrides(spec: JobSpec, faults: list[SpecFault]) -> None:
     if not spec.method.exceptions:
         return
-    lost, names = unmatched(spec.architecture, spec.method)
+    lost, names = unmatched(spec.network, spec.method)
     for number in lost:
         pattern = spec.method.exceptions[number].pattern
         message = f"{pattern!r} matches no layer of this network that can be binarised"

@@ -32,14 +32,17 @@ def main(arguments: list[str]) -> int:
     lifeline.listen()
 
     try:
-        # Only now: torch, and what decodes images, load and run within the limits.
-        from worker.child_training import train  # noqa: PLC0415
+        # Only now: torch or LightGBM, and what decodes images and tables, load and run within the limits.
+        if data.spec.task == "tabular":
+            from worker import child_trees as work  # noqa: PLC0415
+        else:
+            from worker import child_training as work  # type: ignore[no-redef]  # noqa: PLC0415
 
-        return train(data, options.folder, lifeline)
+        return work.train(data, options.folder, lifeline)
     except StopRequestedError:
         return Exit.CANCELLED if lifeline.cancel.is_set() else Exit.STOPPED
     except Exception as error:
-        failed = explain(error)
+        failed = explain(error, data.spec.task)
         if failed is None:
             raise
     traceback.print_exc()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 
+from fqt_core.config.method_base import Task
 from fqt_core.errors import (
     CheckpointError,
     ConfigurationError,
@@ -48,12 +49,12 @@ _MEANINGS: tuple[tuple[type[Exception], str, str | None], ...] = (
 _OUT_OF_MEMORY = ("can't allocate memory", "cannot allocate memory", "not enough memory", "out of memory", "bad_alloc")
 
 
-def explain(error: Exception) -> Failed | None:
+def explain(error: Exception, task: Task = "images") -> Failed | None:
     """The job's failure, for good; ``None`` for an error that means nothing to users and may not happen again."""
     if isinstance(error, UnusableInputError):
         return Failed(code=error.code, message=str(error), param=error.param)
     if _out_of_memory(error):
-        return out_of_memory(str(error))
+        return out_of_memory(str(error), task)
     if isinstance(error, OSError) and error.errno == errno.EFBIG:
         message = (
             f"training writes a larger file than a job may ({error}); use a smaller width, or give the jobs of the "
@@ -66,15 +67,18 @@ def explain(error: Exception) -> Failed | None:
     return None
 
 
-def out_of_memory(reason: str) -> Failed:
+def out_of_memory(reason: str, task: Task = "images") -> Failed:
     """The failure of a job whose training met the limit of its memory; ``reason`` is what was said about it."""
     first = next(iter(reason.splitlines()), "") or "the limit was reached"
     own = "give each job of the worker more memory (FQT_CHILD_MEMORY_BYTES, FQT_SLOTS)"
+    smaller, param = "batch_size, width or image_size, a larger training.accumulate", "training.batch_size"
+    if task == "tabular":
+        smaller, param = "table", "dataset"
     message = (
-        f"training needs more memory than there is ({first}); use a smaller batch_size, width or image_size, a larger "
-        f"training.accumulate, or {'a GPU with more memory' if 'CUDA' in first else own}"
+        f"training needs more memory than there is ({first}); use a smaller {smaller}, or "
+        f"{'a GPU with more memory' if 'CUDA' in first else own}"
     )
-    return Failed(code="out_of_memory", message=message, param="training.batch_size")
+    return Failed(code="out_of_memory", message=message, param=param)
 
 
 def tells_out_of_memory(text: str) -> bool:

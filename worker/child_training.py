@@ -10,11 +10,11 @@ from fqt_core import export
 from fqt_core.allocator import keep_pages
 from fqt_core.data import ImageDataset, load_pinned
 from fqt_core.errors import CheckpointError
-from fqt_core.events import Done, LogLine
+from fqt_core.events import ArtifactWritten, Done, LogLine
 from fqt_core.models import WeightReport
 from fqt_core.process_memory import forget_peak, peak_bytes, resident_bytes
 from fqt_core.training import Session, prepare
-from fqt_core.training.artifacts import artifact, write_artifacts
+from fqt_core.training.artifacts import write_artifacts
 from fqt_core.training.confusion import Verdicts, confusion, judge
 from fqt_core.training.examples import save_examples
 from worker.child_errors import UnusableInputError
@@ -42,7 +42,7 @@ def train(data: TrainingInput, folder: Path, lifeline: Lifeline) -> Exit:
     checkpoints = folder / "checkpoints"
     checkpoints.mkdir(exist_ok=True)
     session = prepare(
-        architecture=spec.architecture,
+        architecture=spec.network,
         method=spec.method,
         training=spec.training,
         data=_dataset(data),
@@ -79,7 +79,7 @@ def train(data: TrainingInput, folder: Path, lifeline: Lifeline) -> Exit:
     if verdicts is not None:
         examples = folder / "examples.webp"
         layout = save_examples(examples, verdicts, session.trainer.data.validation_pixels)
-        lifeline.send(artifact("examples", examples, layout))
+        lifeline.send(ArtifactWritten.of("examples", examples, layout))
     lifeline.send(done)
     return Exit.DONE
 
@@ -108,7 +108,7 @@ def _dataset(data: TrainingInput) -> str | ImageDataset:
     """The data set's file or name; a mounted folder is loaded here, if it holds what the job was accepted with."""
     if data.listing is None:
         return data.dataset
-    network = data.spec.architecture
+    network = data.spec.network
     return load_pinned(
         Path(data.dataset),
         Path(data.listing).read_bytes(),

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import base64
-import hashlib
+import json
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fqt_core.errors import CheckpointError, ConfigurationError, DataError, FqtError
+from fqt_core.files import file_sha256
 from fqt_core.tensorheader import check_header
 from worker.child_errors import tells_out_of_memory
 from worker.protocol import Answered
 
 if TYPE_CHECKING:
     from fqt_core.export import PackedModel
+    from fqt_core.trees.model import TreeModel
 
 TOLERANCE = 1e-4
 _CHECKED_IMAGES = 8
@@ -27,7 +29,7 @@ class UnknownLayerError(FqtError):
 
 
 class ModelDesk:
-    """Answers by ``kind``: ``predict``, ``layers``, ``layer``, ``inspect``, ``export``.
+    """Answers by ``kind``: ``predict``, ``rows``, ``layers``, ``layer``, ``inspect``, ``export``.
 
     Models that were read stay, within ``cache_bytes``.
     """
@@ -36,12 +38,13 @@ class ModelDesk:
         self._folder = folder
         self._threads = threads
         self._cache_bytes = cache_bytes
-        self._models: OrderedDict[str, tuple[PackedModel, int]] = OrderedDict()
+        self._models: OrderedDict[str, tuple[PackedModel | TreeModel, int]] = OrderedDict()
 
     def answer(self, header: dict[str, Any], payload: Sequence[bytes]) -> Answered:
         """The answer to one question, whatever becomes of it."""
         work = {
             "predict": self._predict,
+            "rows": self._rows,
             "layers": self._layers,
             "layer": self._layer,
             "inspect": self._inspect,
@@ -76,6 +79,14 @@ class ModelDesk:
         ]
         found = model.predict(np.stack(images), top=header["top_k"])
         return {"predictions": [{"label": row.label, "probability": row.probability, "top": row.top} for row in found]}
+
+    def _rows(self, header: dict[str, Any], payload: Sequence[bytes]) -> dict[str, Any]:
+        from fqt_core.trees.model import TreeModel  # noqa: PLC0415
+
+        model = self._kept(header, TreeModel.load)
+        assert isinstance(model, TreeModel)
+        rows = json.loads(payload[0])
+        return {"predictions": model.predict(rows, top=header["top_k"], threads=self._threads)}
 
     def _layers(self, header: dict[str, Any], _payload: Sequence[bytes]) -> dict[str, Any]:
         model = self._model(header)
@@ -128,22 +139,28 @@ class ModelDesk:
         Raises:
             CheckpointError: the file is missing or damaged.
         """
+        self._settle()
+        from fqt_core.export import PackedModel, load  # noqa: PLC0415
+
+        model = self._kept(header, load)
+        assert isinstance(model, PackedModel)
+        return model
+
+    def _kept(self, header: dict[str, Any], load: Callable[[Path], PackedModel | TreeModel]) -> PackedModel | TreeModel:
+        """The model from the cache, or read by ``load`` from a file with the right digest."""
         sha256 = header["sha256"]
         if sha256 in self._models:
             self._models.move_to_end(sha256)
             return self._models[sha256][0]
-        self._settle()
-        from fqt_core.export import load  # noqa: PLC0415
-
         path = Path(header["path"])
         try:
-            with path.open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-                    raise CheckpointError(f"{path}: the stored file is damaged")
+            damaged = file_sha256(path) != sha256
         except OSError as error:
             raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+        if damaged:
+            raise CheckpointError(f"{path}: the stored file is damaged")
         model = load(path)
-        size = sum(value.nbytes for value in model.network.state_dict().values())
+        size = model.nbytes
         while self._models and sum(held for _, held in self._models.values()) + size > self._cache_bytes:
             self._models.popitem(last=False)
         if size <= self._cache_bytes:

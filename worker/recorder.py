@@ -7,7 +7,7 @@ import stat
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import structlog
 from sqlalchemy import Connection
@@ -20,6 +20,7 @@ from fqt_core.events import (
     Done,
     EpochDone,
     Failed,
+    FullPrecisionDone,
     GradientTelemetry,
     LogLine,
     QuantizationStatistics,
@@ -38,6 +39,8 @@ from worker.journal import Journal
 from worker.protocol import Confined, Message
 
 _log = structlog.stdlib.get_logger(__name__)
+
+_Other: TypeAlias = FullPrecisionDone | QuantizationStatistics | GradientTelemetry
 
 _STORE_TRIES = 3
 _LEVELS = {"debug": logging.DEBUG, "warning": logging.WARNING, "error": logging.ERROR}
@@ -97,7 +100,7 @@ class Recorder:
 
     def _take(self, message: Message) -> None:
         match message:
-            case StepDone() | EpochDone() | QuantizationStatistics() | GradientTelemetry():
+            case StepDone() | EpochDone() | FullPrecisionDone() | QuantizationStatistics() | GradientTelemetry():
                 self._advance(message)
                 self._pending.append(("metric", {"kind": message.type, **message.model_dump(exclude={"type"})}))
             case LogLine():
@@ -135,16 +138,18 @@ class Recorder:
         self._record |= started.model_dump(include={"arithmetic", "isa", "threads", "device", "report"})
         self._progress |= {"step": started.step, "total_steps": started.total_steps, "epochs": started.epochs}
         self._progress.setdefault("epoch", started.step / max(1, started.steps_per_epoch))
+        what = f"training {started.train_images} images of {len(started.classes)} classes for {started.epochs} epochs"
+        if self._job.spec.task == "tabular":
+            what = f"growing trees from {started.train_images} rows"
         text = (
-            f"training {started.train_images} images of {len(started.classes)} classes for {started.epochs} epochs, "
-            f"{started.total_steps} steps, from step {started.step} (arithmetic {started.arithmetic}, kernels "
+            f"{what}, {started.total_steps} steps, from step {started.step} (arithmetic {started.arithmetic}, kernels "
             f"{started.isa}, {started.threads} threads, {started.device})"
         )
         data = started.model_dump(exclude={"type", "report"})
         self._pending.append(("log", {"level": "info", "message": text, "started": data}))
 
-    def _advance(self, report: StepDone | EpochDone | QuantizationStatistics | GradientTelemetry) -> None:
-        if isinstance(report, QuantizationStatistics | GradientTelemetry):
+    def _advance(self, report: StepDone | EpochDone | _Other) -> None:
+        if isinstance(report, _Other):
             return
         self._progress |= {"step": report.step, "epoch": report.epoch, "images_per_second": report.images_per_second}
         if isinstance(report, EpochDone):

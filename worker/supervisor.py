@@ -21,6 +21,7 @@ from opentelemetry.trace import StatusCode
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
+from fqt_core.config.method_base import Task
 from fqt_core.events import Failed
 from jobs import events, lease, models
 from jobs.completion import complete
@@ -168,7 +169,7 @@ class Supervisor:
         if recorder.done is not None and code == Exit.DONE:
             result, model_id, blobs = recorder.result(), new_id(models.PREFIX), self._store.blobs
             return lambda connection: complete(connection, blobs, job, result, model_id=model_id)
-        failed = recorder.failed if code == Exit.FAILED else _aborted_without_memory(code, log)
+        failed = recorder.failed if code == Exit.FAILED else _aborted_without_memory(code, log, job.spec.task)
         if failed is not None:
             return _failure(job, _error(failed.code, failed.message, failed.param, log))
         if request is not None and request.code is not None:
@@ -200,10 +201,10 @@ def _failure(job: Job, error: dict[str, Any]) -> Ending:
     return lambda connection: lease.fail(connection, job.id, job.lease_epoch, error)
 
 
-def _aborted_without_memory(code: int, log: list[str]) -> Failed | None:
+def _aborted_without_memory(code: int, log: list[str], task: Task) -> Failed | None:
     """C++ that finds no memory where nothing can catch it ends the process: its last words say why."""
     words = [line.strip() for line in log if tells_out_of_memory(line)]
-    return out_of_memory(words[-1]) if code == -signal.SIGABRT and words else None
+    return out_of_memory(words[-1], task) if code == -signal.SIGABRT and words else None
 
 
 def _crash(code: int, log: list[str]) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def attempt(job: Job) -> Iterator[Span]:
         "fqt.job.attempt": job.lease_epoch,
         "fqt.job.queue": job.queue,
         "fqt.method": job.spec.method.name,
-        "fqt.architecture": job.spec.architecture.name,
+        "fqt.architecture": job.spec.learner,
     }
     if job.request_id is not None:
         attributes["fqt.request.id"] = job.request_id

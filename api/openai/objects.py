@@ -150,7 +150,7 @@ class FineTuningJob(Schema):
         method = job.spec.method.model_dump(mode="json")
         return cls(
             id=job.id,
-            model=job.spec.architecture.name,
+            model=job.spec.learner,
             status=status,
             state=job.state,
             training_file=job.spec.dataset,

@@ -55,7 +55,7 @@ _FORM = {
             "type": "string",
             "format": "binary",
             "description": "zip, tar or tar.gz of one folder of images per class (PNG, JPEG, WebP, BMP); IDX files "
-            "(MNIST names); or NPZ with `images` and `labels`.",
+            "(MNIST names); NPZ with `images` and `labels`; or a table: CSV with a line of column names, or Parquet.",
         },
         "name": {"type": "string", "maxLength": LONGEST_NAME, "description": "A name for people."},
     },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import PurePath
 from typing import Annotated, Any
 
@@ -41,7 +42,9 @@ from api.schemas.models import (
     ModelObject,
     PredictAnswer,
     PredictRequest,
+    PredictRowsRequest,
 )
+from api.table_rows import read_rows
 from api.uploads import Upload, discard, receive
 from fqt_core.errors import CheckpointError
 from fqt_core.tensorheader import header_length
@@ -197,7 +200,8 @@ async def download_model(
 ) -> Response:
     """Download a model's file. The ETag is its SHA-256, which `Repr-Digest` holds as well; `Range` resumes."""
     row = await model_of(context, model_id, key.organisation_id)
-    name, media = f"{row.id}.safetensors", "application/octet-stream"
+    ending = "txt" if row.format == "trees" else "safetensors"
+    name, media = f"{row.id}.{ending}", "application/octet-stream"
     return await serve_file(request, context, row.sha256, row.size, name=name, media=media)
 
 
@@ -232,19 +236,30 @@ async def get_model_card(model_id: ModelId, context: AppContext, key: ReadKey) -
         "requestBody": {
             "required": True,
             "content": {
-                "application/json": {"schema": PredictRequest.model_json_schema()},
+                "application/json": {
+                    "schema": {
+                        "anyOf": [PredictRequest.model_json_schema(), PredictRowsRequest.model_json_schema()],
+                    }
+                },
                 "multipart/form-data": {"schema": _IMAGES},
             },
         }
     },
 )
 async def predict(request: Request, model_id: ModelId, context: AppContext, key: ReadKey) -> Response:
-    """Classify images: the most probable classes of each, with their probabilities.
+    """Classify images, or predict rows of a table: the most probable classes of each, with their probabilities.
 
-    Any worker answers, on its CPU, with a process that keeps the models that were asked for last. A request has at most
-    8 MiB and 64 images.
+    A model of trees takes rows, and in regression it answers with a value for each. Any worker answers, on its CPU,
+    with a process that keeps the models that were asked for last. A request has at most 8 MiB, 64 images, 1,000 rows.
     """
-    row = await packed_model(context, model_id, key.organisation_id)
+    row = await model_of(context, model_id, key.organisation_id)
+    if row.format == "trees":
+        rows, top_k = await read_rows(request)
+        asked = {"kind": "rows", "top_k": top_k}
+        found = await ask(context, request, "predict", asked, row.sha256, [json.dumps(rows).encode()])
+        return JSONResponse({"object": "prediction", "model": row.id, "predictions": found["predictions"]})
+    if row.format != "packed":
+        raise ModelNotUsable
     images, top_k = await read_images(request)
     found = await ask(context, request, "predict", {"kind": "predict", "top_k": top_k}, row.sha256, images)
     predictions = [
@@ -337,12 +352,14 @@ async def model_of(context: Context, model_id: str, organisation: str) -> Model:
 
 
 async def packed_model(context: Context, model_id: str, organisation: str) -> Model:
-    """The model of an organisation, which predicts.
+    """The model of an organisation, which is a network that predicts.
 
     Raises:
-        ModelNotUsable: it does not: it is no packed one.
+        ModelNotUsable: it is no packed one.
     """
     row = await model_of(context, model_id, organisation)
+    if row.format == "trees":
+        raise ModelNotUsable("Trees have no layers and are not exported: their file is LightGBM's own text.")
     if row.format != "packed":
         raise ModelNotUsable
     return row

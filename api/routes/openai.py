@@ -230,9 +230,10 @@ async def openai_list_checkpoints(
 async def _network(context: Context, job_id: str, organisation: str) -> dict[str, Any] | None:
     """The network of a job to go on from; ``None`` if there is none, which the spec's check tells."""
     try:
-        return (await _job(context, job_id, organisation)).spec.architecture.model_dump(mode="json")
+        network = (await _job(context, job_id, organisation)).spec.architecture
     except NotFoundError:
         return None
+    return None if network is None else network.model_dump(mode="json")
 
 
 async def _job(context: Context, job_id: str, organisation: str) -> JobObject:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from api.schemas.common import ListOf, Schema
 from fqt_core.config import PRESETS, ArchitectureConfig, MethodConfig
+from fqt_core.config.method_base import Task
 
 
 class PresetObject(Schema):
@@ -25,6 +26,7 @@ class MethodObject(Schema):
     name: str
     title: str
     summary: str
+    task: Task = Field(description="What a job with it is given: `images`, or a table (`tabular`).")
     source: str = Field(description="Where it was published.")
     arithmetic: str = Field(
         description="The least exact arithmetic that a product runs in, with the default options: float, simulated, "
@@ -40,6 +42,7 @@ class MethodObject(Schema):
             name=name,
             title=row.title,
             summary=row.summary,
+            task=row.task,
             source=row.source,
             arithmetic=row(name=name).arithmetic,
             options=row.model_json_schema(),

@@ -22,7 +22,7 @@ MOST_POINTS = 10_000
 JobReference = Annotated[str, Field(pattern=f"^job_{ULID}$")]
 SweepReference = Annotated[str, Field(pattern=f"^swp_{ULID}$")]
 MetricName = Annotated[str, Field(max_length=LONGEST_NAME)]
-MetricKind = Literal["step", "epoch", "quantization", "telemetry"]
+MetricKind = Literal["step", "epoch", "full_precision", "quantization", "telemetry"]
 Alignment = Literal["step", "epoch", "time"]
 
 JOBS = "Ids of the jobs to compare, in the order of the answer."

@@ -66,6 +66,40 @@ class ThumbnailLayout(Schema):
     side: int = Field(description="Side of a thumbnail's square in pixels.")
 
 
+class ValueCount(Schema):
+    """A value of a column, and the rows that have it."""
+
+    value: str
+    count: int
+
+
+class ColumnProfile(OpenSchema):
+    """A column of a table."""
+
+    name: str
+    kind: Literal["number", "boolean", "category", "skipped"] = Field(
+        description="What its values are; `skipped`: it cannot be learned from."
+    )
+    missing: int | None = Field(default=None, description="Rows without a value.")
+    distinct: int | None = Field(default=None, description="Different values.")
+    whole: bool | None = Field(default=None, description="Whether all of them are whole numbers.")
+    values: list[ValueCount] | None = Field(
+        default=None,
+        description="Of columns with at most 100 different values (20 in tables of more than 200 columns).",
+    )
+    min: float | None = None
+    max: float | None = None
+    mean: float | None = None
+    reason: str | None = Field(default=None, description="Why it is skipped.")
+
+
+class TableProfile(Schema):
+    """What a worker found in a table."""
+
+    rows: int
+    columns: list[ColumnProfile]
+
+
 class Profile(OpenSchema):
     """What a worker found in a data set."""
 
@@ -104,7 +138,12 @@ class Profile(OpenSchema):
     )
 
     format: str | None = None
-    classes: list[ClassCount] = Field(default=[], description="In label order.")
+    table: TableProfile | None = Field(
+        default=None, description="Rows and columns of a CSV or Parquet file; null: the data set holds images."
+    )
+    classes: list[ClassCount] = Field(
+        default=[], description="In label order; a table has none before a job names one."
+    )
     images: int | None = Field(default=None, description="Images for training.")
     validation_images: int | None = Field(default=None, description="Images of the data set's own validation part.")
     sizes: Sizes | None = None

@@ -11,6 +11,7 @@ from api.schemas.common import ListOf, Schema
 from jobs.records import Model, ModelExport
 
 MAX_IMAGES = 64
+MAX_ROWS = 1000
 MAX_TOP_K = 1000
 ExportFormat = Literal["onnx"]
 
@@ -70,10 +71,13 @@ class ModelObject(Schema):
     object: Literal["model"] = "model"
     name: str | None
     source: Literal["job", "upload"]
-    format: Literal["packed", "weights"] = Field(
-        description="`packed`: one bit per binarised weight, predicts. `weights`: full precision, to train from."
+    format: Literal["packed", "weights", "trees"] = Field(
+        description="`packed`: one bit per binarised weight, predicts. `weights`: full precision, to train from. "
+        "`trees`: LightGBM's text, predicts from rows of a table."
     )
-    architecture: dict[str, Any] = Field(description="The network and its options; of uploaded weights its name alone.")
+    architecture: dict[str, Any] = Field(
+        description="The network and its options; of uploaded weights its name alone; of `trees` target and columns."
+    )
     method: dict[str, Any] | None
     classes: list[str] | None
     metrics: dict[str, Any] | None = Field(description="Figures of its training; of an upload as its file says.")
@@ -188,6 +192,24 @@ class PredictRequest(BaseModel):
     top_k: int = Field(default=5, ge=1, le=MAX_TOP_K, description="Classes to name per image, most probable first.")
 
 
+class PredictRowsRequest(BaseModel):
+    """Rows of a table, for a model of trees."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        json_schema_extra={"examples": [{"rows": [{"size": 2.5, "town": "Bath", "open": True}], "top_k": 3}]},
+    )
+
+    rows: list[dict[str, float | str | bool | None]] = Field(
+        min_length=1,
+        max_length=MAX_ROWS,
+        description="Values by column name: numbers, strings, truth values. What is left out or null is missing.",
+    )
+    top_k: int = Field(default=5, ge=1, le=MAX_TOP_K, description="Classes to name per row, most probable first.")
+
+
 class ClassShare(Schema):
     """A class and its probability."""
 
@@ -195,8 +217,14 @@ class ClassShare(Schema):
     probability: float
 
 
+class ValueObject(Schema):
+    """What a model of trees in regression predicts for one row."""
+
+    value: float
+
+
 class PredictionObject(Schema):
-    """What one image shows."""
+    """What one image shows, or the class of one row."""
 
     label: str = Field(description="The most probable class.")
     probability: float
@@ -204,7 +232,7 @@ class PredictionObject(Schema):
 
 
 class PredictAnswer(Schema):
-    """The predictions, in the order of the images."""
+    """The predictions, in the order of the images or rows."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -223,4 +251,4 @@ class PredictAnswer(Schema):
 
     object: Literal["prediction"] = "prediction"
     model: str
-    predictions: list[PredictionObject]
+    predictions: list[PredictionObject | ValueObject]

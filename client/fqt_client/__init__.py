@@ -40,6 +40,7 @@ from fqt_client.models import (
     Plan,
     Prediction,
     Progress,
+    RowPrediction,
     Series,
 )
 from fqt_client.reports import ReportRow, ReportRun, Spread, StepCost, SweepReport
@@ -84,6 +85,7 @@ __all__ = [
     "RateLimitedError",
     "ReportRow",
     "ReportRun",
+    "RowPrediction",
     "Series",
     "ServerFaultError",
     "Spread",

@@ -103,6 +103,12 @@ class Dataset(Identified):
         count = (self.profile or {}).get("images", self.raw.get("images"))
         return count if isinstance(count, int) else None
 
+    @property
+    def table(self) -> Mapping[str, Any] | None:
+        """Rows and columns of a table; None: it holds images."""
+        found: Mapping[str, Any] | None = (self.profile or {}).get("table")
+        return found
+
 
 @dataclass(frozen=True, kw_only=True)
 class Progress(Resource):
@@ -311,6 +317,10 @@ class Export(Resource):
     created_at: datetime | None = None
 
 
+def _with_pairs(values: dict[str, Any]) -> dict[str, Any]:
+    return values | {"top": [(str(entry["label"]), float(entry["probability"])) for entry in values.get("top") or []]}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prediction(Resource):
     """What one image shows: the most probable class, and the ``top`` ones as (label, probability)."""
@@ -323,8 +333,23 @@ class Prediction(Resource):
 
     @classmethod
     def _convert(cls, values: dict[str, Any]) -> dict[str, Any]:
-        values["top"] = [(str(entry["label"]), float(entry["probability"])) for entry in values.get("top") or []]
-        return super()._convert(values)
+        return super()._convert(_with_pairs(values))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowPrediction(Resource):
+    """What trees predict for one row of a table: a ``value`` in regression, else a class as in :class:`Prediction`."""
+
+    SHORT = ("label", "probability", "value")
+
+    label: str | None = None
+    probability: float | None = None
+    value: float | None = None
+    top: list[tuple[str, float]] = field(default_factory=list)
+
+    @classmethod
+    def _convert(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return super()._convert(_with_pairs(values))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -339,6 +364,11 @@ class Choice(Resource):
     source: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     presets: list[Mapping[str, Any]] = field(default_factory=list)
+
+
+def examples_of(spec: Mapping[str, Any]) -> str:
+    """What a job with this spec learns from: images, or rows of a table."""
+    return "rows" if spec.get("task") == "tabular" else "images"
 
 
 R = TypeVar("R", bound=Resource)

@@ -9,7 +9,7 @@ from typing import Any
 from fqt_client.archive import ProgressCallback, form
 from fqt_client.download import save
 from fqt_client.errors import LocalFileError
-from fqt_client.models import Export, Listing, Model, Page, Prediction
+from fqt_client.models import Export, Listing, Model, Page, Prediction, RowPrediction
 from fqt_client.paging import every, page
 from fqt_client.paths import model_path
 from fqt_client.transport import AsyncTransport, once
@@ -19,6 +19,8 @@ WORK_SECONDS = 330.0
 """How long one request to check or export a model may take: a little longer than the service gives a worker."""
 
 PREDICT_SECONDS = 60.0
+
+_ROWS = 1000
 
 
 class AsyncModels:
@@ -91,7 +93,7 @@ class AsyncModels:
 
         Args:
             model: the model or its id.
-            target: file to write, or an existing folder to write it into as ``<id>.safetensors``.
+            target: file to write, or an existing folder to write it into as ``<id>.safetensors`` (``.txt`` of trees).
             progress: called with the bytes so far and their total.
 
         Raises:
@@ -100,7 +102,8 @@ class AsyncModels:
         """
         found = await self.get(model) if isinstance(model, str) else model
         url = model_path(found.id, "file")
-        return await save(self._transport, url, found, target, f"{found.id}.safetensors", progress)
+        ending = "txt" if found.format == "trees" else "safetensors"
+        return await save(self._transport, url, found, target, f"{found.id}.{ending}", progress)
 
     async def predict(
         self, model_id: str, images: Sequence[Path | str | bytes], *, top_k: int = 5
@@ -127,6 +130,30 @@ class AsyncModels:
             "POST", model_path(model_id, "predict"), build=body, timeout=PREDICT_SECONDS
         )
         return Page.from_json(Prediction, {"data": answer.get("predictions")}).data
+
+    async def predict_rows(
+        self, model_id: str, rows: Sequence[Mapping[str, Any]], *, top_k: int = 5
+    ) -> Listing[RowPrediction]:
+        """Predict rows of a table with a model of trees, in the service.
+
+        Args:
+            model_id: the model.
+            rows: values by column name: numbers, strings, truth values; what is left out or None is missing. Any
+                number of them: they are sent a thousand at a time.
+            top_k: how many classes to name per row.
+
+        Raises:
+            InvalidRequestError: a value does not fit its column; ``faults`` says which, by the number of its row among
+                the thousand.
+            ServerFaultError: no worker answered.
+        """
+        found: list[Any] = []
+        for begin in range(0, len(rows), _ROWS):
+            body = {"rows": [dict(row) for row in rows[begin : begin + _ROWS]], "top_k": top_k}
+            path = model_path(model_id, "predict")
+            answer = await self._transport.json("POST", path, json=body, timeout=PREDICT_SECONDS)
+            found += answer.get("predictions") or []
+        return Page.from_json(RowPrediction, {"data": found}).data
 
     async def export(self, model_id: str, format: str = "onnx") -> Export:
         """Have the model exported, unless it was already.
@@ -158,6 +185,7 @@ class Models(Blocking):
     upload = sync(AsyncModels.upload)
     download = sync(AsyncModels.download)
     predict = sync(AsyncModels.predict)
+    predict_rows = sync(AsyncModels.predict_rows)
     export = sync(AsyncModels.export)
     download_export = sync(AsyncModels.download_export)
 

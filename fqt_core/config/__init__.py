@@ -21,7 +21,9 @@ from fqt_core.config.method_base import MethodConfig, Qat
 from fqt_core.config.override import LayerOverride
 from fqt_core.config.preset import PRESETS, Preset
 from fqt_core.config.quantizer import GradientQuantizer
+from fqt_core.config.table import TableConfig
 from fqt_core.config.training import AugmentConfig, DistillationConfig, EmaConfig, TrainConfig
+from fqt_core.config.tree_methods import Gbdt
 
 __all__ = [
     "ARCHITECTURES",
@@ -37,6 +39,7 @@ __all__ = [
     "EmaConfig",
     "Fp32",
     "Fqt",
+    "Gbdt",
     "GradientQuantizer",
     "LayerOverride",
     "LgLsq",
@@ -48,6 +51,7 @@ __all__ = [
     "Qat",
     "Resnet18",
     "StatQuant",
+    "TableConfig",
     "TrainConfig",
     "UnifiedInt8",
     "Vgg16",

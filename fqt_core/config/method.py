@@ -1,4 +1,5 @@
-"""The methods a network can be trained with: one row per method, each a frozen config that survives JSON.
+"""The methods that a network can be trained with, or trees be grown: one row per method, each a frozen config that
+survives JSON.
 
 A row names the quantisers of the forward pass and of the two gradient paths, and declares the arithmetic that its
 products run in. Adding a method is adding a class here and to :data:`AnyMethod`; everything else (JSON schema, form,
@@ -18,6 +19,7 @@ from fqt_core.config.override import LayerOverride
 from fqt_core.config.preset import PRESETS, PresetName
 from fqt_core.config.quantizer import Bits, BitsOrAuto, GradientQuantizer, Groups, Pruning, Rounding
 from fqt_core.config.setting import DEFAULT_BUDGET, LEAST_BUDGET, MOST_BUDGET
+from fqt_core.config.tree_methods import Gbdt
 from fqt_core.errors import ConfigurationError
 
 
@@ -244,7 +246,7 @@ class Fqt(OneBitForward):
 
 
 AnyMethod = Annotated[
-    Fp32 | Qat | Psq | Fqt | StatQuant | UnifiedInt8 | AdaptiveInt8 | Lsq | LgLsq, Field(discriminator="name")
+    Fp32 | Qat | Psq | Fqt | StatQuant | UnifiedInt8 | AdaptiveInt8 | Lsq | LgLsq | Gbdt, Field(discriminator="name")
 ]
 
 METHODS: dict[str, type[MethodConfig]] = {

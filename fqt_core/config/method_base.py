@@ -12,6 +12,7 @@ from fqt_core.config.quantizer import GradientQuantizer
 
 Arithmetic: TypeAlias = Literal["float", "simulated", "integer", "binary"]
 WeightScale: TypeAlias = Literal["mean", "learned", "none"]
+Task: TypeAlias = Literal["images", "tabular"]
 
 FULL_BITS = 32
 """Bits per gradient element in full precision."""
@@ -32,6 +33,7 @@ class MethodConfig(BaseModel):
     title: ClassVar[str]
     summary: ClassVar[str]
     source: ClassVar[str]
+    task: ClassVar[Task] = "images"
 
     name: str
 

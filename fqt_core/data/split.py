@@ -49,11 +49,17 @@ def split_dataset(dataset: ImageDataset, fraction: float, seed: int) -> Split:
     everything = np.arange(len(dataset), dtype=np.int64)
     if dataset.validation is not None:
         return Split(everything, np.arange(len(dataset.validation), dtype=np.int64), own=True, seed=seed)
-    held = np.zeros(len(dataset), dtype=np.bool_)
+    held = held_out(dataset.labels, len(dataset.classes), fraction, seed)
+    return Split(everything[~held], everything[held], own=False, seed=seed)
+
+
+def held_out(labels: npt.NDArray[np.int64], classes: int, fraction: float, seed: int) -> npt.NDArray[np.bool_]:
+    """Which of the examples with these labels (int64, (n,)) are set aside, of each class by itself."""
+    held = np.zeros(len(labels), dtype=np.bool_)
     if fraction > 0:
-        for label in range(len(dataset.classes)):
-            members = np.flatnonzero(dataset.labels == label)
+        for label in range(classes):
+            members = np.flatnonzero(labels == label)
             count = min(max(round(len(members) * fraction), 1), len(members) - 1)
             if count > 0:
                 held[members[permutation(seed, Purpose.SPLIT, label, len(members))[:count]]] = True
-    return Split(everything[~held], everything[held], own=False, seed=seed)
+    return held

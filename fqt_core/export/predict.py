@@ -63,6 +63,11 @@ class PackedModel:
         self.spec = spec
         self.metrics = metrics
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of its tensors."""
+        return sum(value.nbytes for value in self.network.state_dict().values())
+
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
         """uint8 (N, channels, image_size, image_size) to float32 (N, classes)."""

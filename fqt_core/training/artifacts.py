@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fqt_core.events import ArtifactWritten, Done
 from fqt_core.export import PackedReport, save_packed, save_weights
-from fqt_core.files import file_sha256, write_atomically
+from fqt_core.files import write_atomically
 
 if TYPE_CHECKING:
     from fqt_core.training.session import Session
@@ -48,13 +48,13 @@ def write_artifacts(
         metrics={name: result[name] for name in _METRICS if result[name] is not None},
     )
     sizes = {"bytes": packed.bytes, "fp32_bytes": packed.fp32_bytes, "ratio": packed.ratio}
-    yield artifact("model", model_path, sizes)
+    yield ArtifactWritten.of("model", model_path, sizes)
     save_weights(session.model, weights_path, classes=classes)
-    yield artifact("weights", weights_path, {})
+    yield ArtifactWritten.of("weights", weights_path, {})
     report = {"job": job, "spec": spec, "result": result} | _report(session, packed)
     text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_atomically(report_path, text.encode())
-    yield artifact("report", report_path, {})
+    yield ArtifactWritten.of("report", report_path, {})
 
 
 def _report(session: Session, packed: PackedReport) -> dict[str, Any]:
@@ -75,10 +75,3 @@ def _report(session: Session, packed: PackedReport) -> dict[str, Any]:
         },
         "sizes": {key: value for key, value in packed.to_json().items() if key != "path"},
     }
-
-
-def artifact(kind: str, path: Path, details: dict[str, Any]) -> ArtifactWritten:
-    """What is told of a file that is written: digest and size."""
-    return ArtifactWritten(
-        kind=kind, path=str(path), sha256=file_sha256(path), size=path.stat().st_size, details=details
-    )

@@ -8,10 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fqt_core.events import Confused, Confusion
-
-MOST_MATRIX_CLASSES = 100
-_MOST_PAIRS = 20
+from fqt_core.events import Confusion
 
 
 @dataclass(frozen=True)
@@ -62,19 +59,7 @@ def confusion(verdicts: Verdicts, classes: Sequence[str]) -> Confusion:
     """Count verdicts. With more than 100 classes there is no matrix, only the pairs that are confused most."""
     pairs = verdicts.labels * len(classes) + verdicts.predicted
     keys, counts = torch.unique(pairs, return_counts=True)
-    entries = [
-        Confused(true=key // len(classes), predicted=key % len(classes), count=count)
-        for key, count in zip(keys.tolist(), counts.tolist(), strict=True)
-    ]
-    right, of = [0] * len(classes), [0] * len(classes)
-    matrix = [[0] * len(classes) for _ in classes] if len(classes) <= MOST_MATRIX_CLASSES else None
-    for entry in entries:
-        of[entry.true] += entry.count
-        if entry.true == entry.predicted:
-            right[entry.true] += entry.count
-        if matrix is not None:
-            matrix[entry.true][entry.predicted] = entry.count
-    wrong = sorted((entry for entry in entries if entry.true != entry.predicted), key=lambda entry: -entry.count)
-    return Confusion(
-        images=sum(of), classes=list(classes), right=right, of=of, matrix=matrix, most_confused=wrong[:_MOST_PAIRS]
+    size = len(classes)
+    return Confusion.counted(
+        {(key // size, key % size): count for key, count in zip(keys.tolist(), counts.tolist(), strict=True)}, classes
     )

@@ -103,6 +103,10 @@ def _wrong_job(body: Any) -> set[str]:
     for reference in ("initial_weights", "teacher"):
         if body.get(reference) is not None:  # of nothing; or of a job whose network and classes may be others
             found |= {reference, "architecture"}
+    if body.get("task") == "tabular":
+        return found | _OF_TABLES
+    if body.get("table") is not None:
+        found.add("table")
     known = BUILTIN_DATASETS.get(body.get("dataset"))
     if known is None or not set(body.get("classes") or ()) <= set(known.classes):
         found.add("classes")
@@ -112,13 +116,19 @@ def _wrong_job(body: Any) -> set[str]:
         return found | {str(row["loc"][0]) for row in error.errors() if not _shape(row)}
     training, method = spec.training, spec.method
     if (
-        training.augment.pad_crop >= spec.architecture.image_size
+        training.augment.pad_crop >= spec.network.image_size
         or training.warmup_steps > 0
         or (training.optimizer == "muon" and not method.binarises)
         or (training.distillation is not None and spec.teacher is None)
     ):
         found.add("training")
-    return found | ({"method"} if method.exceptions else set())
+    return found | ({"method"} if method.exceptions or method.task != "images" else set())
+
+
+# No built-in data set is a table, and to trees little of a spec means anything.
+_OF_TABLES = {
+    *("dataset", "table", "method", "architecture", "classes", "initial_weights", "teacher", "training", "device")
+}
 
 
 def _shape(row: Any) -> bool:
@@ -152,6 +162,8 @@ def _wrong_openai(body: Any) -> set[str]:
         found |= {"model", "initial_weights", "architecture"}
     given = body.get("hyperparameters") or body.get("method") or body.get("seed") is not None or "training" in body
     extra = {name or "body" for name in spec.keys() - own}  # a name without letters is told as the body itself
+    if body.get("task") == "tabular":
+        found |= _OF_TABLES | {"training_file", "model", "hyperparameters"}
     return found | extra | ({"training", "hyperparameters", "method"} if given else set())
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,6 +18,8 @@ app = typer.Typer(help="Upload, look at and delete data sets.")
 FEW = 2000
 SMALL = "--width 0.25 --batch-size 16 --epochs 20 --method qat"
 """What few images want: the defaults are for larger sets, and one bit learns best from weights that `qat` prepared."""
+
+_COLUMNS_SHOWN = 50
 
 DatasetArgument = Annotated[
     str, typer.Argument(metavar="DATASET", help="Id of the data set.", autocompletion=complete.datasets)
@@ -35,7 +38,7 @@ def add(
         str,
         typer.Argument(
             metavar="DIR|FILE|URL",
-            help="A folder with one folder of images per class, or an archive; also at a URL.",
+            help="A folder with one folder of images per class, or an archive; a CSV or Parquet file; also at a URL.",
         ),
     ],
     name: Annotated[str | None, typer.Option("--name", help="A name for people; the file's own by default.")] = None,
@@ -44,8 +47,8 @@ def add(
 ) -> None:
     """Upload a data set and have its images checked.
 
-    Takes a folder of class folders, a zip or tar(.gz) of one, IDX (the MNIST family) and NPZ files. What a URL names
-    the service downloads itself, if it is set up to.
+    Takes a folder of class folders, a zip or tar(.gz) of one, IDX (the MNIST family) and NPZ files, and tables as CSV
+    or Parquet. What a URL names the service downloads itself, if it is set up to.
     """
     with connect() as client:
         if source.startswith(("http://", "https://")):
@@ -57,6 +60,9 @@ def add(
         print_json(dataset.raw)
         return
     _facts(dataset)
+    if dataset.table is not None:
+        print(f"\nLearn from it: fqt submit --dataset {dataset.id} --target COLUMN --watch")
+        return
     small = f"{SMALL} " if (dataset.images or FEW) < FEW else ""
     print(f"\nTrain on it: fqt submit --dataset {dataset.id} {small}--watch")
 
@@ -74,14 +80,14 @@ def list_(as_json: JsonOption = False) -> None:
             dataset.id,
             dataset.name or "–",
             dataset.state,
-            dataset.images if dataset.images is not None else "–",
+            _count(dataset),
             len(dataset.classes) or "–",
             bytes_text(dataset.size),
             time_text(dataset.created_at),
         )
         for dataset in datasets
     ]
-    columns = ("id", "name", "state", "images", "classes", "size", "created")
+    columns = ("id", "name", "state", "images or rows", "classes", "size", "created")
     print_table(columns, rows, empty="no data sets; upload one: fqt datasets add DIR")
 
 
@@ -113,6 +119,9 @@ def _facts(dataset: Dataset) -> None:
         f"{entry['name']} ({entry['count']})" if entry.get("count") is not None else str(entry["name"])
         for entry in profile.get("classes") or []
     ]
+    table = dataset.table or {}
+    columns = table.get("columns") or []
+    more = f" and {len(columns) - _COLUMNS_SHOWN} more" if len(columns) > _COLUMNS_SHOWN else ""
     print_facts(
         {
             "id": dataset.id,
@@ -121,6 +130,8 @@ def _facts(dataset: Dataset) -> None:
             "format": dataset.format,
             "images": dataset.images,
             "classes": ", ".join(counts),
+            "rows": table.get("rows"),
+            "columns": ", ".join(map(_column, columns[:_COLUMNS_SHOWN])) + more,
             "size": bytes_text(dataset.size) if dataset.size is not None else None,
             "sha256": dataset.sha256,
             "same as": dataset.same_as,
@@ -130,6 +141,18 @@ def _facts(dataset: Dataset) -> None:
             "error": (dataset.error or {}).get("message"),
         }
     )
+
+
+def _count(dataset: Dataset) -> object:
+    """Images, or rows of a table."""
+    if dataset.table is not None:
+        return dataset.table.get("rows")
+    return dataset.images if dataset.images is not None else "–"
+
+
+def _column(column: Mapping[str, Any]) -> str:
+    missing = f", {column['missing']} missing" if column.get("missing") else ""
+    return f"{column['name']} ({column['kind']}{missing})"
 
 
 def _text(entry: object) -> str:

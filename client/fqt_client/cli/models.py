@@ -10,6 +10,8 @@ import typer
 from fqt_client.cli import complete
 from fqt_client.cli.output import bytes_text, print_facts, print_json, print_table, share_text, time_text, transfer_bar
 from fqt_client.cli.session import JsonOption, connect
+from fqt_client.cli.table_rows import read_rows
+from fqt_client.client import Client
 from fqt_client.models import Model
 
 app = typer.Typer(help="List, download, predict with, export and upload models.")
@@ -108,12 +110,17 @@ def export(
 @app.command()
 def predict(
     model: ModelArgument,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Image files.")],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="FILE…", help="Image files; for a model of trees one CSV file of rows.")
+    ],
     top: Annotated[int, typer.Option("--top", min=1, help="Classes to name per image.")] = 3,
     as_json: JsonOption = False,
 ) -> None:
-    """Predict the classes of images in the service. (`fqt predict` does it on this machine.)"""
+    """Predict the classes of images, or rows of a table, in the service. (`fqt predict` predicts images here.)"""
     with connect() as client:
+        if images[0].suffix.lower() == ".csv":
+            _predict_rows(client, client.models.get(model), images, top, as_json)
+            return
         found = client.models.predict(model, images, top_k=top)
     if as_json:
         predictions = [{"image": str(file), **row.raw} for file, row in zip(images, found, strict=True)]
@@ -126,6 +133,24 @@ def predict(
         for file, row in zip(images, found, strict=True)
     ]
     print_table(columns, rows, empty="no images")
+
+
+def _predict_rows(client: Client, model: Model, files: list[Path], top: int, as_json: bool) -> None:
+    if len(files) != 1:
+        raise typer.BadParameter("name one CSV file", param_hint="FILE")
+    found = client.models.predict_rows(model.id, read_rows(files[0], model), top_k=top)
+    if as_json:
+        print_json({"model": model.id, "predictions": [row.raw for row in found]})
+        return
+    count = max((len(row.top) for row in found), default=0)
+    columns = ("row", *(f"{index}." for index in range(1, count + 1))) if count else ("row", "value")
+    shown = [
+        (number, *(f"{label} ({share_text(share)})" for label, share in row.top))
+        if row.value is None
+        else (number, f"{row.value:.6g}")
+        for number, row in enumerate(found, 1)
+    ]
+    print_table(columns, shown, empty="no rows")
 
 
 @app.command()

@@ -9,8 +9,8 @@ from typing import Any
 
 import typer
 
-# Options without a name belong to the service's default network and method.
-_DEFAULT_NAMES = {"architecture": "resnet18", "method": "fqt"}
+# Options without a name belong to the service's default network and method, by task.
+_DEFAULT_NAMES = {"images": {"architecture": "resnet18", "method": "fqt"}, "tabular": {"method": "gbdt"}}
 
 
 def build_spec(base: Mapping[str, Any], values: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def build_spec(base: Mapping[str, Any], values: Mapping[str, Any], assignments: 
                 f"{text!r} is not of the form PATH=VALUE, e.g. training.seed=7", param_hint="--set"
             )
         assign(spec, path.strip(), value_of(value))
-    for part, default in _DEFAULT_NAMES.items():
+    for part, default in _DEFAULT_NAMES.get(str(spec.get("task", "images")), {}).items():
         if isinstance(spec.get(part), str):
             spec[part] = {"name": spec[part]}
         elif isinstance(spec.get(part), dict):

@@ -23,7 +23,7 @@ from fqt_client.cli.spec_options import (
     WidthOption,
 )
 from fqt_client.cli.watch import watch_job
-from fqt_client.models import Plan
+from fqt_client.models import Plan, examples_of
 
 app = typer.Typer()
 
@@ -38,6 +38,10 @@ def submit(
             help="Id of a data set, a built-in one (digits), or `last`: the newest.",
             autocompletion=complete.datasets,
         ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option("--target", metavar="COLUMN", help="Of a table: the column to predict, with trees (gbdt)."),
     ] = None,
     architecture: ArchitectureOption = None,
     width: WidthOption = None,
@@ -95,7 +99,9 @@ def submit(
     """
     values = {
         "name": name,
+        "task": "tabular" if target is not None else None,
         "dataset": dataset,
+        "table.target": target,
         "classes": [part.strip() for part in classes.split(",")] if classes is not None else None,
         # The names come first: a new name drops the options that belong to another one.
         "architecture.name": architecture,
@@ -140,13 +146,14 @@ def _show_plan(plan: Plan, as_json: bool) -> None:
         return
     print("The spec is valid; nothing was submitted.\n")
     predicted = duration_text(plan.seconds) if plan.seconds is not None else f"unknown: {plan.seconds_reason}"
+    parameters = f"{plan.parameters}, of them {plan.binary_parameters} at one bit" if plan.parameters else None
     print_facts(
         {
             "classes": ", ".join(plan.classes),
-            "images": f"{plan.train_images} to train on, {plan.validation_images} to validate with",
+            examples_of(plan.spec): f"{plan.train_images} to train on, {plan.validation_images} to validate with",
             "steps": f"{plan.steps} ({plan.epochs} epochs of {plan.steps_per_epoch})",
             "arithmetic": plan.arithmetic,
-            "parameters": f"{plan.parameters}, of them {plan.binary_parameters} at one bit",
+            "parameters": parameters,
             "model size": f"{bytes_text(plan.model_bytes)} (in full precision {bytes_text(plan.fp32_bytes)})",
             "memory": f"about {bytes_text(plan.memory_bytes)}",
             "gradient": _gradient(plan),
@@ -159,7 +166,7 @@ def _show_plan(plan: Plan, as_json: bool) -> None:
 
 
 def _gradient(plan: Plan) -> str | None:
-    if plan.gradient_bits is None:
+    if plan.gradient_bits is None or not plan.parameters:
         return None
     bits = f"{plan.gradient_bits:.4g} bits per element on average"
     return f"at most {bits}, chosen layer by layer when the job starts" if plan.bits_are_chosen else bits

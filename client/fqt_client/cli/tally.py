@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from fqt_client.models import Event, Job
+from fqt_client.models import Event, Job, examples_of
 
 LOSSES_KEPT = 512
 
@@ -25,6 +25,7 @@ class Tally:
     validation_accuracy: float | None = None
     best_accuracy: float | None = None
     images_per_second: float | None = None
+    examples: str = "images"
     gradient_cosines: tuple[float, float] | None = None
     first: tuple[int, datetime] | None = None
     latest: tuple[int, datetime] | None = None
@@ -40,7 +41,9 @@ class Tally:
 
     def read_job(self, job: Job) -> None:
         """Take over what only the job object knows."""
-        self.epochs = job.spec.get("training", {}).get("epochs", self.epochs)
+        self.examples = examples_of(job.spec)
+        # Each boosting iteration is a step and an epoch: one number tells it.
+        self.epochs = job.spec.get("training", {}).get("epochs", self.epochs) if self.examples == "images" else None
         if job.progress is not None:
             self.total_steps = job.progress.total_steps or self.total_steps
 
@@ -52,7 +55,8 @@ class Tally:
             self.first = self.latest = None  # a pause is no part of the pace
         elif event.type == "log" and isinstance(data.get("started"), Mapping):
             self.total_steps = data["started"].get("total_steps", self.total_steps)
-            self.epochs = data["started"].get("epochs", self.epochs)
+            if self.examples == "images":
+                self.epochs = data["started"].get("epochs", self.epochs)
         elif event.type == "metric" and data.get("kind") == "step":
             self.step = data.get("step", self.step)
             self.epoch = data.get("epoch", self.epoch)

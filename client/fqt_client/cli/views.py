@@ -174,7 +174,7 @@ def figures_of(tally: Tally) -> str:
         least, greatest = tally.gradient_cosines
         parts.append(f"gradient cosines {least:.2f} to {greatest:.2f}")
     if tally.images_per_second:
-        parts.append(f"{tally.images_per_second:,.0f} images/s")
+        parts.append(f"{tally.images_per_second:,.0f} {tally.examples}/s")
     return " · ".join(parts) or tally.state
 
 
@@ -184,6 +184,9 @@ def outcome_of(job: Job, tally: Tally) -> Text:
     accuracy = (job.result or {}).get("validation_accuracy", tally.best_accuracy)
     if job.state == "succeeded" and accuracy is not None:
         parts.append(f"accuracy {share_text(accuracy)}")
+    explained = ((job.result or {}).get("tabular") or {}).get("kept", {}).get("validation_r2")
+    if job.state == "succeeded" and explained is not None:
+        parts.append(f"R² {explained:.3f}")
     if job.error is not None and job.error.message:
         parts.append(f"{job.error.param}: {job.error.message}" if job.error.param else job.error.message)
     words = (printable(f" · {part}") for part in parts)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fqt_core.events import Confusion
-from fqt_core.training.confusion import MOST_MATRIX_CLASSES, confusion, judge
+from fqt_core.events import MOST_MATRIX_CLASSES, Confusion
+from fqt_core.training.confusion import confusion, judge
 
 
 class _Shift(nn.Module):
