@@ -142,6 +142,29 @@ def _setting(row: dict[str, float | None]) -> str:
     )
 
 
+class GradientsExchanged(Event):
+    """What processes that train together have sent each other of their gradients, since they (last) started."""
+
+    type: Literal["gradients_exchanged"] = "gradients_exchanged"
+    step: int
+    processes: int
+    gradient_bits: int | None = Field(description="Bits per element that are sent; null: 32.")
+    bytes_sent: int = Field(description="By each process.")
+    full_precision_bytes: int = Field(description="What it would have been at 32 bits.")
+
+    @property
+    def summary(self) -> str:
+        """In a line for people."""
+        sent = f"each of {self.processes} processes has sent {self.bytes_sent / 1e6:.1f} MB of gradients"
+        if self.gradient_bits is None:
+            return f"{sent}, at 32 bits"
+        saved = self.full_precision_bytes - self.bytes_sent
+        return (
+            f"{sent}, at {self.gradient_bits} bits: {saved / 1e6:.1f} MB "
+            f"({saved / max(1, self.full_precision_bytes):.1%}) saved"
+        )
+
+
 class CheckpointWritten(Event):
     """A checkpoint was written and synced."""
 
@@ -306,6 +329,7 @@ AnyEvent = Annotated[
     | QuantizationStatistics
     | GradientTelemetry
     | BitsChosen
+    | GradientsExchanged
     | CheckpointWritten
     | ArtifactWritten
     | LogLine

@@ -19,6 +19,7 @@ from fqt_core.config.method import (
 )
 from fqt_core.config.method_base import MethodConfig, Qat
 from fqt_core.config.override import LayerOverride
+from fqt_core.config.parallel import ParallelConfig
 from fqt_core.config.preset import PRESETS, Preset
 from fqt_core.config.quantizer import GradientQuantizer
 from fqt_core.config.table import TableConfig
@@ -46,6 +47,7 @@ __all__ = [
     "Lsq",
     "Method",
     "MethodConfig",
+    "ParallelConfig",
     "Preset",
     "Psq",
     "Qat",

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from fqt_core.config import AugmentConfig, TrainConfig
+from fqt_core.config.parallel import least_batch
 from fqt_core.data.counters import Purpose, below, permutation, words
 from fqt_core.data.dataset import ImageDataset
 from fqt_core.data.split import Split, split_dataset
@@ -123,17 +124,29 @@ class TrainingData:
         classes: class names in label order.
     """
 
-    def __init__(self, dataset: ImageDataset, config: TrainConfig) -> None:
+    def __init__(self, dataset: ImageDataset, config: TrainConfig, rank: int = 0, processes: int = 1) -> None:
         """Split ``dataset`` as ``config`` says.
 
+        ``rank``: of ``processes`` that train together, which one this is. Batches are theirs together: each one gets
+        its share of the images.
+
         Raises:
-            ConfigurationError: no image is left for training, or the crop's padding is larger than the image.
+            ConfigurationError: no image is left for training, or fewer than it takes; or the crop's padding is larger
+                than the image.
         """
         self.dataset = dataset
         self.classes = dataset.classes
         self.split: Split = split_dataset(dataset, config.validation_fraction, config.seed)
         if not len(self.split.train):
             raise ConfigurationError("there are no images to train on")
+        least = least_batch(config.batch_size, processes)
+        if processes > 1 and min(len(self.split.train), config.batch_size // config.accumulate) < processes:
+            raise ConfigurationError(
+                f"parallel.processes: {processes} processes need a micro-batch of at least as many images "
+                f"(training.batch_size {config.batch_size}, training.accumulate {config.accumulate}, "
+                f"{len(self.split.train)} training images)"
+            )
+        self._rank, self._processes = rank, processes
         if config.augment.pad_crop >= dataset.image_size:
             raise ConfigurationError(
                 f"training.augment.pad_crop: {config.augment.pad_crop} pixels of padding are too much for images of "
@@ -141,7 +154,7 @@ class TrainingData:
             )
         self.preprocessing = fit_preprocessing(dataset.images, self.split.train, config.augment.normalize)
         self._config = config
-        self._bounds = _batch_bounds(len(self.split.train), config.batch_size)
+        self._bounds = _batch_bounds(len(self.split.train), config.batch_size, least)
         held = dataset.validation if dataset.validation is not None else dataset
         self._held = held
         self._order = lru_cache(maxsize=1)(self._draw_order)
@@ -161,14 +174,29 @@ class TrainingData:
         """Images set aside, 0 if none."""
         return len(self.split.validation)
 
+    def batch_images(self, index: int) -> int:
+        """Images of batch ``index`` (from 0), over all processes."""
+        start, end = self._bounds[index]
+        return end - start
+
+    def micro_batches(self, index: int, config: TrainConfig) -> int:
+        """How many micro-batches of ``config`` each process has in its share of batch ``index``: equally many."""
+        images = self.batch_images(index)
+        count = config.micro_batches(images)
+        if self._processes == 1:
+            return count
+        share = images // self._processes
+        full = config.batch_size // self._processes
+        return min(count, share if full < 2 * config.accumulate else max(1, share // 2))
+
     def train_batch(self, epoch: int, index: int) -> tuple[Tensor, Tensor]:
-        """Batch ``index`` (from 0) of ``epoch`` (from 0).
+        """This process's share of batch ``index`` (from 0) of ``epoch`` (from 0).
 
         Returns:
             float32 ``(n, c, s, s)``, augmented and preprocessed, and int64 labels ``(n,)``.
         """
         order, raw = self._order(epoch)
-        chosen = order[slice(*self._bounds[index])]
+        chosen = order[slice(*self._bounds[index])][self._rank :: self._processes]
         positions = self.split.train[chosen]
         images = augment(self.dataset.images[positions], raw[chosen], self._config.augment)
         return self._tensors(images, self.dataset.labels[positions])
@@ -176,8 +204,16 @@ class TrainingData:
     def validation_batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """All validation images in order, preprocessed, in batches of ``size``; as :meth:`train_batch` returns them."""
         for start in range(0, self.validation_images, size):
-            positions = self.split.validation[start : start + size]
-            yield self._tensors(self._held.images[positions], self._held.labels[positions])
+            yield self._held_batch(start, size)
+
+    def validation_share(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """This process's share of :meth:`validation_batches`: as many as any other's, the last one perhaps empty."""
+        for start in range(0, self.validation_images, size * self._processes):
+            yield self._held_batch(start + self._rank * size, size)
+
+    def _held_batch(self, start: int, size: int) -> tuple[Tensor, Tensor]:
+        positions = self.split.validation[start : start + size]
+        return self._tensors(self._held.images[positions], self._held.labels[positions])
 
     def validation_pixels(self, places: Sequence[int]) -> Pixels:
         """Validation images as they are, by their places in the order of :meth:`validation_batches`: (n, c, s, s)."""
@@ -192,8 +228,8 @@ class TrainingData:
         return permutation(seed, Purpose.ORDER, epoch, number), raw
 
 
-def _batch_bounds(images: int, size: int) -> list[tuple[int, int]]:
+def _batch_bounds(images: int, size: int, least: int) -> list[tuple[int, int]]:
     bounds = [(start, min(start + size, images)) for start in range(0, images, size)]
-    if len(bounds) > 1 and size > 1 and bounds[-1][1] - bounds[-1][0] == 1:
+    if len(bounds) > 1 and bounds[-1][1] - bounds[-1][0] < least:
         bounds[-2:] = [(bounds[-2][0], images)]
     return bounds

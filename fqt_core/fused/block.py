@@ -13,6 +13,7 @@ from fqt_core.config import GradientQuantizer
 from fqt_core.layers import BinaryConv2d, PackedConv2d
 from fqt_core.layers.products import ConvProduct
 from fqt_core.ops.hwnc.forward import INT16_MAX
+from fqt_core.parallel.batch_norm import SyncBatchNorm2d
 
 
 @dataclass(frozen=True)
@@ -170,8 +171,9 @@ def _quantizer_obstacle(quantizer: GradientQuantizer | None, groups: str) -> str
 
 
 def _norm_obstacle(norm: nn.Module) -> str:
-    if type(norm) is not nn.BatchNorm2d:
+    if type(norm) not in {nn.BatchNorm2d, SyncBatchNorm2d}:
         return f"{type(norm).__name__} stands where batch normalisation is needed"
+    assert isinstance(norm, nn.BatchNorm2d)
     if not (norm.affine and norm.track_running_stats):
         return "a batch normalisation has no weights or no running statistics"
     return ""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from fqt_core import ops
 from fqt_core.fused.constants import kept
+from fqt_core.parallel.batch_norm import SyncBatchNorm2d, combined, summed
 
 
 @dataclass(frozen=True)
@@ -20,13 +21,26 @@ class Sums:
     rows: int
     origin: Tensor | None = None
 
+    def of_all(self) -> Sums:
+        """The same over the batches of all processes that train together. Sums of integers without origin are exact."""
+        if self.origin is None and self.first.dtype == torch.int64:
+            first, second, rows = summed(torch.stack([self.first, self.second, torch.full_like(self.first, self.rows)]))
+            return Sums(first, second, int(rows[0]))
+        first, second = self.first.double(), self.second.double()
+        offset = first / self.rows
+        mean = offset if self.origin is None else offset + self.origin.double()
+        rows, mean, deviation = combined(self.rows, mean, second - offset * first)
+        origin = mean.to(torch.float32)
+        rest = mean - origin.double()
+        return Sums(rows * rest, deviation + rows * rest * rest, rows, origin)
+
 
 @dataclass(frozen=True)
 class Normalization:
     """``h = a · y + b`` of one normalisation, and what its gradient needs; float32 ``a``, ``b``, ``center`` (D,).
 
     ``constants``: see :func:`fqt_core.ops.hwnc_normalization`. ``batch``: whether mean and variance are the batch's, so
-    that gradients flow through them.
+    that gradients flow through them. ``together``: whether they are of the batches of all processes.
     """
 
     a: Tensor
@@ -34,9 +48,21 @@ class Normalization:
     center: Tensor
     constants: Tensor
     batch: bool
+    together: bool = False
 
     def gradient(self, total: Tensor, moment: Tensor, rows: int) -> NormalizationGradient:
         """From Σ g and Σ g · (y - center), float64 (D,), over ``rows`` rows."""
+        if self.together:
+            return self._gradient_of_all(total.double(), moment.double(), rows)
+        return self._gradient(total, moment, rows)
+
+    def _gradient_of_all(self, total: Tensor, moment: Tensor, rows: int) -> NormalizationGradient:
+        """What flows on is by the sums of all processes; the parameters' gradients are of this one."""
+        sums = summed(torch.stack([total, moment, torch.full_like(total, rows)]))
+        through, own = self._gradient(sums[0], sums[1], int(sums[2, 0])), self._gradient(total, moment, rows)
+        return replace(through, weight=own.weight, shift=own.shift, bias=own.bias)
+
+    def _gradient(self, total: Tensor, moment: Tensor, rows: int) -> NormalizationGradient:
         return NormalizationGradient(*ops.hwnc_normalization_gradient(total, moment, self.constants, rows, self.batch))
 
 
@@ -84,6 +110,10 @@ def running_sources(norm: nn.BatchNorm2d, *others: Tensor | None) -> tuple[Tenso
 
 @torch.no_grad()
 def _found(norm: nn.BatchNorm2d, alpha: Tensor | None, bias: Tensor | None, sums: Sums | None) -> Normalization:
+    together = sums is not None and isinstance(norm, SyncBatchNorm2d) and norm.synchronises
+    if together:
+        assert sums is not None
+        sums = sums.of_all()
     assert norm.running_mean is not None
     assert norm.running_var is not None
     momentum, first, second, rows, origin = 0.0, None, None, 0, None
@@ -97,4 +127,4 @@ def _found(norm: nn.BatchNorm2d, alpha: Tensor | None, bias: Tensor | None, sums
     running = norm.running_mean, norm.running_var
     around = alpha, bias, origin
     found = ops.hwnc_normalization(*running, norm.weight, norm.bias, *around, first, second, rows, momentum, norm.eps)
-    return Normalization(*found, sums is not None)
+    return Normalization(*found, sums is not None, together)

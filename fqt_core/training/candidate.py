@@ -13,6 +13,7 @@ from fqt_core.data.batches import TrainingData
 from fqt_core.training.average import WeightAverage, averaged, reestimate
 from fqt_core.training.checkpoint import check_tensors
 from fqt_core.training.evaluation import Evaluation, evaluate
+from fqt_core.training.replica import Replica
 from fqt_core.training.state import RunState
 from fqt_core.training.step import micro_batches
 
@@ -34,6 +35,7 @@ class Candidate:
         *,
         device: torch.device,
         should_stop: Callable[[], bool],
+        replica: Replica,
     ) -> None:
         """Begin with the weights as they are. ``should_stop`` is asked before every batch of a validation."""
         self.best: dict[str, Tensor] | None = None
@@ -42,6 +44,7 @@ class Candidate:
         self._config = config
         self._device = device
         self._should_stop = should_stop
+        self._replica = replica
         self._average = WeightAverage(model, config.ema.decay) if config.ema is not None else None
 
     def update(self, step: int) -> None:
@@ -60,10 +63,17 @@ class Candidate:
         with self._shown(state, state.epoch, self._should_stop) as ready:
             size = state.fitting(self._config).micro_batch_size
             size = size if state.accumulate is not None else max(size, _SMALLEST_VALIDATION_BATCH)
-            batches = self._data.validation_batches(size)
+            batches = self._data.validation_share(size)
             if not ready:
                 return None
-            result = evaluate(self._model, batches, step=state.step, device=self._device, should_stop=self._should_stop)
+            result = evaluate(
+                self._model,
+                batches,
+                step=state.step,
+                device=self._device,
+                should_stop=self._should_stop,
+                replica=self._replica,
+            )
             if result is None:
                 return None
             best = state.best_accuracy is None or result.accuracy > state.best_accuracy
@@ -109,12 +119,15 @@ class Candidate:
             return
         with averaged(self._model, self._average):
             batches = self._batches(epoch, state.fitting(self._config))
-            yield reestimate(self._model, batches, device=self._device, should_stop=should_stop)
+            ready = reestimate(self._model, batches, device=self._device, should_stop=should_stop)
+            if ready:
+                self._replica.average_buffers()
+            yield ready
 
     def _batches(self, epoch: int, config: TrainConfig) -> Iterator[Tensor]:
         """The first training batches of ``epoch`` (from 0) once more, in the parts that the network was trained on."""
         count = self._config.ema.batches if self._config.ema is not None else 0
         for index in range(min(count, self._data.steps_per_epoch)):
             images, _ = self._data.train_batch(epoch, index)
-            for part in micro_batches(len(images), config.micro_batches(len(images))):
+            for part in micro_batches(len(images), self._data.micro_batches(index, config)):
                 yield images[part]

@@ -5,6 +5,7 @@
                average/<name>          the running average of the parameters, if one is kept
                optimizer/<name>/<key>  the optimiser's state
                signs/<layer>           weight signs at the last statistics report, packed
+               replicas/<rank>/<name>  what quantised exchange of gradients left over in each process
     metadata   format, version
                identity                configuration, method, data: what the run is; has to match on resume
                state                   RunState: where it stands
@@ -33,7 +34,7 @@ from fqt_core.training.state import RunState
 
 FORMAT = "fqt-checkpoint"
 VERSION = 1
-SECTIONS = ("model", "best", "average", "optimizer", "signs")
+SECTIONS = ("model", "best", "average", "optimizer", "signs", "replicas")
 
 
 class WrittenFile(NamedTuple):

@@ -12,6 +12,9 @@ from torch.nn import functional
 
 from fqt_core.errors import NonFiniteLossError
 from fqt_core.training.diagnosis import first_non_finite
+from fqt_core.training.replica import Replica
+
+_ALONE = Replica()
 
 
 class Evaluation(NamedTuple):
@@ -29,8 +32,12 @@ def evaluate(
     step: int = 0,
     device: torch.device | str = "cpu",
     should_stop: Callable[[], bool] | None = None,
+    replica: Replica = _ALONE,
 ) -> Evaluation | None:
     """Run ``model`` in evaluation mode over ``batches`` (float images, int64 labels); its mode is restored.
+
+    With several replicas ``batches`` are this one's share, as many as any other's and perhaps empty; the figures are
+    those of all.
 
     Returns:
         ``None`` if ``should_stop`` said so in between.
@@ -45,6 +52,8 @@ def evaluate(
         for images, labels in batches:
             if should_stop is not None and should_stop():
                 return None
+            if not len(labels):
+                continue
             inputs, targets = images.to(device), labels.to(device)
             logits = model(inputs)
             loss = functional.cross_entropy(logits, targets, reduction="sum").item()
@@ -55,4 +64,5 @@ def evaluate(
             seen += len(labels)
     finally:
         model.train(was_training)
-    return Evaluation(total / seen, correct / seen)
+    total, right, images_of_all = replica.total(total, correct, seen)
+    return Evaluation(total / images_of_all, right / images_of_all)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fqt_core.config import MethodConfig, TrainConfig
+from fqt_core.config import MethodConfig, ParallelConfig, TrainConfig
 from fqt_core.conversion.report import ConversionReport
 from fqt_core.data.batches import TrainingData
 from fqt_core.layers import BinaryLayer, QuantizedLayer
@@ -25,16 +25,20 @@ def run_identity(
     layers: Collection[BinaryLayer | QuantizedLayer],
     teacher: Teacher | None,
     asked: MethodConfig | None = None,
+    parallel: ParallelConfig | None = None,
 ) -> dict[str, Any]:
     """What a run is; a checkpoint of a run with another identity is refused.
 
-    ``asked``: the method as it was asked for, if the layers' methods were chosen for it.
+    ``asked``: the method as it was asked for, if the layers' methods were chosen for it. ``parallel``: how the run is
+    divided; a run of one process has no such entry.
     """
     training = config.model_dump(mode="json")
     for field in _CADENCE:
         training.pop(field)
     methods = {layer.method.model_dump_json() for layer in layers}
+    divided = {} if parallel is None else {"parallel": parallel.model_dump(mode="json")}
     return {
+        **divided,
         "training": training,
         "methods": sorted(methods) or ["full precision"],
         "chosen_for": None if asked is None else asked.model_dump(mode="json"),

@@ -22,6 +22,7 @@ from fqt_core.training.artifacts import write_artifacts
 from fqt_core.training.checkpoint import read_checkpoint
 from fqt_core.training.choice import Choice, choose_bits, warm_up_method
 from fqt_core.training.device import resolve_device
+from fqt_core.training.replica import Replica
 from fqt_core.training.seeding import seeded_init
 from fqt_core.training.trainer import Trainer
 
@@ -66,6 +67,7 @@ def prepare(
     should_stop: Callable[[], bool] | None = None,
     device: torch.device | str = "auto",
     teacher: Path | str | nn.Module | PackedModel | None = None,
+    replica: Replica | None = None,
 ) -> Session:
     """Build everything that a run needs. The same arguments give the same run, bit for bit.
 
@@ -85,6 +87,7 @@ def prepare(
         should_stop: see :class:`~fqt_core.training.trainer.Trainer`; with bits ``auto`` asked from now on.
         device: ``auto`` (CUDA if there is one), ``cpu``, ``cuda``, or a torch device.
         teacher: what to learn from besides the labels: a packed model file, or a module that takes the same inputs.
+        replica: which of several processes that train together this is (:func:`fqt_core.parallel.replicas.joined`).
 
     Raises:
         DataError: the data set cannot be used.
@@ -106,8 +109,12 @@ def prepare(
     if isinstance(method, Fqt) and method.chooses_bits:
         if resume_from is not None:
             choice = _chosen_before(method, Path(resume_from))
-        else:
+        elif replica is None or replica.rank == 0:
             choice = choose_bits(network(warm_up_method(method))[0], dataset, training, method, where, should_stop)
+        if replica is not None:  # the first process chooses for all
+            told = replica.broadcast(None if choice is None else choice.told.model_dump(mode="json"))
+            choice = Choice(method, BitsChosen.model_validate(told))
+        assert choice is not None
         method = choice.method
     model, conversion, weights = network(method)
     trainer = Trainer(
@@ -122,6 +129,7 @@ def prepare(
         report=conversion.to_json(),
         teacher=load(teacher) if isinstance(teacher, Path | str) else teacher,
         choice=choice,
+        replica=replica,
     )
     return Session(model, dataset, trainer, method, conversion, weights)
 

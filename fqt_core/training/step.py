@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from contextlib import nullcontext
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -16,9 +17,13 @@ from fqt_core.layers import BinaryLayer
 from fqt_core.training.adam import compact_gradients
 from fqt_core.training.diagnosis import check_gradients, first_non_finite
 from fqt_core.training.objective import Objective
+from fqt_core.training.replica import Replica
 from fqt_core.training.seeding import seeded
 
 CROSS_ENTROPY = Objective()
+_ALONE = Replica()
+_MICRO_BATCH_BITS = 12  # of the stream of random counters; what is above them is the replica
+_STEP_BITS = 40  # of the number that seeds torch's generators
 
 
 class StepResult(NamedTuple):
@@ -40,45 +45,68 @@ def training_step(
     layers: Iterable[BinaryLayer],
     objective: Objective = CROSS_ENTROPY,
     parts: int = 1,
+    replica: Replica = _ALONE,
+    forward: nn.Module | None = None,
+    images_of_all: int | None = None,
 ) -> StepResult:
     """Forward, backward, update; then the latents of ``layers`` are clamped.
 
     All randomness is a function of ``seed`` and ``step``: the quantisers' through ``model.fqt_state``, whose stream
-    counts micro-batches; that of torch's own layers (dropout) by seeding its generators for the time of the step.
+    counts micro-batches and replicas; that of torch's own layers (dropout) by seeding its generators for the time of
+    the step.
 
     Where the memory of a GPU does not hold forward and backward of a micro-batch, the batch is gone through again in
-    twice as many, from where it began: the step is the one that it would have been with so many ``parts``.
+    twice as many, from where it began: the step is the one that it would have been with so many ``parts``. Replicas do
+    not, for they exchange gradients meanwhile.
 
     Args:
         model: gives logits float ``(n, classes)`` for images float ``(n, c, h, w)``.
         optimizer: its learning rates are set already.
-        batch: images, and labels int64 ``(n,)``, on the model's device.
+        batch: images, and labels int64 ``(n,)``, on the model's device; of this replica.
         seed, step: what random numbers are a function of.
         classes: how many there are.
         layers: the network's binarised layers.
         objective: the loss.
         parts: micro-batches that the batch is gone through in; gradients are summed.
+        replica: which of those that train together this is.
+        forward: what :meth:`Replica.attach` made of the model.
+        images_of_all: in the batch, over all replicas; ``None``: those of ``batch``.
 
     Raises:
         NonFiniteLossError: naming the first layer whose output is not finite.
         NonFiniteGradientError: naming the layer; the weights are as they were before.
         ConfigurationError: the logits do not fit the classes, or the network cannot be trained on a single image.
-        DeviceMemoryError: not even the smallest micro-batch fits.
+        DeviceMemoryError: not even the smallest micro-batch fits, or there are several replicas.
     """
     before = [buffer.clone() for buffer in model.buffers()]
     while True:
         try:
-            loss, correct = _gradients(model, optimizer, batch, seed, step, classes, objective, parts)
+            loss, correct = _gradients(
+                model,
+                optimizer,
+                batch,
+                seed=seed,
+                step=step,
+                classes=classes,
+                objective=objective,
+                parts=parts,
+                replica=replica,
+                forward=forward or model,
+                everybodys=len(batch[1]) if images_of_all is None else images_of_all,
+            )
             break
         except torch.OutOfMemoryError as error:
             reason = next(iter(str(error).splitlines()), "")
         # Out here the error, and with it what its frames held, is gone.
+        if replica.size > 1:  # the others may be waiting for this one's gradients already
+            raise DeviceMemoryError(-(-len(batch[1]) // parts), reason)
         parts = _smaller(len(batch[1]), parts, reason)
         optimizer.zero_grad(set_to_none=True)
         torch.cuda.empty_cache()
         with torch.no_grad():
             for buffer, value in zip(model.buffers(), before, strict=True):
                 buffer.copy_(value)
+    replica.share()
     check_gradients(model, step)
     optimizer.step()
     for layer in layers:
@@ -90,34 +118,43 @@ def _gradients(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     batch: tuple[Tensor, Tensor],
+    *,
     seed: int,
     step: int,
     classes: int,
     objective: Objective,
     parts: int,
+    replica: Replica,
+    forward: nn.Module,
+    everybodys: int,
 ) -> tuple[float, int]:
-    """Forward and backward of all micro-batches; the batch's mean loss, and how many of its images were right."""
+    """Forward and backward of all micro-batches; the whole batch's mean loss, and how many of its images were right."""
     images, labels = batch
     counters = getattr(model, "fqt_state", None)
     if counters is not None:
         counters.seed, counters.step = seed, step
     optimizer.zero_grad(set_to_none=True)
     total, correct = 0.0, 0
-    with seeded(seed, Purpose.STEP, step, images.device):
+    with seeded(seed, Purpose.STEP, step | replica.rank << _STEP_BITS, images.device):
         for number, part in enumerate(micro_batches(len(images), parts)):
             if counters is not None:
-                counters.stream = number
-            logits = _logits(model, images[part], classes)
-            # Of the batch's mean, this part's images make up their share.
-            loss = objective(logits, images[part], labels[part]) * (len(logits) / len(images))
-            value = loss.item()
-            if not math.isfinite(value):
-                raise NonFiniteLossError(first_non_finite(model, images[part]), step)
-            with compact_gradients(optimizer):
-                loss.backward()  # type: ignore[no-untyped-call]
-            total += value
+                counters.stream = number | replica.rank << _MICRO_BATCH_BITS
+            with replica.accumulating(last=number + 1 == parts):
+                logits = _logits(forward, images[part], classes)
+                # Of the batch's mean, this part's images make up their share; replicas' gradients are averaged.
+                share = len(logits) * replica.size / everybodys
+                loss = objective(logits, images[part], labels[part]) * share
+                value = loss.item()
+                if not math.isfinite(value):
+                    with replica.alone():
+                        culprit = first_non_finite(model, images[part])
+                    raise NonFiniteLossError(culprit, step)
+                with compact_gradients(optimizer) if replica.compact else nullcontext():
+                    loss.backward()  # type: ignore[no-untyped-call]
+            total += value / replica.size
             correct += int((logits.detach().argmax(1) == labels[part]).sum())
-    return total, correct
+    total, right = replica.total(total, correct)
+    return total, round(right)
 
 
 def _most_parts(images: int) -> int:

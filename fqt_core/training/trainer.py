@@ -40,6 +40,7 @@ from fqt_core.training.device import resolve_device
 from fqt_core.training.identity import arithmetic_of, conversion_rows, kernels_of, run_environment, run_identity
 from fqt_core.training.objective import Objective
 from fqt_core.training.optimizer import build_optimizer, load_optimizer_tensors, optimizer_tensors
+from fqt_core.training.replica import Replica
 from fqt_core.training.schedule import Schedule, set_learning_rate
 from fqt_core.training.state import RunState
 from fqt_core.training.statistics import QuantizerStatistics
@@ -82,6 +83,7 @@ class Trainer:
         report: Sequence[dict[str, Any]] | None = None,
         teacher: nn.Module | PackedModel | None = None,
         choice: Choice | None = None,
+        replica: Replica | None = None,
     ) -> None:
         """Prepare a run.
 
@@ -98,6 +100,9 @@ class Trainer:
             report: rows for ``Started``; ``None``: those of ``model.fqt_report``, which conversion leaves there.
             teacher: what to learn from besides the labels, see :class:`~fqt_core.training.teacher.Teacher`.
             choice: what the methods of the layers were chosen for, and how; goes into checkpoints.
+            replica: which of several processes this is, each with a trainer of its own; ``None``: the only one. What
+                ``should_stop`` says counts on the first one only, and only that one writes checkpoints and measures
+                gradient noise; the events of the others are to be left unread.
 
         Raises:
             ConfigurationError: the options do not fit the network, the data or the machine.
@@ -106,16 +111,24 @@ class Trainer:
         self._device = resolve_device(device)
         self.model = model.to(self._device)
         self.config = config
-        self.data = TrainingData(data, config)
+        self._replica = Replica() if replica is None else replica
+        self.data = TrainingData(data, config, self._replica.rank, self._replica.size)
         self.state = RunState(bits_chosen=None if choice is None else choice.told.model_dump(mode="json"))
         self._choice = choice
         self._checkpoint_dir = Path(checkpoint_dir) if checkpoint_dir is not None else None
-        self._should_stop = should_stop or (lambda: False)
+        self._should_stop = self._agreed(should_stop or (lambda: False))
         self._report = conversion_rows(model) if report is None else list(report)
         self._optimizer = build_optimizer(model, config)
         self._schedule = Schedule.of(config, self.data.steps_per_epoch)
         self._objective = Objective.of(config, teacher, self.data, self._device)
-        self._candidate = Candidate(self.model, self.data, config, device=self._device, should_stop=self._should_stop)
+        self._candidate = Candidate(
+            self.model,
+            self.data,
+            config,
+            device=self._device,
+            should_stop=self._should_stop,
+            replica=self._replica,
+        )
         self._statistics = QuantizerStatistics(model)
         self._telemetry = Telemetry(model, self._statistics.layers, config, data.image_size)
         self._checkpoint_best = checkpoint_best
@@ -123,8 +136,12 @@ class Trainer:
         self._next_checkpoint = 0.0  # on the monotonic clock: one after an epoch before then would cost too much
         self._begun = False
         self._warnings: list[WarningRaised] = []
+        self._forward = self._replica.attach(self.model)
         if resume_from is not None:
             self._resume(Path(resume_from))
+
+    def _agreed(self, should_stop: Callable[[], bool]) -> Callable[[], bool]:
+        return lambda: self._replica.agree(should_stop())
 
     @property
     def total_steps(self) -> int:
@@ -163,6 +180,8 @@ class Trainer:
                 yield from self._stop()
                 return
             yield closed
+            if (exchanged := self._replica.exchanged(self.state.step)) is not None:
+                yield exchanged
             if self._checkpoint_is_due() or (closed.best and self._checkpoint_best):
                 yield from self._write_checkpoint()
         yield self._done()
@@ -177,7 +196,7 @@ class Trainer:
     def _checkpoint_is_due(self) -> bool:
         every = self.config.checkpoint_every_steps
         if every is None:
-            return self.state.batch == 0 and time.monotonic() >= self._next_checkpoint
+            return self.state.batch == 0 and self._replica.agree(time.monotonic() >= self._next_checkpoint)
         return self.state.step % every == 0
 
     def _step(self) -> Iterator[AnyEvent]:
@@ -187,7 +206,8 @@ class Trainer:
         reporting = (state.step + 1) % config.statistics_every_steps == 0 and bool(self._statistics.layers)
         self._statistics.collect(reporting)
         images, labels = (tensor.to(self._device) for tensor in self.data.train_batch(state.epoch, state.batch))
-        parts = state.fitting(config).micro_batches(len(labels))
+        parts = self.data.micro_batches(state.batch, state.fitting(config))
+        total = self.data.batch_images(state.batch)
         loss, correct, needed = training_step(
             self.model,
             self._optimizer,
@@ -198,14 +218,17 @@ class Trainer:
             layers=self._statistics.layers.values(),
             objective=self._objective,
             parts=parts,
+            replica=self._replica,
+            forward=self._forward,
+            images_of_all=total,
         )
         self._candidate.update(state.step + 1)
         elapsed = time.perf_counter() - begin
         state.step += 1
         state.batch += 1
-        state.loss_sum += loss * len(labels)
+        state.loss_sum += loss * total
         state.correct += correct
-        state.seen += len(labels)
+        state.seen += total
         state.epoch_seconds += elapsed
         state.seconds += elapsed
         yield StepDone(
@@ -213,15 +236,16 @@ class Trainer:
             epoch=self._epochs_done(),
             loss=loss,
             learning_rate=self._learning_rate(),
-            images_per_second=len(labels) / elapsed,
+            images_per_second=total / elapsed,
         )
         if needed > parts:
             yield self._split(len(labels), needed)
         if reporting:
             yield QuantizationStatistics(step=state.step, layers=self._statistics.report())
-        if self._telemetry.is_due(state.step):
+        if self._replica.rank == 0 and self._telemetry.is_due(state.step):
             begin = time.perf_counter()
-            reports = self._telemetry_reports(images, labels)
+            with self._replica.alone():
+                reports = self._telemetry_reports(images, labels)
             state.seconds += time.perf_counter() - begin
             yield from reports
 
@@ -283,6 +307,7 @@ class Trainer:
     def _done(self) -> Done:
         state = self.state
         self._candidate.settle(state)
+        self._replica.detach()
         return Done(
             reason="early_stopped" if state.epoch < self.config.epochs else "completed",
             step=state.step,
@@ -302,7 +327,11 @@ class Trainer:
         if self._checkpoint_dir is None:
             return
         begin = time.perf_counter()
+        replicas = self._replica.tensors()
+        if self._replica.rank > 0:
+            return
         tensors = {
+            "replicas": replicas,
             "model": dict(self.model.state_dict()),
             **self._candidate.tensors(),
             "optimizer": optimizer_tensors(self.model, self._optimizer),
@@ -340,6 +369,7 @@ class Trainer:
         check_tensors(tensors["model"], own, "weights")
         self._candidate.load_tensors(tensors, validated=state.best_epoch is not None)
         self._statistics.load_tensors(tensors["signs"])
+        self._replica.load_tensors(tensors["replicas"])
         load_optimizer_tensors(self.model, self._optimizer, tensors["optimizer"])
         self.model.load_state_dict(tensors["model"])
         self.state = state
@@ -349,7 +379,8 @@ class Trainer:
 
     def _identity(self) -> dict[str, Any]:
         asked = None if self._choice is None else self._choice.asked
-        return run_identity(self.config, self.data, trained_layers(self.model), self._objective.teacher, asked)
+        layers, teacher = trained_layers(self.model), self._objective.teacher
+        return run_identity(self.config, self.data, layers, teacher, asked, self._replica.config)
 
     def _started(self) -> Started:
         layers = self._statistics.layers.values()

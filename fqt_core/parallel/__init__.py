@@ -1,0 +1,1 @@
+"""Training in several processes: copies of a network that exchange gradients over ``torch.distributed``."""
