@@ -32,7 +32,8 @@ class Started(Event):
     binary_parameters: int
     arithmetic: str = Field(description="float, simulated, integer or binary: what the products run in.")
     isa: str = Field(
-        description="The kernels in use: reference, portable, neon, avx2, avx512 or amx; torch if nothing is binarised."
+        description="The kernels in use: reference, portable, neon, avx2, avx512, amx or cuda; torch if nothing is "
+        "binarised. On a GPU reference if a layer has a product without a CUDA kernel; the report says which."
     )
     threads: int
     device: str

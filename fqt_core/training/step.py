@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from fqt_core.data.counters import Purpose
-from fqt_core.errors import ConfigurationError, DeviceMemoryError, NonFiniteLossError
+from fqt_core.errors import ConfigurationError, DeviceMemoryError, NonFiniteGradientError, NonFiniteLossError
 from fqt_core.layers import BinaryLayer
+from fqt_core.ops import waiting
 from fqt_core.training.adam import compact_gradients
-from fqt_core.training.diagnosis import check_gradients, first_non_finite
+from fqt_core.training.diagnosis import first_non_finite, first_non_finite_gradient, gradient_sum
 from fqt_core.training.objective import Objective
 from fqt_core.training.seeding import seeded
 
@@ -68,7 +69,7 @@ def training_step(
     before = [buffer.clone() for buffer in model.buffers()]
     while True:
         try:
-            loss, correct = _gradients(model, optimizer, batch, seed, step, classes, objective, parts)
+            losses, hits = _gradients(model, optimizer, batch, seed, step, classes, objective, parts)
             break
         except torch.OutOfMemoryError as error:
             reason = next(iter(str(error).splitlines()), "")
@@ -79,11 +80,16 @@ def training_step(
         with torch.no_grad():
             for buffer, value in zip(model.buffers(), before, strict=True):
                 buffer.copy_(value)
-    check_gradients(model, step)
+    # The one place where a step waits for a GPU, for all numbers together.
+    facts = torch.stack([*(fact.double() for fact in (*losses, *hits)), gradient_sum(model).double()]).tolist()
+    for loss, part in zip(facts, micro_batches(len(batch[0]), parts), strict=False):
+        _check_loss(loss, model, batch[0][part], step)
+    if not math.isfinite(facts[-1]) and (culprit := first_non_finite_gradient(model)) is not None:
+        raise NonFiniteGradientError(culprit, step)
     optimizer.step()
     for layer in layers:
         layer.clamp_latents_()
-    return StepResult(loss, correct, parts)
+    return StepResult(sum(facts[:parts], 0.0), int(sum(facts[parts:-1])), parts)
 
 
 def _gradients(
@@ -95,14 +101,18 @@ def _gradients(
     classes: int,
     objective: Objective,
     parts: int,
-) -> tuple[float, int]:
-    """Forward and backward of all micro-batches; the batch's mean loss, and how many of its images were right."""
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Forward and backward of all micro-batches: of each its share of the loss, and how many of its images were right.
+
+    Nothing in here waits for a GPU.
+    """
     images, labels = batch
     counters = getattr(model, "fqt_state", None)
     if counters is not None:
         counters.seed, counters.step = seed, step
     optimizer.zero_grad(set_to_none=True)
-    total, correct = 0.0, 0
+    losses: list[Tensor] = []
+    hits: list[Tensor] = []
     with seeded(seed, Purpose.STEP, step, images.device):
         for number, part in enumerate(micro_batches(len(images), parts)):
             if counters is not None:
@@ -110,14 +120,18 @@ def _gradients(
             logits = _logits(model, images[part], classes)
             # Of the batch's mean, this part's images make up their share.
             loss = objective(logits, images[part], labels[part]) * (len(logits) / len(images))
-            value = loss.item()
-            if not math.isfinite(value):
-                raise NonFiniteLossError(first_non_finite(model, images[part]), step)
+            losses.append(loss.detach())
+            hits.append((logits.detach().argmax(1) == labels[part]).sum())
+            if waiting.at_once(loss):
+                _check_loss(float(losses[-1]), model, images[part], step)
             with compact_gradients(optimizer):
                 loss.backward()  # type: ignore[no-untyped-call]
-            total += value
-            correct += int((logits.detach().argmax(1) == labels[part]).sum())
-    return total, correct
+    return losses, hits
+
+
+def _check_loss(loss: float, model: nn.Module, images: Tensor, step: int) -> None:
+    if not math.isfinite(loss):
+        raise NonFiniteLossError(first_non_finite(model, images), step)
 
 
 def _most_parts(images: int) -> int:
