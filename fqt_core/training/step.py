@@ -66,12 +66,15 @@ def training_step(
         ConfigurationError: the logits do not fit the classes, or the network cannot be trained on a single image.
         DeviceMemoryError: not even the smallest micro-batch fits.
     """
-    before = [buffer.clone() for buffer in model.buffers()]
+    # The processor's memory runs out in other ways, so there nothing need be kept.
+    before = None if waiting.at_once(batch[0]) else [buffer.clone() for buffer in model.buffers()]
     while True:
         try:
             losses, hits = _gradients(model, optimizer, batch, seed, step, classes, objective, parts)
             break
         except torch.OutOfMemoryError as error:
+            if before is None:
+                raise
             reason = next(iter(str(error).splitlines()), "")
         # Out here the error, and with it what its frames held, is gone.
         parts = _smaller(len(batch[1]), parts, reason)
