@@ -143,6 +143,7 @@ class BinaryAdam(torch.optim.Optimizer):
             [],
             [state["step"] for state in states],
             fused=fused,
+            foreach=not fused and not parameters[0].is_cpu,  # a GPU would be given a dozen kernels for each parameter
             amsgrad=False,
             beta1=beta1,
             beta2=beta2,

@@ -32,21 +32,23 @@ METHODS: list[tuple[str, dict[str, Any]]] = [
 
 
 class Watch(TorchDispatchMode):
-    """Notes our operations, with the devices of their tensors."""
+    """Notes all calls, and our operations with the devices of their tensors."""
 
     def __init__(self) -> None:
         super().__init__()
         self.seen: set[tuple[str, str]] = set()
+        self.calls: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = str(func)
+        self.calls.append(name)
         if found := re.match(r"fqt\.(\w+)\.", name):
             self.seen |= {(found[1], value.device.type) for value in args if isinstance(value, Tensor)}
         return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize(("method", "options"), METHODS)
-def test_forward_and_backward_look_at_no_value_and_run_what_has_kernels(method: str, options: dict[str, Any]) -> None:
+def test_a_step_looks_at_no_value_and_runs_what_has_kernels(method: str, options: dict[str, Any]) -> None:
     """The meta device stands for a GPU: it has no values, so that a look at one is an error."""
     model = build(Resnet18(width=0.25, image_size=32, channels=1), num_classes=3)
     convert_(model, Method(method, **options))
@@ -54,13 +56,19 @@ def test_forward_and_backward_look_at_no_value_and_run_what_has_kernels(method: 
     images, labels = torch.empty(4, 1, 32, 32, device="meta"), torch.zeros(4, dtype=torch.int64, device="meta")
     with Watch() as watch:
         batch = images, labels
-        losses, hits = _gradients(model, build_optimizer(model, config()), batch, 1, 2, 3, CROSS_ENTROPY, 2)
+        optimizer = build_optimizer(model, config())
+        losses, hits = _gradients(model, optimizer, batch, 1, 2, 3, CROSS_ENTROPY, 2)
+        before = len(watch.calls)
+        optimizer.step()
     assert [value.device.type for value in (*losses, *hits)] == ["meta"] * 4
     assert all(parameter.grad is not None for parameter in model.parameters())
     kernels = {operation for operation, _ in KERNELS}
     assert {operation for operation, _ in watch.seen} <= kernels, "operations of chains, or others without a kernel"
     assert {device for _, device in watch.seen} <= {"meta"}
     assert bool(watch.seen) == (method != "fp32")
+    if method != "fp32":  # Adam of ours takes the step of all parameters together, not of each by itself
+        assert "aten._foreach_lerp_.Scalar" in watch.calls[before:]
+        assert "aten.lerp_.Scalar" not in watch.calls[before:]
 
 
 def _on_gpu(model: nn.Module) -> nn.Module:
