@@ -50,8 +50,10 @@ def memory_for(model: nn.Module, images: int, *, since: int = 0, backward: bool 
     handle.remove()
 
 
-@pytest.mark.parametrize(("method", "options"), [("fqt", {}), ("fqt", {"groups": "pixel"}), ("qat", {}), ("fp32", {})])
-@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize(
+    ("method", "options", "backward"),
+    [("fqt", {}, False), ("fqt", {}, True), ("fqt", {"groups": "pixel"}, True), ("fp32", {}, False)],
+)
 def test_a_step_after_a_retry_is_that_of_smaller_micro_batches(
     method: str, options: dict[str, Any], backward: bool
 ) -> None:
