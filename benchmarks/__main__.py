@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import chart, inference, kernels, results, step, table
+from benchmarks import chart, gpu, inference, kernels, results, step, table
 from benchmarks.cli import Parser, number, run, say
 from benchmarks.pipes import ROOT
 from benchmarks.setting import Setting
@@ -59,6 +59,11 @@ def bench(settings: Sequence[Setting], predictions: Sequence[Setting], repeats: 
         say(f"inference: {setting.title()}")
         rows = inference.measure(setting, repeats)
         results.write(folder / inference_file_name(rows[0]), rows)
+    if torch.cuda.is_available():
+        say("training steps on the GPU")
+        device = torch.device("cuda")
+        rows = [row for setting in settings for row in gpu.measure(device, setting, METHODS, repeats)]
+        results.write(folder / "gpu.json", rows)
     say("kernels")
     keep_pages()
     torch.set_num_threads(1)

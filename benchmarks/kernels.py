@@ -29,6 +29,7 @@ from fqt_core.allocator import keep_pages
 from fqt_core.ops import native
 from fqt_core.verification.cases import CASES, LAYERS, Case, Layer
 from fqt_core.verification.equality import moved
+from fqt_core.verification.report import name_of
 from fqt_core.verification.speed import fastest
 
 GPU = "cuda"
@@ -86,7 +87,8 @@ def measure(
             for case in CASES[operation](layer):
                 for isa in sets:
                     row = _row(operation, isa, layer, case, _fastest(native.kernel(operation, isa), isa, case, repeats))
-                    rows.append({**row, **_peak(isa, case, row["figure"], of_units), **common})
+                    where = {"cpu": name_of(torch.device(GPU))} if isa == GPU else {}
+                    rows.append({**row, **_peak(isa, case, row["figure"], of_units), **common, **where})
     return _with_shares(rows)
 
 

@@ -21,6 +21,8 @@ from fqt_core.training.step import training_step
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
+CPU = torch.device("cpu")
+
 _SEED = 0
 _BATCHES = 4
 """Batches of noise that steps take in turn: on a single one the gradient would soon be near zero."""
@@ -32,7 +34,12 @@ _TOTAL_STEPS = 10_000
 class Side:
     """A network, its optimiser, and data. ``step`` is what is timed."""
 
-    def __init__(self, setting: Setting, memory_format: torch.memory_format = torch.contiguous_format) -> None:
+    def __init__(
+        self,
+        setting: Setting,
+        memory_format: torch.memory_format = torch.contiguous_format,
+        device: torch.device = CPU,
+    ) -> None:
         with seeded_init(_SEED):
             self.model: nn.Module = build(setting.architecture, num_classes=CLASSES)
         self.optimizer: torch.optim.Optimizer
@@ -41,8 +48,8 @@ class Side:
         self._batches = cycle(
             [
                 (
-                    torch.randn(shape, generator=generator).contiguous(memory_format=memory_format),
-                    torch.randint(CLASSES, shape[:1], generator=generator),
+                    torch.randn(shape, generator=generator).to(device).contiguous(memory_format=memory_format),
+                    torch.randint(CLASSES, shape[:1], generator=generator).to(device),
                 )
                 for _ in range(_BATCHES)
             ]
@@ -65,9 +72,10 @@ class Side:
 class Ours(Side):
     """The project's network and step, put together as :class:`fqt_core.training.Trainer` does it."""
 
-    def __init__(self, setting: Setting, method: MethodConfig) -> None:
-        super().__init__(setting)
+    def __init__(self, setting: Setting, method: MethodConfig, *, device: torch.device = CPU) -> None:
+        super().__init__(setting, device=device)
         convert_(self.model, method, seed=_SEED)
+        self.model.to(device)
         self._config = setting.training
         self.optimizer = build_optimizer(self.model, self._config)
         self._schedule = Schedule(self._config.schedule, 0, _TOTAL_STEPS)
@@ -93,11 +101,12 @@ class Ours(Side):
 class Baseline(Side):
     """The same architecture in PyTorch's own arithmetic, with as little around it as can be."""
 
-    def __init__(self, setting: Setting, *, bfloat16: bool, memory_format: str) -> None:
+    def __init__(self, setting: Setting, *, bfloat16: bool, memory_format: str, device: torch.device = CPU) -> None:
         chosen = FORMATS[memory_format]
-        super().__init__(setting, chosen)
-        self.model.to(memory_format=chosen)  # type: ignore[call-overload]  # not in its stubs
+        super().__init__(setting, chosen, device)
+        self.model.to(device, memory_format=chosen)  # type: ignore[call-overload]  # not in its stubs
         self._bfloat16 = bfloat16
+        self._device = device
         groups = build_optimizer(self.model, setting.training).param_groups
         rows = [{name: group[name] for name in ("params", "lr", "weight_decay")} for group in groups]
         self.optimizer = torch.optim.Adam(rows, fused=True)
@@ -106,7 +115,7 @@ class Baseline(Side):
         """See :class:`Side`."""
         images, labels = self.next_batch()
         self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._bfloat16):
+        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._bfloat16):
             loss = functional.cross_entropy(self.model(images), labels)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()

@@ -23,6 +23,7 @@ class _Kind(StrEnum):
     ACCURACY = "protocol"
     KERNEL = "operation"
     INFERENCE = "file_bytes"
+    GPU = "gpu"
     STEP = "model"
 
 
@@ -67,6 +68,11 @@ def of_inference(rows: Iterable[Row]) -> list[Row]:
 def of_kernels(rows: Iterable[Row]) -> list[Row]:
     """The rows of :mod:`benchmarks.kernels`."""
     return [row for row in rows if _kind(row) is _Kind.KERNEL]
+
+
+def of_gpus(rows: Iterable[Row]) -> list[Row]:
+    """The rows of :mod:`benchmarks.gpu`."""
+    return [row for row in rows if _kind(row) is _Kind.GPU]
 
 
 def of_accuracy(rows: Iterable[Row]) -> list[Row]:

@@ -31,6 +31,9 @@ def render(rows: Sequence[results.Row]) -> str:
         parts += [f"Training steps on {results.machine(steps)}.", _steps(steps)]
         parts += ["Milliseconds of our step by phase, under the profiler.", _phases(steps)]
         parts += ["MiB that training takes beyond weights and optimiser state.", _memory(steps)]
+    if gpus := results.of_gpus(rows):
+        names = "; ".join(sorted({f"{row['gpu']}, PyTorch {row['torch']}" for row in gpus}))
+        parts += [f"Training steps on {names}.", _gpus(gpus)]
     if predictions:
         parts += [f"Inference from packed files on {results.machine(predictions)}.", _inference(predictions)]
     if kernels:
@@ -83,6 +86,20 @@ def _steps(rows: Sequence[results.Row]) -> str:
         for row in rows
     ]
     return markdown(columns, cells, 4)
+
+
+def _gpus(rows: Sequence[results.Row]) -> str:
+    columns = ("network", "kernels", "PyTorch fp32 ms", "PyTorch bf16 ms", "ours ms", "to fp32", "to bf16")
+    cells = [
+        (
+            results.title(row),
+            row["isa"],
+            *(f"{row[name]:.2f}" for name in ("torch_fp32_ms", "torch_bf16_ms", "ours_ms")),
+            *(f"{row[name]:.2f}x" for name in ("ratio_fp32", "ratio_bf16")),
+        )
+        for row in rows
+    ]
+    return markdown(columns, cells, 2)
 
 
 def _phases(rows: Sequence[results.Row]) -> str:

@@ -39,8 +39,9 @@ class Started(Event):
     binary_parameters: int
     arithmetic: str = Field(description="float, simulated, integer or binary: what the products run in.")
     isa: str = Field(
-        description="The kernels in use: reference, portable, neon, avx2, avx512 or amx; torch if nothing is "
-        "binarised; lightgbm if trees are grown."
+        description="The kernels in use: reference, portable, neon, avx2, avx512, amx or cuda; torch if nothing is "
+        "binarised; lightgbm if trees are grown. On a GPU reference if a layer has a product without a CUDA kernel; the "
+        "report says which."
     )
     threads: int
     device: str

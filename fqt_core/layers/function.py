@@ -14,6 +14,7 @@ from fqt_core.config import GradientQuantizer, MethodConfig
 from fqt_core.errors import NonFiniteGradientError
 from fqt_core.layers.pixel import input_product, weight_product
 from fqt_core.layers.products import Product
+from fqt_core.ops import waiting
 from fqt_core.quantizers import pixel
 from fqt_core.quantizers.agp import Selection, least_probability
 from fqt_core.quantizers.householder import HouseholderBlocks
@@ -126,8 +127,9 @@ class LayerBackward:
         self.zero = gradient.numel() == 0
         if not self.zero:
             ranges = self._scan(gradient, _SAMPLES)
-            self.zero = ranges.is_zero()
-            self._record(gradient_range=float(ranges.hi.max() - ranges.lo.min()))
+            self.zero = waiting.at_once(gradient) and ranges.is_zero()
+            if layer.statistics is not None:
+                self._record(gradient_range=float(ranges.hi.max() - ranges.lo.min()))
 
     def input_gradient(self) -> Tensor:
         """dL/dX before the window, float32 (N, C, *)."""
@@ -147,7 +149,7 @@ class LayerBackward:
         q = self._quantize(g, dim, quantizer, Purpose.INPUT_SELECTION, Purpose.INPUT_ROUNDING)
         if q.dim == _CHANNELS:  # the scale stands inside the sum: simulated
             return product.float_input_gradient(self._spread(q), self.weight_signs, self.signs)
-        self._record(kept_samples=len(q.index), kept_sample_probability_min=least_probability(q.factor))
+        self._record_kept("sample", q.index, q.factor)
         partial = product.input_gradient(q.codes, self.weight_signs, self.signs)
         constant = product.input_constant(self.weight_signs, self.signs, self.gradient)
         rows = _scatter(q.combine(partial, constant), q.index, samples)
@@ -167,7 +169,7 @@ class LayerBackward:
         q = self._quantize(self.gradient, dim, quantizer, Purpose.WEIGHT_SELECTION, Purpose.WEIGHT_ROUNDING)
         if q.dim == _SAMPLES:  # the scale stands inside the sum: simulated
             return product.float_weight_gradient(q.dequantize(), self.signs[q.index])
-        self._record(kept_channels=len(q.index), kept_channel_probability_min=least_probability(q.factor))
+        self._record_kept("channel", q.index, q.factor)
         partial = product.weight_gradient(q.codes, q.index, self.signs)
         constant = product.weight_constant(q.index, self.signs, self.gradient)
         return _scatter(q.combine(partial, constant), q.index, outputs)
@@ -176,25 +178,23 @@ class LayerBackward:
         selection = self._select_rows(g, quantizer, Purpose.INPUT_SELECTION)
         keys = self._key(Purpose.INPUT_ROUNDING), self._key(Purpose.INPUT_DITHER_SIGN)
         codes = pixel.quantize_for_input(g, selection, quantizer, *keys)
-        self._record(
-            kept_input_rows=len(selection.index),
-            kept_input_row_probability_min=least_probability(selection.factor),
-        )
+        self._record_kept("input_row", selection.index, selection.factor)
         return input_product(codes, quantizer.bits, selection, self.layer.product, self.weight_signs, self.signs)
 
     def _pixel_weight_correlation(self, quantizer: GradientQuantizer) -> Tensor:
         selection = self._select_rows(self.gradient, quantizer, Purpose.WEIGHT_SELECTION)
         keys = self._key(Purpose.WEIGHT_ROUNDING), self._key(Purpose.WEIGHT_DITHER_PHASE)
         codes = pixel.quantize_for_weight(self.gradient, selection, quantizer, *keys)
-        self._record(
-            kept_weight_rows=len(selection.index),
-            kept_weight_row_probability_min=least_probability(selection.factor),
-        )
+        self._record_kept("weight_row", selection.index, selection.factor)
         return weight_product(codes, quantizer.bits, selection, self.layer.product, self.signs)
 
     def _select_rows(self, g: Tensor, quantizer: GradientQuantizer, purpose: Purpose) -> Selection:
         norms = pixel.row_norms(g)
-        if not bool(torch.isfinite(norms).all()):
+        finite = torch.isfinite(norms).all()
+        if not waiting.at_once(norms):
+            selection = pixel.select(torch.where(finite, norms, 0.0), quantizer, self._key(purpose))
+            return Selection(selection.index, torch.where(finite, selection.factor, torch.nan))
+        if not bool(finite):
             raise NonFiniteGradientError(self.layer.name, self.layer.state.step)
         return pixel.select(norms, quantizer, self._key(purpose))
 
@@ -203,6 +203,8 @@ class LayerBackward:
 
     def _scan(self, g: Tensor, dim: int) -> GroupRanges:
         ranges = GroupRanges.scan(g, dim)
+        if not waiting.at_once(g):
+            return ranges.unseen()
         if not ranges.is_finite():
             raise NonFiniteGradientError(self.layer.name, self.layer.state.step)
         return ranges
@@ -226,8 +228,15 @@ class LayerBackward:
         return result
 
     def _record(self, **figures: float) -> None:
+        """Note figures, whose computation may wait for a GPU: to be called if there are ``statistics``."""
+        assert self.layer.statistics is not None
+        self.layer.statistics.update(figures)
+
+    def _record_kept(self, what: str, kept: Tensor, factor: Tensor) -> None:
+        """Note how many groups were kept, and the least probability among them."""
         if self.layer.statistics is not None:
-            self.layer.statistics.update(figures)
+            count = {f"kept_{what}s": len(kept)}
+            self._record(**count, **{f"kept_{what}_probability_min": least_probability(factor)})
 
 
 def _scatter(rows: Tensor, index: Tensor, count: int) -> Tensor:

@@ -70,12 +70,17 @@ class Product(Protocol):
 PIXEL_OPERATIONS = ("pixel_input_gradient", "pixel_weight_gradient")
 
 
-def isa_of(product: Product, *, pixel_rows: bool = False) -> str:
-    """Of the instruction sets that compute the three products on the CPU, the slowest.
+def operations_of(product: Product, *, pixel_rows: bool = False) -> tuple[str, ...]:
+    """The operations that compute the three products.
 
     ``pixel_rows``: gradients are quantised by pixel rows, whose backward products are operations of their own.
     """
-    operations = (product.operations[0], *PIXEL_OPERATIONS) if pixel_rows else product.operations
+    return (product.operations[0], *PIXEL_OPERATIONS) if pixel_rows else product.operations
+
+
+def isa_of(product: Product, *, pixel_rows: bool = False) -> str:
+    """Of the instruction sets that compute the three products on the CPU, the slowest; see :func:`operations_of`."""
+    operations = operations_of(product, pixel_rows=pixel_rows)
     return "portable" if product.portable_because else ops.slowest(operations)
 
 

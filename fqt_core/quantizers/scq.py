@@ -27,11 +27,15 @@ from fqt_core.random import PhiloxKey
 
 @dataclass(frozen=True)
 class GroupRanges:
-    """Least and greatest element of each group along ``dim``; float32 (groups,)."""
+    """Least and greatest element of each group along ``dim``; float32 (groups,).
+
+    ``doubt``: float32 (), 0 or NaN, of ranges that nobody has looked at; ``None``: they are finite.
+    """
 
     dim: int
     lo: Tensor
     hi: Tensor
+    doubt: Tensor | None = None
 
     @classmethod
     def scan(cls, g: Tensor, dim: int) -> GroupRanges:
@@ -41,7 +45,17 @@ class GroupRanges:
 
     def joined(self) -> GroupRanges:
         """One range for all groups."""
-        return GroupRanges(self.dim, self.lo.amin().expand_as(self.lo), self.hi.amax().expand_as(self.hi))
+        lo, hi = self.lo.amin().expand_as(self.lo), self.hi.amax().expand_as(self.hi)
+        return GroupRanges(self.dim, lo, hi, self.doubt)
+
+    def unseen(self) -> GroupRanges:
+        """The same ranges if they are finite, else ranges of zeros that are in doubt; without a look at which.
+
+        Doubt makes the scale of all codes NaN, so that the products tell what is wrong with the gradient.
+        """
+        finite = torch.isfinite(self.hi - self.lo).all()
+        doubt = torch.where(finite, 0.0, torch.nan).to(self.lo.dtype)
+        return GroupRanges(self.dim, torch.where(finite, self.lo, 0.0), torch.where(finite, self.hi, 0.0), doubt)
 
     def is_finite(self) -> bool:
         """Whether all elements are finite, and every range fits float32."""
@@ -97,5 +111,7 @@ def quantize(
     if quantizer.clip is not None:
         lo, hi = clipped_range(g, ranges.dim, lo, hi, quantizer.clip)
     lo, hi, scale, offset = ops.kept_ranges(lo, hi, index, factor, quantizer.bits)
+    if ranges.doubt is not None:
+        scale = scale + ranges.doubt
     codes = ops.quantize_groups(g, ranges.dim, index, lo, hi, quantizer.bits, *rounding_key)
     return QuantizedGradient(ranges.dim, codes, index, scale, offset, factor)

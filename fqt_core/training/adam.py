@@ -13,12 +13,13 @@ from torch.optim.adam import adam
 from fqt_core import ops
 from fqt_core.layers import BinaryLayer, CompactGradient
 from fqt_core.layers.latents import is_laid_out
+from fqt_core.ops import native
 
 
 class BinaryAdam(torch.optim.Optimizer):
     """Adam with the L2 penalty in the gradient, as ``torch.optim.Adam``; the latents of binarised layers by themselves.
 
-    Latents that are float32, on the CPU and laid out as their layer does take their step in
+    Latents that are float32, where the operation has a kernel, and laid out as their layer does take their step in
     :func:`fqt_core.ops.adam_binary_`, which clamps them to [-1, 1], and whose sign words and scale stay with the layer.
     Their gradient may come dense, as the parameter's, or compact, as
     :attr:`~fqt_core.layers.BinaryLayer.compact_gradient`. All other parameters, and latents elsewhere, which are not
@@ -142,6 +143,7 @@ class BinaryAdam(torch.optim.Optimizer):
             [],
             [state["step"] for state in states],
             fused=fused,
+            foreach=not fused and not parameters[0].is_cpu,  # a GPU would be given a dozen kernels for each parameter
             amsgrad=False,
             beta1=beta1,
             beta2=beta2,
@@ -176,7 +178,8 @@ def compact_gradients(optimizer: torch.optim.Optimizer) -> Iterator[None]:
 
 def _in_one_pass(weight: Tensor) -> bool:
     """Whether :func:`fqt_core.ops.adam_binary_` can take the step of these latents."""
-    return weight.is_cpu and weight.dtype == torch.float32 and is_laid_out(weight) and weight.numel() > 0
+    has_kernel = weight.is_cpu or (weight.is_cuda and "adam_binary_" in native.CUDA_KERNELS)
+    return has_kernel and weight.dtype == torch.float32 and is_laid_out(weight) and weight.numel() > 0
 
 
 def _fusible(parameter: nn.Parameter) -> bool:
@@ -203,7 +206,11 @@ def _row_gradient(weight: nn.Parameter, layers: list[BinaryLayer]) -> CompactGra
             layer.compact_gradient = None
         return compact[0]
     dense = _dense_gradient(weight, layers)
-    return None if dense is None else CompactGradient(dense.movedim(1, -1), torch.arange(weight.shape[0]))
+    return (
+        None
+        if dense is None
+        else CompactGradient(dense.movedim(1, -1), torch.arange(weight.shape[0], device=weight.device))
+    )
 
 
 def _dense_gradient(weight: nn.Parameter, layers: list[BinaryLayer]) -> Tensor | None:

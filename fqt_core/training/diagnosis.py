@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fqt_core.errors import NonFiniteGradientError
 from fqt_core.layers import BinaryLayer
 
 
@@ -37,12 +35,21 @@ def first_non_finite(model: nn.Module, inputs: Tensor) -> str:
     return found[0] if found else "(loss)"
 
 
-def check_gradients(model: nn.Module, step: int) -> None:
-    """Look at all gradients, compact ones too, before the optimiser uses them.
+def gradient_sum(model: nn.Module) -> Tensor:
+    """The sum over all gradients, compact ones too, ``()``: not finite if one of them is not. On all threads."""
+    return torch.stack([gradient.sum() for _, gradient in _gradients(model)]).sum()
 
-    Raises:
-        NonFiniteGradientError: naming the layer and ``step``.
-    """
+
+def first_non_finite_gradient(model: nn.Module) -> str | None:
+    """Name of the layer that the first gradient with an infinity or NaN belongs to, in the order of backward."""
+    for layer, gradient in reversed(_gradients(model)):  # backward runs from the last layer to the first
+        if not torch.isfinite(gradient).all():
+            return layer
+    return None
+
+
+def _gradients(model: nn.Module) -> list[tuple[str, Tensor]]:
+    """All gradients, with the names of their layers."""
     gradients: list[tuple[str, Tensor]] = []
     for layer, module in model.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
@@ -50,10 +57,4 @@ def check_gradients(model: nn.Module, step: int) -> None:
                 gradients.append((layer or name, parameter.grad))
         if isinstance(module, BinaryLayer) and module.compact_gradient is not None:
             gradients.append((layer or "weight", module.compact_gradient.rows))
-    # One number to read in the usual case; names only matter when it is not finite. torch adds up on all threads.
-    sums = torch.stack([gradient.sum() for _, gradient in gradients])
-    if math.isfinite(sums.sum()):
-        return
-    for layer, gradient in reversed(gradients):  # backward runs from the last layer to the first
-        if not torch.isfinite(gradient).all():
-            raise NonFiniteGradientError(layer, step)
+    return gradients

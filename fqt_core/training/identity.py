@@ -12,7 +12,6 @@ from fqt_core.config import MethodConfig, ParallelConfig, TrainConfig
 from fqt_core.conversion.report import ConversionReport
 from fqt_core.data.batches import TrainingData
 from fqt_core.layers import BinaryLayer, QuantizedLayer
-from fqt_core.ops import isa
 from fqt_core.training.teacher import Teacher
 
 _CADENCE = ("checkpoint_every_steps", "statistics_every_steps", "telemetry_every_steps")
@@ -63,8 +62,3 @@ def conversion_rows(model: nn.Module) -> list[dict[str, Any]]:
 def arithmetic_of(layers: Collection[BinaryLayer | QuantizedLayer]) -> str:
     """What the products of the converted layers run in; ``float`` without any."""
     return "+".join(sorted({layer.method.arithmetic for layer in layers} or {"float"}))
-
-
-def kernels_of(layers: Collection[BinaryLayer | QuantizedLayer]) -> str:
-    """The kernels that the converted layers run on; ``torch`` (its own) without any."""
-    return isa() if layers else "torch"

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from fqt_core.data.counters import Purpose
-from fqt_core.errors import ConfigurationError, DeviceMemoryError, NonFiniteLossError
+from fqt_core.errors import ConfigurationError, DeviceMemoryError, NonFiniteGradientError, NonFiniteLossError
 from fqt_core.layers import BinaryLayer
+from fqt_core.ops import waiting
 from fqt_core.training.adam import compact_gradients
-from fqt_core.training.diagnosis import check_gradients, first_non_finite
+from fqt_core.training.diagnosis import first_non_finite, first_non_finite_gradient, gradient_sum
 from fqt_core.training.objective import Objective
 from fqt_core.training.replica import Replica
 from fqt_core.training.seeding import seeded
@@ -78,10 +79,11 @@ def training_step(
         ConfigurationError: the logits do not fit the classes, or the network cannot be trained on a single image.
         DeviceMemoryError: not even the smallest micro-batch fits, or there are several replicas.
     """
-    before = [buffer.clone() for buffer in model.buffers()]
+    # The processor's memory runs out in other ways, so there nothing need be kept.
+    before = None if waiting.at_once(batch[0]) else [buffer.clone() for buffer in model.buffers()]
     while True:
         try:
-            loss, correct = _gradients(
+            losses, hits = _gradients(
                 model,
                 optimizer,
                 batch,
@@ -96,6 +98,8 @@ def training_step(
             )
             break
         except torch.OutOfMemoryError as error:
+            if before is None:
+                raise
             reason = next(iter(str(error).splitlines()), "")
         # Out here the error, and with it what its frames held, is gone.
         if replica.size > 1:  # the others may be waiting for this one's gradients already
@@ -107,11 +111,17 @@ def training_step(
             for buffer, value in zip(model.buffers(), before, strict=True):
                 buffer.copy_(value)
     replica.share()
-    check_gradients(model, step)
+    # The one place where a step waits for a GPU, for all numbers together.
+    facts = torch.stack([*(fact.double() for fact in (*losses, *hits)), gradient_sum(model).double()]).tolist()
+    for share, part in zip(facts, micro_batches(len(batch[0]), parts), strict=False):
+        _check_loss(share, model, batch[0][part], step, replica)
+    if not math.isfinite(facts[-1]) and (culprit := first_non_finite_gradient(model)) is not None:
+        raise NonFiniteGradientError(culprit, step)
     optimizer.step()
     for layer in layers:
         layer.clamp_latents_()
-    return StepResult(loss, correct, parts)
+    loss, correct = replica.total(sum(facts[:parts], 0.0) / replica.size, sum(facts[parts:-1]))
+    return StepResult(loss, round(correct), parts)
 
 
 def _gradients(
@@ -127,14 +137,18 @@ def _gradients(
     replica: Replica,
     forward: nn.Module,
     everybodys: int,
-) -> tuple[float, int]:
-    """Forward and backward of all micro-batches; the whole batch's mean loss, and how many of its images were right."""
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Forward and backward of all micro-batches: of each its share of the loss, and how many of its images were right.
+
+    Nothing in here waits for a GPU.
+    """
     images, labels = batch
     counters = getattr(model, "fqt_state", None)
     if counters is not None:
         counters.seed, counters.step = seed, step
     optimizer.zero_grad(set_to_none=True)
-    total, correct = 0.0, 0
+    losses: list[Tensor] = []
+    hits: list[Tensor] = []
     with seeded(seed, Purpose.STEP, step | replica.rank << _STEP_BITS, images.device):
         for number, part in enumerate(micro_batches(len(images), parts)):
             if counters is not None:
@@ -144,17 +158,20 @@ def _gradients(
                 # Of the batch's mean, this part's images make up their share; replicas' gradients are averaged.
                 share = len(logits) * replica.size / everybodys
                 loss = objective(logits, images[part], labels[part]) * share
-                value = loss.item()
-                if not math.isfinite(value):
-                    with replica.alone():
-                        culprit = first_non_finite(model, images[part])
-                    raise NonFiniteLossError(culprit, step)
+                losses.append(loss.detach())
+                hits.append((logits.detach().argmax(1) == labels[part]).sum())
+                if waiting.at_once(loss):
+                    _check_loss(float(losses[-1]), model, images[part], step, replica)
                 with compact_gradients(optimizer) if replica.compact else nullcontext():
                     loss.backward()  # type: ignore[no-untyped-call]
-            total += value / replica.size
-            correct += int((logits.detach().argmax(1) == labels[part]).sum())
-    total, right = replica.total(total, correct)
-    return total, round(right)
+    return losses, hits
+
+
+def _check_loss(loss: float, model: nn.Module, images: Tensor, step: int, replica: Replica) -> None:
+    if not math.isfinite(loss):
+        with replica.alone():
+            culprit = first_non_finite(model, images)
+        raise NonFiniteLossError(culprit, step)
 
 
 def _most_parts(images: int) -> int:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from fqt_core.config import TrainConfig
+from fqt_core.conversion.on_device import kernels_on, rows_on
 from fqt_core.data.batches import Preprocessing, TrainingData
 from fqt_core.data.dataset import ImageDataset
 from fqt_core.errors import CheckpointError, FqtError
@@ -37,7 +38,7 @@ from fqt_core.training.candidate import Candidate
 from fqt_core.training.checkpoint import Checkpoint, check_tensors, differences, read_checkpoint, write_checkpoint
 from fqt_core.training.choice import Choice
 from fqt_core.training.device import resolve_device
-from fqt_core.training.identity import arithmetic_of, conversion_rows, kernels_of, run_environment, run_identity
+from fqt_core.training.identity import arithmetic_of, conversion_rows, run_environment, run_identity
 from fqt_core.training.objective import Objective
 from fqt_core.training.optimizer import build_optimizer, load_optimizer_tensors, optimizer_tensors
 from fqt_core.training.replica import Replica
@@ -117,7 +118,7 @@ class Trainer:
         self._choice = choice
         self._checkpoint_dir = Path(checkpoint_dir) if checkpoint_dir is not None else None
         self._should_stop = self._agreed(should_stop or (lambda: False))
-        self._report = conversion_rows(model) if report is None else list(report)
+        self._report = rows_on(self._device, model, conversion_rows(model) if report is None else report)
         self._optimizer = build_optimizer(model, config)
         self._schedule = Schedule.of(config, self.data.steps_per_epoch)
         self._objective = Objective.of(config, teacher, self.data, self._device)
@@ -395,7 +396,7 @@ class Trainer:
             parameters=sum(parameter.numel() for parameter in self.model.parameters()),
             binary_parameters=sum(layer.weight.numel() for layer in layers),
             arithmetic=arithmetic_of(trained_layers(self.model)),
-            isa=kernels_of(trained_layers(self.model)),
+            isa=kernels_on(self._device, trained_layers(self.model)),
             threads=torch.get_num_threads(),
             device=str(self._device),
             report=self._report,

@@ -15,12 +15,19 @@ from torch import nn
 from fqt_core.config import EmaConfig
 from fqt_core.errors import DeviceMemoryError
 from fqt_core.events import LogLine, StepDone, WarningRaised
+from fqt_core.ops import waiting
 from fqt_core.training.probe import GradientProbe
 from worker.child_errors import explain
 
 from .nets import config, network, sha256, stop_after, train
 
 TOLD = "CUDA out of memory. Tried to allocate 2.00 GiB.\nThe rest is for experts."
+
+
+@pytest.fixture(autouse=True)
+def _on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have steps taken as on a GPU."""
+    monkeypatch.setattr(waiting, "at_once", lambda _: False)
 
 
 @contextmanager
@@ -43,8 +50,10 @@ def memory_for(model: nn.Module, images: int, *, since: int = 0, backward: bool 
     handle.remove()
 
 
-@pytest.mark.parametrize(("method", "options"), [("fqt", {}), ("fqt", {"groups": "pixel"}), ("qat", {}), ("fp32", {})])
-@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize(
+    ("method", "options", "backward"),
+    [("fqt", {}, False), ("fqt", {}, True), ("fqt", {"groups": "pixel"}, True), ("fp32", {}, False)],
+)
 def test_a_step_after_a_retry_is_that_of_smaller_micro_batches(
     method: str, options: dict[str, Any], backward: bool
 ) -> None:
