@@ -121,6 +121,39 @@ def _setting(row: dict[str, float | None]) -> str:
     )
 
 
+class WidthsSearched(Event):
+    """Where a search of widths stands."""
+
+    type: Literal["search"] = "search"
+    step: int
+    layers: dict[str, dict[str, float]] = Field(
+        description="Layer name to expected_width, likeliest_width, widest and widest_probability; under `network` "
+        "macs_of_budget and parameters_of_budget, expected counts as shares of their budgets."
+    )
+
+
+class StructureFound(Event):
+    """What a search of widths came to."""
+
+    type: Literal["structure"] = "structure"
+    architecture: dict[str, Any] = Field(description="The network that was found, as a job spec has it.")
+    widths: dict[str, int] = Field(description="Layer name to channels,")
+    began: dict[str, int] = Field(description="and those of the network that the search began with.")
+    macs: int
+    parameters: int
+    macs_budget: int
+    parameters_budget: int
+
+    @property
+    def summary(self) -> str:
+        """In a line for people."""
+        rows = ", ".join(f"{name} {self.began[name]} to {width}" for name, width in self.widths.items())
+        return (
+            f"found widths: {rows}; {self.macs} of {self.macs_budget} multiply-accumulates, {self.parameters} of "
+            f"{self.parameters_budget} parameters"
+        )
+
+
 class CheckpointWritten(Event):
     """A checkpoint was written and synced."""
 
@@ -226,6 +259,8 @@ AnyEvent = Annotated[
     | QuantizationStatistics
     | GradientTelemetry
     | BitsChosen
+    | WidthsSearched
+    | StructureFound
     | CheckpointWritten
     | ArtifactWritten
     | LogLine

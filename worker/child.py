@@ -33,6 +33,10 @@ def main(arguments: list[str]) -> int:
 
     try:
         # Only now: torch, and what decodes images, load and run within the limits.
+        if data.spec.search is not None:
+            from worker.child_search import search  # noqa: PLC0415
+
+            return search(data, data.spec.search, options.folder, lifeline)
         from worker.child_training import train  # noqa: PLC0415
 
         return train(data, options.folder, lifeline)

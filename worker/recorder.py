@@ -26,7 +26,9 @@ from fqt_core.events import (
     Started,
     StepDone,
     Stopped,
+    StructureFound,
     WarningRaised,
+    WidthsSearched,
 )
 from jobs import artifacts, checkpoints, events
 from jobs.blobs import Blob
@@ -96,7 +98,7 @@ class Recorder:
 
     def _take(self, message: Message) -> None:
         match message:
-            case StepDone() | EpochDone() | QuantizationStatistics() | GradientTelemetry():
+            case StepDone() | EpochDone() | QuantizationStatistics() | GradientTelemetry() | WidthsSearched():
                 self._advance(message)
                 self._pending.append(("metric", {"kind": message.type, **message.model_dump(exclude={"type"})}))
             case LogLine():
@@ -107,9 +109,10 @@ class Recorder:
                 self._pending.append(("warning", message.model_dump(exclude={"type"})))
             case Started():
                 self._start(message)
-            case BitsChosen():
-                self._record["bits_chosen"] = data = message.model_dump(exclude={"type"})
-                self._pending.append(("log", {"level": "info", "message": message.summary, "bits_chosen": data}))
+            case BitsChosen() | StructureFound():
+                name = "bits_chosen" if isinstance(message, BitsChosen) else "structure"
+                self._record[name] = data = message.model_dump(exclude={"type"})
+                self._pending.append(("log", {"level": "info", "message": message.summary, name: data}))
             case Confined():
                 self._record["limits"] = message.limits
                 text = "limits of the training process: " + ", ".join(f"{k} {v}" for k, v in message.limits.items())
@@ -142,8 +145,10 @@ class Recorder:
         data = started.model_dump(exclude={"type", "report"})
         self._pending.append(("log", {"level": "info", "message": text, "started": data}))
 
-    def _advance(self, report: StepDone | EpochDone | QuantizationStatistics | GradientTelemetry) -> None:
-        if isinstance(report, QuantizationStatistics | GradientTelemetry):
+    def _advance(
+        self, report: StepDone | EpochDone | QuantizationStatistics | GradientTelemetry | WidthsSearched
+    ) -> None:
+        if not isinstance(report, StepDone | EpochDone):
             return
         self._progress |= {"step": report.step, "epoch": report.epoch, "images_per_second": report.images_per_second}
         if isinstance(report, EpochDone):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import Query, Response
 
@@ -11,7 +11,7 @@ from api.context import AppContext
 from api.problems import NotFound, TargetTooLong
 from api.routing import problems, router
 from api.schemas.common import JobId
-from api.schemas.compare import MOST_METRICS, MetricName
+from api.schemas.compare import MOST_METRICS, MetricKind, MetricName
 from api.schemas.metrics import MetricsObject, SeriesObject
 from jobs import database, events
 from jobs.metrics import KINDS
@@ -24,9 +24,7 @@ async def get_metrics(
     job_id: JobId,
     context: AppContext,
     key: ReadKey,
-    kind: Annotated[
-        Literal["step", "epoch", "quantization", "telemetry"] | None, Query(description="Only curves of this kind.")
-    ] = None,
+    kind: Annotated[MetricKind | None, Query(description="Only curves of this kind.")] = None,
     name: Annotated[
         list[MetricName] | None, Query(max_length=MOST_METRICS, description="Only curves of these names.")
     ] = None,

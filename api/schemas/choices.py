@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field
 
 from api.schemas.common import ListOf, Schema
-from fqt_core.config import PRESETS, ArchitectureConfig, MethodConfig
+from fqt_core.config import PRESETS, AnySearch, ArchitectureConfig, MethodConfig
 
 
 class PresetObject(Schema):
@@ -19,10 +19,13 @@ class PresetObject(Schema):
 
 
 class MethodObject(Schema):
-    """A training method."""
+    """A method: of training, or of searching a network's structure."""
 
     object: Literal["method"] = "method"
     name: str
+    task: Literal["train", "expand"] = Field(
+        description="`train`: a job spec's `method`; `expand`: its `search`, which tells how wide layers should be."
+    )
     title: str
     summary: str
     source: str = Field(description="Where it was published.")
@@ -38,6 +41,7 @@ class MethodObject(Schema):
         """Show a row of the table of methods."""
         return cls(
             name=name,
+            task="train",
             title=row.title,
             summary=row.summary,
             source=row.source,
@@ -47,6 +51,20 @@ class MethodObject(Schema):
                 PresetObject(name=name, summary=preset.summary, options=dict(preset.options))
                 for name, preset in (PRESETS.items() if "preset" in row.model_fields else ())
             ],
+        )
+
+    @classmethod
+    def of_search(cls, name: str, row: type[AnySearch]) -> Self:
+        """Show a row of the table of searches."""
+        return cls(
+            name=name,
+            task="expand",
+            title=row.title,
+            summary=row.summary,
+            source=row.source,
+            arithmetic=row.arithmetic,
+            options=row.model_json_schema(),
+            presets=[],
         )
 
 

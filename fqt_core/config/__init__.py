@@ -21,15 +21,18 @@ from fqt_core.config.method_base import MethodConfig, Qat
 from fqt_core.config.override import LayerOverride
 from fqt_core.config.preset import PRESETS, Preset
 from fqt_core.config.quantizer import GradientQuantizer
+from fqt_core.config.search import SEARCHES, AnySearch, Nce
 from fqt_core.config.training import AugmentConfig, DistillationConfig, EmaConfig, TrainConfig
 
 __all__ = [
     "ARCHITECTURES",
     "METHODS",
     "PRESETS",
+    "SEARCHES",
     "AdaptiveInt8",
     "AnyArchitecture",
     "AnyMethod",
+    "AnySearch",
     "ArchitectureConfig",
     "AugmentConfig",
     "Convnet",
@@ -43,6 +46,7 @@ __all__ = [
     "Lsq",
     "Method",
     "MethodConfig",
+    "Nce",
     "Preset",
     "Psq",
     "Qat",

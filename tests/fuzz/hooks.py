@@ -103,6 +103,8 @@ def _wrong_job(body: Any) -> set[str]:
     for reference in ("initial_weights", "teacher"):
         if body.get(reference) is not None:  # of nothing; or of a job whose network and classes may be others
             found |= {reference, "architecture"}
+    if body.get("search") is not None:  # with another network, method or training than it goes with
+        found |= {"search", "architecture", "method", "training"}
     known = BUILTIN_DATASETS.get(body.get("dataset"))
     if known is None or not set(body.get("classes") or ()) <= set(known.classes):
         found.add("classes")

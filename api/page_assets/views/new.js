@@ -240,7 +240,7 @@ export default {
         all("/v1/jobs", { state: "succeeded" }, { most: MODELS, signal }),
       ]);
       const ready = datasets.filter((row) => row.state === "ready");
-      const view = new NewJob({ methods: methods.data, architectures: architectures.data, openapi, datasets: ready, succeeded }, signal);
+      const view = new NewJob({ methods: methods.data.filter(({ task }) => task === "train"), architectures: architectures.data, openapi, datasets: ready, succeeded }, signal);
       if (query.get("dataset")) view.dataset.value = query.get("dataset");
       view.chooseDataset();
       if (query.get("weights")) view.startFrom(query.get("weights"));
