@@ -83,8 +83,9 @@ def _of_the_space(spec: SweepSpec) -> Iterator[FieldError]:
 
 def _of_the_metric(spec: SweepSpec, job: JobSpec, sources: Sources) -> Iterator[FieldError]:
     held = split(sources.dataset, sources.classes, sources.images, job.training.validation_fraction)[1]
-    if spec.metric.startswith("validation") and not held:
-        message = f"there are no validation images, so that no job would report {spec.metric}"
+    if spec.metric.startswith("validation") and (job.search is not None or not held):
+        why = "there are no validation images" if job.search is None else "a structure search validates nothing"
+        message = f"{why}, so that no job would report {spec.metric}"
         yield FieldError(field="metric", message=message, allowed=["train_accuracy", "train_loss"])
 
 

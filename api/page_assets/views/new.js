@@ -88,7 +88,7 @@ class NewJob {
     this.architecture = new Variants("architecture", "Network", this.architectures, "resnet18");
     this.method = new Variants("method", "Method", this.methods, "fqt");
     this.training = new SchemaForm(schemas.TrainConfig, { definitions: schemas, prefix: "training", first: TRAINING_FIRST, more: "More training options" });
-    this.running = new SchemaForm(schemas.JobSpec, { definitions: schemas, first: [], more: "Queue, priority, limits, device, checkpoints", skip: OWN });
+    this.running = new SchemaForm(schemas.JobSpec, { definitions: schemas, first: [], more: "Structure search, queue, priority, limits, device, checkpoints", skip: OWN });
     this.own = [
       new Field("name", "Name", this.name, spec.name.description),
       new Field("dataset", "Data set", this.dataset, "What to train on."),
