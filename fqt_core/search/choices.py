@@ -13,6 +13,9 @@ from torch.nn import functional
 
 from fqt_core.config.plan import LayerPlan
 
+TOLERANCE = 0.05
+"""Share of a budget that may be left without a loss."""
+
 Counts = tuple[int, int]
 """Multiply-accumulates and parameters."""
 
@@ -92,9 +95,17 @@ def singles_width(layers: LayerPlan) -> int:
     return next(layer.out_channels for layer in reversed(layers) if layer.kind == "conv2d")
 
 
-def budget_loss(expected: Tensor, budget: float) -> Tensor:
-    """log(E / B) where the expected count E is above its budget B, else zero."""
-    return torch.relu(torch.log(expected / budget))
+def budget_loss(expected: Sequence[Tensor], budgets: Sequence[float]) -> Tensor:
+    """log(E / B) of each expected count E above its budget B; -log(E / B) of the fullest, if all are well below theirs.
+
+    The second part is TAS's: without it networks that are narrow, and learn sooner, win over those that use what they
+    may.
+    """
+    shares = torch.stack([count / budget for count, budget in zip(expected, budgets, strict=True)])
+    fullest = shares.max()
+    if fullest < 1 - TOLERANCE:
+        return -torch.log(fullest)
+    return torch.relu(torch.log(shares)).sum()
 
 
 def expands(probabilities: Sequence[float], active: int, most: int, threshold: float) -> bool:
@@ -111,11 +122,11 @@ def settle(
     counts: Callable[[list[int]], Counts],
     budgets: tuple[float, float],
 ) -> list[int] | None:
-    """One width per layer: the most probable ones, as far as both budgets allow.
+    """One width per layer: the most probable ones, as far as both budgets allow, and wider where they leave room.
 
     While a budget is exceeded, the step to the next narrower width of one layer is taken that loses least
-    log-probability for what it saves of the excess; then widths go back up, the greatest gain first, as far as they
-    fit.
+    log-probability for what it saves of the excess. Then widths go up as far as they fit, each time the step of the
+    greatest gain, or least loss, of log-probability.
 
     Args:
         choices: of each layer its widths, ascending.
@@ -152,9 +163,7 @@ def settle(
         gains = {
             layer: logs[layer][place + 1] - logs[layer][place]
             for layer, place in enumerate(at)
-            if place + 1 < len(choices[layer])
-            and logs[layer][place + 1] > logs[layer][place]
-            and excess(moved(layer, 1)) == 0
+            if place + 1 < len(choices[layer]) and excess(moved(layer, 1)) == 0
         }
         if not gains:
             return [choices[layer][place] for layer, place in enumerate(at)]

@@ -144,8 +144,7 @@ class _Search:
         total = loss
         if of_choices:
             expected = self._costs.expected([stage.expected_width for stage in self._stages])
-            for count, budget in zip(expected, self._budgets, strict=True):
-                total = total + self._search.budget_weight * budget_loss(count, budget)
+            total = loss + self._search.budget_weight * budget_loss(expected, self._budgets)
         self._net.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
         set_learning_rate(self._weights, self._schedule.factor(self._taken))

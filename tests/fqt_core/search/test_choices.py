@@ -69,9 +69,25 @@ def test_expected_counts_are_means_over_every_network(config: ArchitectureConfig
         assert [float(count) for count in costs.expected(expected)] == pytest.approx(means, rel=1e-6)
 
 
-def test_a_budget_costs_only_beyond_it() -> None:
-    assert float(budget_loss(torch.tensor(99.0), 100.0)) == 0
-    assert float(budget_loss(torch.tensor(200.0), 100.0)) == pytest.approx(math.log(2))
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ((99.0, 4.0), 0.0),
+        ((200.0, 4.0), math.log(2)),
+        ((200.0, 30.0), math.log(2) + math.log(3)),
+        ((50.0, 8.0), -math.log(0.8)),  # the second budget is the fuller one
+        ((200.0, 8.0), math.log(2)),
+    ],
+)
+def test_budgets_press_down_beyond_them_and_up_where_both_are_left(
+    counts: tuple[float, float], expected: float
+) -> None:
+    both = [torch.tensor(count, requires_grad=True) for count in counts]
+    loss = budget_loss(both, (100.0, 10.0))
+    assert float(loss.detach()) == pytest.approx(expected, abs=1e-6)
+    if expected:
+        loss.backward()
+        assert (both[0].grad is not None and float(both[0].grad) > 0) == (counts[0] > 100)
 
 
 def test_a_layer_is_expanded_if_it_prefers_its_widest_choice_and_there_is_another() -> None:
@@ -114,16 +130,11 @@ def _counts(widths: list[int]) -> tuple[int, int]:
 
 @settings(max_examples=150, deadline=None)
 @given(_problems())
-def test_what_is_settled_fits_the_budgets_and_no_more_would(problem: Any) -> None:
+def test_what_is_settled_fits_the_budgets_and_nothing_wider_would(problem: Any) -> None:
     choices, chances, budgets = problem
 
     def fits(widths: list[int]) -> bool:
         return all(count <= budget for count, budget in zip(_counts(widths), budgets, strict=True))
-
-    def chance(widths: list[int]) -> float:
-        return math.prod(
-            each[options.index(width)] for width, options, each in zip(widths, choices, chances, strict=True)
-        )
 
     found = settle(choices, chances, _counts, budgets)
     everything = [list(widths) for widths in itertools.product(*choices)]
@@ -133,9 +144,21 @@ def test_what_is_settled_fits_the_budgets_and_no_more_would(problem: Any) -> Non
     assert fits(found)
     likeliest = [options[each.index(max(each))] for options, each in zip(choices, chances, strict=True)]
     if fits(likeliest):
-        assert chance(found) == chance(likeliest)
-    for layer, options in enumerate(choices):  # no single step up is more probable and fits
+        assert all(width >= least for width, least in zip(found, likeliest, strict=True))
+    for layer, options in enumerate(choices):
         place = options.index(found[layer])
         if place + 1 < len(options):
-            wider = [*found[:layer], options[place + 1], *found[layer + 1 :]]
-            assert not (fits(wider) and chance(wider) > chance(found) * (1 + 1e-9))
+            assert not fits([*found[:layer], options[place + 1], *found[layer + 1 :]])
+
+
+def test_of_steps_that_fit_the_more_probable_are_taken_and_of_those_that_save_the_less_probable() -> None:
+    choices = [[1, 2, 3], [1, 2, 3]]
+    prefers_first = [[0.1, 0.2, 0.7], [0.5, 0.3, 0.2]]
+
+    def counts(widths: list[int]) -> tuple[int, int]:
+        return sum(widths), sum(widths)
+
+    assert settle(choices, prefers_first, counts, (4, 9)) == [3, 1]
+    assert settle(choices, prefers_first, counts, (5, 9)) == [3, 2]  # room that the most probable widths leave
+    assert settle(choices, [[0.1, 0.2, 0.7], [0.1, 0.4, 0.5]], counts, (5, 9)) == [3, 2]
+    assert settle(choices, [[0.1, 0.2, 0.7], [0.1, 0.4, 0.5]], counts, (1, 9)) is None
