@@ -36,7 +36,7 @@ def check_sweep(connection: Connection, spec: SweepSpec, bounds: Bounds) -> list
             found += [error.model_copy(update={"field": _place(spec, error.field)}) for error in problem.errors]
         else:
             made.append(job)
-            found += _of_the_metric(spec, sources)
+            found += _of_the_metric(spec, job, sources)
     if found:
         raise Invalid(errors=_distinct(found))
     return made
@@ -80,9 +80,10 @@ def _of_the_space(spec: SweepSpec) -> Iterator[FieldError]:
         yield FieldError(field="max_jobs", message=message, allowed={"maximum": MOST_JOBS})
 
 
-def _of_the_metric(spec: SweepSpec, sources: Sources) -> Iterator[FieldError]:
-    if spec.metric.startswith("validation") and not sources.held:
-        message = f"there are no validation images, so that no job would report {spec.metric}"
+def _of_the_metric(spec: SweepSpec, job: JobSpec, sources: Sources) -> Iterator[FieldError]:
+    if spec.metric.startswith("validation") and (job.search is not None or not sources.held):
+        why = "there are no validation images" if job.search is None else "a structure search validates nothing"
+        message = f"{why}, so that no job would report {spec.metric}"
         yield FieldError(field="metric", message=message, allowed=["train_accuracy", "train_loss"])
 
 

@@ -40,8 +40,8 @@ class Started(Event):
     arithmetic: str = Field(description="float, simulated, integer or binary: what the products run in.")
     isa: str = Field(
         description="The kernels in use: reference, portable, neon, avx2, avx512, amx or cuda; torch if nothing is "
-        "binarised; lightgbm if trees are grown. On a GPU reference if a layer has a product without a CUDA kernel; the "
-        "report says which."
+        "binarised; lightgbm if trees are grown. On a GPU reference if a layer has a product without a CUDA kernel; "
+        "the report says which."
     )
     threads: int
     device: str
@@ -163,6 +163,39 @@ class GradientsExchanged(Event):
         return (
             f"{sent}, at {self.gradient_bits} bits: {saved / 1e6:.1f} MB "
             f"({saved / max(1, self.full_precision_bytes):.1%}) saved"
+        )
+
+
+class WidthsSearched(Event):
+    """Where a search of widths stands."""
+
+    type: Literal["search"] = "search"
+    step: int
+    layers: dict[str, dict[str, float]] = Field(
+        description="Layer name to expected_width, likeliest_width, widest and widest_probability; under `network` "
+        "macs_of_budget and parameters_of_budget, expected counts as shares of their budgets."
+    )
+
+
+class StructureFound(Event):
+    """What a search of widths came to."""
+
+    type: Literal["structure"] = "structure"
+    architecture: dict[str, Any] = Field(description="The network that was found, as a job spec has it.")
+    widths: dict[str, int] = Field(description="Layer name to channels,")
+    began: dict[str, int] = Field(description="and those of the network that the search began with.")
+    macs: int
+    parameters: int
+    macs_budget: int
+    parameters_budget: int
+
+    @property
+    def summary(self) -> str:
+        """In a line for people."""
+        rows = ", ".join(f"{name} {self.began[name]} to {width}" for name, width in self.widths.items())
+        return (
+            f"found widths: {rows}; {self.macs} of {self.macs_budget} multiply-accumulates, {self.parameters} of "
+            f"{self.parameters_budget} parameters"
         )
 
 
@@ -331,6 +364,8 @@ AnyEvent = Annotated[
     | GradientTelemetry
     | BitsChosen
     | GradientsExchanged
+    | WidthsSearched
+    | StructureFound
     | CheckpointWritten
     | ArtifactWritten
     | LogLine

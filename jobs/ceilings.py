@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection
 
-from fqt_core.config.plan import network_plan
 from jobs.errors import SpecFault
-from jobs.memory import memory_bytes, teacher_network
+from jobs.memory import memory_bytes, teacher_network, trained_network
 from jobs.spec import JobSpec
 from jobs.steps import steps_per_epoch
 
@@ -36,7 +35,7 @@ def too_much_memory(
     connection: Connection, spec: JobSpec, classes: int, train_images: int, images: int, most: int
 ) -> list[SpecFault]:
     """What is wrong with the memory that the job would take, if it is more than ``most`` bytes."""
-    network = network_plan(spec.network, classes, spec.method)
+    network = trained_network(spec, classes)
     teacher = teacher_network(connection, spec, classes)
 
     def bytes_with(batch_size: int) -> int:

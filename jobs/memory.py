@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, select
 
+from fqt_core.config import Fp32
 from fqt_core.config.plan import NetworkPlan, network_plan
+from fqt_core.config.search import obstacles
 from fqt_core.config.setting import probed_images
 from jobs.spec import JobSpec
 from jobs.tables import jobs
@@ -58,6 +60,13 @@ def _passing_bytes(network: NetworkPlan) -> int:
     """Of one image: what comes and goes while a layer runs."""
     largest = max(layer.out_channels * layer.output_size**2 for layer in network.layers)
     return _PASSING_OUTPUTS * _FLOAT_BYTES * largest
+
+
+def trained_network(spec: JobSpec, classes: int) -> NetworkPlan:
+    """The network that the training process holds: of a search the widest one, whose signs are floats."""
+    if spec.search is None or obstacles(spec.network, spec.method):
+        return network_plan(spec.network, classes, spec.method)
+    return network_plan(spec.search.widest(spec.network), classes, Fp32())
 
 
 def teacher_network(connection: Connection, spec: JobSpec, classes: int) -> NetworkPlan | None:

@@ -11,14 +11,14 @@ from sqlalchemy import Connection, func, select
 from jobs.states import ACTIVE, TERMINAL
 from jobs.tables import curves, events, jobs
 
-KINDS = ("step", "epoch", "full_precision", "quantization", "telemetry")
+KINDS = ("step", "epoch", "full_precision", "quantization", "telemetry", "search")
 LONGEST_NAME = 400
 """Of a curve that can be asked for."""
 
 WORTH_FOLDING = 128
 """Events of a running job after which they are folded into columns (:mod:`jobs.curves`)."""
 
-_PER_LAYER = frozenset({"quantization", "telemetry"})
+_PER_LAYER = frozenset({"quantization", "telemetry", "search"})
 _NOT_CURVES = frozenset({"kind", "step", "epoch", "best", "type"})
 
 

@@ -15,7 +15,7 @@ from fqt_core.config.plan import network_plan
 from fqt_core.config.preset import PresetName
 from jobs import tabular, validation
 from jobs.errors import SpecFault
-from jobs.memory import memory_bytes, teacher_network
+from jobs.memory import memory_bytes, teacher_network, trained_network
 from jobs.offers import Offer, shortcomings
 from jobs.organisations import within
 from jobs.spec import JobSpec
@@ -96,9 +96,11 @@ def plan(
     per_epoch = steps_per_epoch(train, spec.training.batch_size)
     measured = _Measured(connection, bounds.organisation)
     teacher = teacher_network(connection, spec, len(sources.classes))
-    memory = memory_bytes(spec, network, teacher, train, train + held)
-    seconds = measured.seconds(spec, train, network.macs)
+    memory = memory_bytes(spec, trained_network(spec, len(sources.classes)), teacher, train, train + held)
+    seconds = measured.seconds(spec, train, network.macs) if spec.search is None else None
     reason = "no job with this architecture, image size and method, options included, has finished here yet"
+    if spec.search is not None:
+        reason = "the time of a search is not predicted"
     return Plan(
         classes=sources.classes,
         train_images=train,
@@ -106,7 +108,7 @@ def plan(
         epochs=spec.training.epochs,
         steps_per_epoch=per_epoch,
         steps=per_epoch * spec.training.epochs,
-        arithmetic=spec.method.arithmetic,
+        arithmetic=spec.method.arithmetic if spec.search is None else spec.search.arithmetic,
         parameters=network.parameters,
         binary_parameters=network.binary_parameters,
         macs=network.macs,
@@ -207,7 +209,8 @@ class _Measured:
         self._finished: dict[_Kind, list[_Finished]] = {}
         for row in rows:
             theirs = _Finished.of(row.spec, row.result)
-            if theirs is not None and theirs.spec.teacher is None and theirs.spec.task == "images":
+            known = theirs is not None and theirs.spec.teacher is None and theirs.spec.search is None
+            if theirs is not None and known and theirs.spec.task == "images":
                 self._finished.setdefault(_kind(theirs.spec), []).append(theirs)
 
     def seconds(self, spec: JobSpec, images: int, macs: int) -> float | None:

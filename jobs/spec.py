@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from fqt_core.config import AnyArchitecture, AnyMethod, Fqt, Gbdt, Resnet18, TableConfig, TrainConfig
+from fqt_core.config import AnyArchitecture, AnyMethod, AnySearch, Fqt, Gbdt, Resnet18, TableConfig, TrainConfig
 from fqt_core.config.builtin import BUILTIN_DATASETS
 from fqt_core.config.class_names import LONGEST_CLASS_NAME
 from fqt_core.config.method_base import Task
@@ -124,6 +124,11 @@ class JobSpec(BaseModel):
         description="Learn from the model of this succeeded job (`job_…`), or from this one (`mdl_…`), as well "
         "(distillation): of any network and method, but for the same classes, channels and image size. null: learn "
         "from the labels only.",
+    )
+    search: AnySearch | None = Field(
+        default=None,
+        description="Search the structure of the network instead of training it: the job's record has the network that "
+        "was found, for a training job's `architecture`. null: train.",
     )
     queue: Annotated[str, AfterValidator(check_queue), Field(json_schema_extra={"pattern": QUEUE_PATTERN})] | None = (
         Field(

@@ -42,7 +42,7 @@ class Rows:
 def meaningless(spec: JobSpec) -> list[SpecFault]:
     """Fields that say something that trees cannot heed."""
     faults = []
-    for field in ("classes", "initial_weights", "teacher"):
+    for field in ("classes", "initial_weights", "teacher", "search", "parallel"):
         if getattr(spec, field) is not None:
             faults.append(SpecFault(field, "means nothing for trees: leave it out"))
     unchanged = TrainConfig()

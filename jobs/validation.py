@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from sqlalchemy import Connection, select
 from fqt_core.config import METHODS
 from fqt_core.config.builtin import BUILTIN_DATASETS
 from fqt_core.config.plan import unmatched
+from fqt_core.config.search import TOO_TIGHT, beyond_budget, obstacles
 from jobs import datasets, tabular
 from jobs.ceilings import lesser, too_many_steps, too_much_memory
 from jobs.datasets import DatasetSource
@@ -109,6 +111,7 @@ def check(connection: Connection, spec: JobSpec, bounds: Bounds = UNBOUNDED) -> 
         if bounds.max_memory_bytes is not None and (teacher is not None) == (spec.teacher is not None):
             faults += too_much_memory(connection, spec, len(classes), train, train + held, bounds.max_memory_bytes)
     _overrides(spec, faults)
+    _search(spec, classes, faults)
     _time(spec, bounds, faults)
     _device(spec, bounds, faults)
     if faults or dataset is None:
@@ -291,6 +294,35 @@ def _overrides(spec: JobSpec, faults: list[SpecFault]) -> None:
         pattern = spec.method.exceptions[number].pattern
         message = f"{pattern!r} matches no layer of this network that can be binarised"
         faults.append(SpecFault(f"method.overrides.{number}.pattern", message, names[:_SHOWN]))
+
+
+_NOT_SEARCHED = {
+    "optimizer": "adam",
+    "accumulate": 1,
+    "ema": None,
+    "early_stopping_patience": None,
+    "checkpoint_every_steps": None,
+}
+"""Training options that a search does not have, with the one value that it can go with."""
+
+
+def _search(spec: JobSpec, classes: list[str], faults: list[SpecFault]) -> None:
+    search = spec.search
+    if search is None:
+        return
+    found = obstacles(spec.network, spec.method)
+    if not found and len(classes) > 1:
+        found |= {f"search.{name}": TOO_TIGHT for name in beyond_budget(spec.network, len(classes), search)}
+    for field in ("initial_weights", "teacher"):
+        if getattr(spec, field) is not None:
+            found[field] = "a search begins from scratch: leave it out, and give it to the training job"
+    for name, value in _NOT_SEARCHED.items():
+        if getattr(spec.training, name) != value:
+            found[f"training.{name}"] = f"a search goes without: leave it out, or use {json.dumps(value)}"
+    if search.warmup_epochs >= spec.training.epochs:
+        epochs = spec.training.epochs
+        found["search.warmup_epochs"] = f"must leave epochs to search in, of {epochs} in all: use fewer, or more epochs"
+    faults += [SpecFault(field, message) for field, message in found.items()]
 
 
 def _time(spec: JobSpec, bounds: Bounds, faults: list[SpecFault]) -> None:

@@ -35,6 +35,8 @@ def main(arguments: list[str]) -> int:
         # Only now: torch or LightGBM, and what decodes images and tables, load and run within the limits.
         if data.spec.task == "tabular":
             from worker import child_trees as work  # noqa: PLC0415
+        elif data.spec.search is not None:
+            from worker import child_search as work  # type: ignore[no-redef]  # noqa: PLC0415
         else:
             from worker import child_training as work  # type: ignore[no-redef]  # noqa: PLC0415
 

@@ -32,8 +32,8 @@ def train(data: TrainingInput, folder: Path, lifeline: Lifeline) -> Exit:
         fqt_core.errors.FqtError: whatever the library refuses.
     """
     spec = data.spec
-    base = _resident()
-    device = _device(data.device)
+    base = resident()
+    device = device_of(data.device)
     torch.set_num_threads(data.threads)
     keep_pages()
     fresh = data.resume_from is None
@@ -45,7 +45,7 @@ def train(data: TrainingInput, folder: Path, lifeline: Lifeline) -> Exit:
         architecture=spec.network,
         method=spec.method,
         training=spec.training,
-        data=_dataset(data),
+        data=dataset_of(data),
         classes=spec.classes,
         initial_weights=data.initial_weights if fresh else None,
         checkpoint_dir=checkpoints,
@@ -67,7 +67,7 @@ def train(data: TrainingInput, folder: Path, lifeline: Lifeline) -> Exit:
             lifeline.send(event)
     if done is None:
         return Exit.STOPPED
-    done = done.model_copy(update={"memory_bytes": _grown(base)})
+    done = done.model_copy(update={"memory_bytes": grown(base)})
     verdicts = _verdicts(session, device, lifeline)
     if lifeline.cancel.is_set():
         return Exit.CANCELLED
@@ -84,7 +84,7 @@ def train(data: TrainingInput, folder: Path, lifeline: Lifeline) -> Exit:
     return Exit.DONE
 
 
-def _resident() -> int | None:
+def resident() -> int | None:
     """Memory before the job's own, from where its peak counts; ``None`` where nothing tells."""
     try:
         resident = resident_bytes()
@@ -94,7 +94,8 @@ def _resident() -> int | None:
     return resident
 
 
-def _grown(base: int | None) -> int | None:
+def grown(base: int | None) -> int | None:
+    """The most memory since :func:`resident` told of ``base``, beyond that."""
     return None if base is None else max(0, peak_bytes() - base)
 
 
@@ -104,7 +105,7 @@ def _verdicts(session: Session, device: torch.device, lifeline: Lifeline) -> Ver
     return judge(session.trainer.model, batches, device=device, should_stop=lifeline.cancel.is_set)
 
 
-def _dataset(data: TrainingInput) -> str | ImageDataset:
+def dataset_of(data: TrainingInput) -> str | ImageDataset:
     """The data set's file or name; a mounted folder is loaded here, if it holds what the job was accepted with."""
     if data.listing is None:
         return data.dataset
@@ -118,7 +119,12 @@ def _dataset(data: TrainingInput) -> str | ImageDataset:
     )
 
 
-def _device(wanted: str) -> torch.device:
+def device_of(wanted: str) -> torch.device:
+    """The device that a job runs on.
+
+    Raises:
+        UnusableInputError: there is no GPU.
+    """
     if wanted == "cuda" and not torch.cuda.is_available():
         message = "this worker has no GPU that torch can use; use device 'auto' or 'cpu'"
         raise UnusableInputError(message, "no_cuda", "device")

@@ -27,7 +27,9 @@ from fqt_core.events import (
     Started,
     StepDone,
     Stopped,
+    StructureFound,
     WarningRaised,
+    WidthsSearched,
 )
 from jobs import artifacts, checkpoints, events
 from jobs.blobs import Blob
@@ -40,7 +42,7 @@ from worker.protocol import Confined, Message
 
 _log = structlog.stdlib.get_logger(__name__)
 
-_Other: TypeAlias = FullPrecisionDone | QuantizationStatistics | GradientTelemetry
+_Other: TypeAlias = FullPrecisionDone | QuantizationStatistics | GradientTelemetry | WidthsSearched
 
 _STORE_TRIES = 3
 _LEVELS = {"debug": logging.DEBUG, "warning": logging.WARNING, "error": logging.ERROR}
@@ -100,7 +102,14 @@ class Recorder:
 
     def _take(self, message: Message) -> None:
         match message:
-            case StepDone() | EpochDone() | FullPrecisionDone() | QuantizationStatistics() | GradientTelemetry():
+            case (
+                StepDone()
+                | EpochDone()
+                | FullPrecisionDone()
+                | QuantizationStatistics()
+                | GradientTelemetry()
+                | WidthsSearched()
+            ):
                 self._advance(message)
                 self._pending.append(("metric", {"kind": message.type, **message.model_dump(exclude={"type"})}))
             case LogLine():
@@ -111,9 +120,10 @@ class Recorder:
                 self._pending.append(("warning", message.model_dump(exclude={"type"})))
             case Started():
                 self._start(message)
-            case BitsChosen():
-                self._record["bits_chosen"] = data = message.model_dump(exclude={"type"})
-                self._pending.append(("log", {"level": "info", "message": message.summary, "bits_chosen": data}))
+            case BitsChosen() | StructureFound():
+                name = "bits_chosen" if isinstance(message, BitsChosen) else "structure"
+                self._record[name] = data = message.model_dump(exclude={"type"})
+                self._pending.append(("log", {"level": "info", "message": message.summary, name: data}))
             case Confined():
                 self._record["limits"] = message.limits
                 text = "limits of the training process: " + ", ".join(f"{k} {v}" for k, v in message.limits.items())

@@ -5,15 +5,16 @@ from __future__ import annotations
 from api.auth import ReadKey
 from api.routing import problems, router
 from api.schemas.choices import ArchitectureList, ArchitectureObject, MethodList, MethodObject
-from fqt_core.config import ARCHITECTURES, METHODS
+from fqt_core.config import ARCHITECTURES, METHODS, SEARCHES
 
 routes = router("methods")
 
 
 @routes.get("/methods", responses=problems())
 def list_methods(_key: ReadKey) -> MethodList:
-    """List the training methods with the JSON schema of their options."""
-    return MethodList(data=[MethodObject.of(name, row) for name, row in METHODS.items()])
+    """List the methods of training, and of searching a network's structure, with the JSON schema of their options."""
+    methods = [MethodObject.of(name, row) for name, row in METHODS.items()]
+    return MethodList(data=[*methods, *(MethodObject.of_search(name, row) for name, row in SEARCHES.items())])
 
 
 @routes.get("/architectures", responses=problems())

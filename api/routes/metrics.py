@@ -24,10 +24,7 @@ async def get_metrics(
     job_id: JobId,
     context: AppContext,
     key: ReadKey,
-    kind: Annotated[
-        MetricKind | None,
-        Query(description="Only curves of this kind."),
-    ] = None,
+    kind: Annotated[MetricKind | None, Query(description="Only curves of this kind.")] = None,
     name: Annotated[
         list[MetricName] | None, Query(max_length=MOST_METRICS, description="Only curves of these names.")
     ] = None,

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field
 
 from api.schemas.common import ListOf, Schema
-from fqt_core.config import PRESETS, ArchitectureConfig, MethodConfig
+from fqt_core.config import PRESETS, AnySearch, ArchitectureConfig, MethodConfig
 from fqt_core.config.method_base import Task
 
 
@@ -20,13 +20,16 @@ class PresetObject(Schema):
 
 
 class MethodObject(Schema):
-    """A training method."""
+    """A method: of training, or of searching a network's structure."""
 
     object: Literal["method"] = "method"
     name: str
+    task: Task | Literal["expand"] = Field(
+        description="What a job with it is given: `images`, or a table (`tabular`). `expand`: it is no job spec's "
+        "`method` but its `search`, which tells how wide layers should be."
+    )
     title: str
     summary: str
-    task: Task = Field(description="What a job with it is given: `images`, or a table (`tabular`).")
     source: str = Field(description="Where it was published.")
     arithmetic: str = Field(
         description="The least exact arithmetic that a product runs in, with the default options: float, simulated, "
@@ -50,6 +53,20 @@ class MethodObject(Schema):
                 PresetObject(name=name, summary=preset.summary, options=dict(preset.options))
                 for name, preset in (PRESETS.items() if "preset" in row.model_fields else ())
             ],
+        )
+
+    @classmethod
+    def of_search(cls, name: str, row: type[AnySearch]) -> Self:
+        """Show a row of the table of searches."""
+        return cls(
+            name=name,
+            task="expand",
+            title=row.title,
+            summary=row.summary,
+            source=row.source,
+            arithmetic=row.arithmetic,
+            options=row.model_json_schema(),
+            presets=[],
         )
 
 

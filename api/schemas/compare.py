@@ -15,14 +15,14 @@ if TYPE_CHECKING:  # it imports NumPy, which the API process does without until 
     from jobs.compare import Compared, Comparison, Figure, Point
 
 MOST_JOBS = 1000
-MOST_KINDS = 4
+MOST_KINDS = 5
 MOST_METRICS = 1000
 MOST_POINTS = 10_000
 
 JobReference = Annotated[str, Field(pattern=f"^job_{ULID}$")]
 SweepReference = Annotated[str, Field(pattern=f"^swp_{ULID}$")]
 MetricName = Annotated[str, Field(max_length=LONGEST_NAME)]
-MetricKind = Literal["step", "epoch", "full_precision", "quantization", "telemetry"]
+MetricKind = Literal["step", "epoch", "full_precision", "quantization", "telemetry", "search"]
 Alignment = Literal["step", "epoch", "time"]
 
 JOBS = "Ids of the jobs to compare, in the order of the answer."

@@ -22,6 +22,7 @@ from fqt_core.config.override import LayerOverride
 from fqt_core.config.parallel import ParallelConfig
 from fqt_core.config.preset import PRESETS, Preset
 from fqt_core.config.quantizer import GradientQuantizer
+from fqt_core.config.search import SEARCHES, AnySearch, Nce
 from fqt_core.config.table import TableConfig
 from fqt_core.config.training import AugmentConfig, DistillationConfig, EmaConfig, TrainConfig
 from fqt_core.config.tree_methods import Gbdt
@@ -30,9 +31,11 @@ __all__ = [
     "ARCHITECTURES",
     "METHODS",
     "PRESETS",
+    "SEARCHES",
     "AdaptiveInt8",
     "AnyArchitecture",
     "AnyMethod",
+    "AnySearch",
     "ArchitectureConfig",
     "AugmentConfig",
     "Convnet",
@@ -47,6 +50,7 @@ __all__ = [
     "Lsq",
     "Method",
     "MethodConfig",
+    "Nce",
     "ParallelConfig",
     "Preset",
     "Psq",

@@ -21,6 +21,7 @@ class Purpose(IntEnum):
     STEP = 4
     INIT = 5
     PROBE = 6
+    CHOICE = 7
 
 
 def words(seed: int, purpose: Purpose, number: int, count: int) -> npt.NDArray[np.uint64]:

@@ -61,7 +61,7 @@ def test_equal_parameters_and_no_curves_on_request(client: TestClient, store: St
         ({"job": "job_" + "0" * 26, "align": "day"}, "align"),
         ({"job": "job_" + "0" * 26, "points": -1}, "points"),
         ({"job": "job_" + "0" * 26, "kind": "layer"}, "kind.0"),
-        ({"job": "job_" + "0" * 26, "kind": ["step"] * 5}, "kind"),
+        ({"job": "job_" + "0" * 26, "kind": ["step"] * 6}, "kind"),
         ({"job": "job_" + "0" * 26, "jobs": "x"}, "jobs"),
     ],
 )

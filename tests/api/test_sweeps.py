@@ -86,6 +86,14 @@ _WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"base": {**TINY, "dataset": "ds_" + "0" * 26}}, "base.dataset", "no data set"),
     ({"base": {}}, "base.dataset", "required"),
     ({"base": {**TINY, "training": {"validation_fraction": 0}}}, "metric", "no validation images"),
+    (
+        {
+            "base": {**TINY, "architecture": {"name": "convnet"}, "method": {"name": "qat"}, "search": {}},
+            "space": {"search.threshold": {"type": "choice", "values": [0.2, 0.4]}},
+        },
+        "metric",
+        "a structure search validates nothing",
+    ),
     ({"max_jobs": 0}, "max_jobs", "greater"),
     ({"direction": "up"}, "direction", "maximize"),
     ({"pruning": {"name": "early"}}, "pruning.name", "median"),

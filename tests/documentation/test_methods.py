@@ -6,14 +6,16 @@ from pathlib import Path
 
 from fqt_core.config.method import METHODS
 from fqt_core.config.preset import PRESETS
+from fqt_core.config.search import SEARCHES
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 def test_every_method_and_option_is_described() -> None:
     page = "".join(path.read_text() for path in (DOCS / "methods.md", *(DOCS / "methods").glob("*.md")))
-    words = {option for method in METHODS.values() for option in method.model_fields} - {"name"}
-    for word in words | set(METHODS) | set(PRESETS):
+    rows = [*METHODS.values(), *SEARCHES.values()]
+    words = {option for row in rows for option in row.model_fields} - {"name"}
+    for word in words | set(METHODS) | set(SEARCHES) | set(PRESETS):
         assert f"`{word}`" in page, word
 
 

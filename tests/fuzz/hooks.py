@@ -107,6 +107,8 @@ def _wrong_job(body: Any) -> set[str]:
         return found | _OF_TABLES
     if body.get("table") is not None:
         found.add("table")
+    if body.get("search") is not None:  # with another network, method or training than it goes with
+        found |= {"search", "architecture", "method", "training"}
     known = BUILTIN_DATASETS.get(body.get("dataset"))
     if known is None or not set(body.get("classes") or ()) <= set(known.classes):
         found.add("classes")

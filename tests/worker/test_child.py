@@ -20,7 +20,7 @@ from structlog.testing import capture_logs
 
 import worker
 from fqt_core import errors
-from jobs import artifacts, datasets, imports, lease, model_card, models
+from jobs import artifacts, datasets, imports, lease, metrics, model_card, models
 from jobs.records import Job, Model
 from jobs.settings import Settings
 from jobs.store import Store
@@ -229,6 +229,44 @@ def test_a_job_whose_layers_multiply_bytes_leaves_a_model_that_predicts(store: S
     assert model.method.name == "unified-int8"
     [prediction] = model.predict(np.zeros((1, 1, 8, 8), dtype=np.uint8))
     assert prediction.label in model.classes
+
+
+def test_a_search_finds_a_network_that_an_ordinary_job_trains(store: Store) -> None:
+    network = {"name": "convnet", "width": 0.25, "image_size": 8, "channels": 1}
+    training = {"epochs": 2, "batch_size": 8, "learning_rate": 0.01}
+    search = {"name": "nce", "parameters_budget": 0.9}
+    data = images(store)
+    found = small(
+        store,
+        dataset=data,
+        classes=None,
+        architecture=network,
+        method={"name": "qat"},
+        training=training,
+        search=search,
+    )
+    run(store)
+    done = get(store, found.id)
+    assert done.state == "succeeded", done.error
+    assert done.record is not None
+    assert done.result is not None
+    structure = done.record["structure"]
+    assert (done.record["arithmetic"], "model" in done.result) == ("simulated", False)
+    assert structure["parameters"] <= structure["parameters_budget"] < done.result["parameters"]
+    written = store.blobs.path(digests(store, found.id)["structure.json"]).read_text()
+    assert json.loads(written) == structure
+    assert "found widths: conv 8 to 8" in messages(store, found.id)
+    with store.read() as connection:
+        curves = {curve.name: curve for curve in metrics.series(connection, found.id, kind="search")}
+    assert {f"{layer}/widest_probability" for layer in structure["widths"]} < curves.keys()
+    assert curves["network/macs_of_budget"].steps == [8, 10, 12, 14]  # every other step of the second epoch
+
+    trained = small(store, dataset=data, classes=None, architecture=structure["architecture"], training=training)
+    run(store)
+    after = get(store, trained.id)
+    assert after.state == "succeeded", after.error
+    assert after.result is not None
+    assert after.result["parameters"] == structure["parameters"]
 
 
 def test_kill_9_of_the_child_changes_nothing_in_the_result(store: Store) -> None:

@@ -88,7 +88,7 @@ class NewJob {
     this.architecture = new Variants("architecture", "Network", this.architectures, "resnet18");
     this.method = new Variants("method", "Method", this.methods, "fqt");
     this.training = new SchemaForm(schemas.TrainConfig, { definitions: schemas, prefix: "training", first: TRAINING_FIRST, more: "More training options" });
-    this.running = new SchemaForm(schemas.JobSpec, { definitions: schemas, first: [], more: "Queue, priority, limits, device, checkpoints", skip: OWN });
+    this.running = new SchemaForm(schemas.JobSpec, { definitions: schemas, first: [], more: "Structure search, queue, priority, limits, device, checkpoints", skip: OWN });
     this.own = [
       new Field("name", "Name", this.name, spec.name.description),
       new Field("dataset", "Data set", this.dataset, "What to train on."),
@@ -240,7 +240,7 @@ export default {
         all("/v1/jobs", { state: "succeeded" }, { most: MODELS, signal }),
       ]);
       const ready = datasets.filter((row) => row.state === "ready");
-      const view = new NewJob({ methods: methods.data, architectures: architectures.data, openapi, datasets: ready, succeeded }, signal);
+      const view = new NewJob({ methods: methods.data.filter(({ task }) => task !== "expand"), architectures: architectures.data, openapi, datasets: ready, succeeded }, signal);
       if (query.get("dataset")) view.dataset.value = query.get("dataset");
       view.chooseDataset();
       if (query.get("weights")) view.startFrom(query.get("weights"));

@@ -115,6 +115,6 @@ def compare_methods(
 def _methods(client: Client, given: list[str] | None) -> list[dict[str, Any]]:
     """The methods to compare, as the job spec has them: those that are named, or all."""
     if not given:
-        return [{"name": choice.name} for choice in client.methods()]
+        return [{"name": choice.name} for choice in client.methods() if choice.raw.get("task", "images") == "images"]
     found = [value_of(text) for text in given]
     return [{"name": value} if isinstance(value, str) else value for value in found]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,6 +23,7 @@ from fqt_client.cli.spec_options import (
     WidthOption,
 )
 from fqt_client.cli.watch import watch_job
+from fqt_client.client import Client
 from fqt_client.models import Plan, examples_of
 
 app = typer.Typer()
@@ -78,6 +79,15 @@ def submit(
             autocompletion=complete.jobs,
         ),
     ] = None,
+    structure_from: Annotated[
+        str | None,
+        typer.Option(
+            "--structure-from",
+            metavar="JOB",
+            help="Train the network that this job's search has found; `last` works.",
+            autocompletion=complete.jobs,
+        ),
+    ] = None,
     name: Annotated[str | None, typer.Option("--name", help="A name for people.")] = None,
     assignments: Annotated[
         list[str] | None,
@@ -123,8 +133,14 @@ def submit(
     )
     if "dataset" not in spec:
         raise typer.BadParameter("name a data set, e.g. --dataset digits", param_hint="--dataset")
+    if structure_from is not None and "architecture" in spec:
+        raise typer.BadParameter(
+            "the network is that of the search: leave out its options", param_hint="--structure-from"
+        )
     with connect() as client:
         spec["dataset"] = dataset_id(client, spec["dataset"])
+        if structure_from is not None:
+            spec["architecture"] = _found_structure(client, job_id(client, structure_from))
         if from_job is not None:
             spec["initial_weights"] = job_id(client, from_job)
         if teacher is not None:
@@ -138,6 +154,17 @@ def submit(
         else:
             print(f"Submitted {job.id}" + ("" if watch else f"\nWatch it: fqt watch {job.id}"))
         return watch_job(client, job.id, as_json=as_json) if watch else ExitCode.OK
+
+
+def _found_structure(client: Client, identity: str) -> Any:
+    """The network that a search has found, as a job spec has it."""
+    found = ((client.jobs.get(identity).record or {}).get("structure") or {}).get("architecture")
+    if found is None:
+        raise typer.BadParameter(
+            f"{identity} has found no network: name a job that was submitted with a search, and has succeeded",
+            param_hint="--structure-from",
+        )
+    return found
 
 
 def _show_plan(plan: Plan, as_json: bool) -> None:

@@ -33,6 +33,22 @@ def test_submit_sends_what_the_options_say(fqt: Run, script: Script, tmp_path: P
     }
 
 
+def test_a_network_that_a_search_has_found_is_trained(fqt: Run, script: Script) -> None:
+    network = {"name": "convnet", "widths": [8, 16, 8, 8, 8, 24]}
+    script.on("POST", "/v1/jobs", httpx.Response(201, json=job("queued")))
+    script.on("GET", PATH, httpx.Response(200, json=job("succeeded", record={"structure": {"architecture": network}})))
+    assert fqt("submit", "--dataset", "digits", "--structure-from", JOB_ID, "--method", "qat")[0] == 0
+    assert json.loads(script.seen("POST", "/v1/jobs")[0].content) == {
+        "dataset": "digits",
+        "method": {"name": "qat"},
+        "architecture": network,
+    }
+    script.on("GET", PATH, httpx.Response(200, json=job("running", record={"arithmetic": "simulated"})))
+    code, _, err = fqt("submit", "--dataset", "digits", "--structure-from", JOB_ID)
+    assert (code, "has found no network" in err, len(script.seen("POST", "/v1/jobs"))) == (2, True, 1)
+    assert fqt("submit", "--dataset", "digits", "--structure-from", JOB_ID, "--width", "0.5")[0] == 2
+
+
 def test_the_newest_data_set_is_the_last_one_that_was_uploaded(fqt: Run, script: Script) -> None:
     script.on("POST", "/v1/jobs", httpx.Response(201, json=job("queued")))
     rows = [{"id": "digits"}, *({"id": f"ds_{n}", "created_at": f"2026-01-0{n}T00:00:00Z"} for n in (3, 2, 1))]
