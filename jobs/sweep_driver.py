@@ -252,7 +252,7 @@ def _reports(connection: Connection, spec: SweepSpec, job_id: str) -> dict[int, 
 
 
 def _most_epochs(spec: SweepSpec) -> int:
-    return max(JobSpec.model_validate(spec.body(corner)).training.epochs for corner in spec.corners())
+    return max(JobSpec.model_validate(spec.body(corner)).epochs for corner in spec.corners())
 
 
 def _check_key(connection: Connection, sweep: Sweep) -> None:

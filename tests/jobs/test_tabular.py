@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from jobs import jobs, plan, validation
+from jobs import datasets, jobs, plan, validation
 from jobs.errors import InvalidSpecError
 from jobs.spec import JobSpec
 from jobs.store import Store
@@ -125,3 +125,10 @@ def test_what_grew_trees_is_no_start_for_a_network(store: Store, table: str) -> 
     for field in ("initial_weights", "teacher"):
         found = faults(store, JobSpec.model_validate({"dataset": "digits", field: job.id}))
         assert found == {field: "that job grew trees, which no network learns from"}
+
+
+def test_the_same_table_again_is_ready_at_once(store: Store, table: str) -> None:
+    with store.write() as connection:
+        first = datasets.get(connection, table)
+        again = datasets.create(connection, store.blobs, store.blobs.put_stream([repr({}).encode()]), name="again")
+    assert (again.state, again.sha256, again.profile) == ("ready", first.sha256, first.profile)

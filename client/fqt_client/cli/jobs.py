@@ -78,6 +78,7 @@ def show(job: JobArgument, as_json: JsonOption = False) -> None:
             "error": found.error and (f"{found.error.param}: " if found.error.param else "") + found.error.message,
             "data set": found.spec.get("dataset"),
             "classes": ", ".join(found.spec.get("classes") or []),
+            "target": (found.spec.get("table") or {}).get("target"),
             "network": _options(found, "architecture"),
             "method": _options(found, "method"),
             "training": ", ".join(f"{name} {value}" for name, value in training.items() if _plain(value)),
@@ -201,10 +202,10 @@ def _plain(value: object) -> bool:
 
 
 def _choice(job: Job, part: str) -> str:
-    return str(job.spec.get(part, {}).get("name", "–"))
+    return str((job.spec.get(part) or {}).get("name", "–"))
 
 
 def _options(job: Job, part: str) -> str:
-    choice = job.spec.get(part, {})
+    choice = job.spec.get(part) or {}
     options = ", ".join(f"{name} {value}" for name, value in choice.items() if name != "name" and value is not None)
     return f"{choice.get('name', '–')} ({options})" if options else str(choice.get("name", "–"))
