@@ -21,7 +21,7 @@ def main(path: Path) -> None:
     spec = JobSpec.model_validate_json(path.read_bytes())
     torch.set_num_threads(1)
     keep_pages()
-    network = spec.architecture
+    network = spec.network
     data = load_dataset(spec.dataset, classes=spec.classes, channels=network.channels, image_size=network.image_size)
     with seeded_init(spec.training.seed):
         model = build(network, num_classes=len(data.classes))
