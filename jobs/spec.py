@@ -69,7 +69,7 @@ class CheckpointPolicy(BaseModel):
     )
     keep_best: bool = Field(
         default=False,
-        description="Also that of the epoch with the best validation accuracy so far, if one was written at its end.",
+        description="Also that of the epoch with the best validation accuracy so far.",
     )
 
 

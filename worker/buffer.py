@@ -23,6 +23,7 @@ class EventBuffer:
         self._changed = threading.Condition()
         self._closed = False
         self._dropped = 0
+        self._wanted = 1  # messages that somebody waits for: a wake-up for each would cost more than the message
 
     def put(self, item: Message) -> None:
         """Add a message; waits only when even the reserve is full."""
@@ -34,7 +35,8 @@ class EventBuffer:
             else:
                 self._changed.wait_for(lambda: self._closed or len(self._items) < self._capacity + self._reserve)
             self._items.append(item)
-            self._changed.notify_all()
+            if len(self._items) >= self._wanted:
+                self._changed.notify_all()
 
     def take(self, limit: int, timeout: float) -> list[Message]:
         """Up to ``limit`` messages: those that come within ``timeout`` seconds; sooner if it is so many, or the end.
@@ -42,6 +44,7 @@ class EventBuffer:
         Taken one by one, the steps of a small network would cost a transaction each.
         """
         with self._changed:
+            self._wanted = limit
             self._changed.wait_for(lambda: len(self._items) >= limit or self._closed, timeout)
             taken = [self._items.popleft() for _ in range(min(limit, len(self._items)))]
             self._changed.notify_all()

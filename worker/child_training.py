@@ -47,6 +47,7 @@ def train(data: TrainingInput, folder: Path, lifeline: Lifeline) -> Exit:
         classes=spec.classes,
         initial_weights=data.initial_weights if fresh else None,
         checkpoint_dir=checkpoints,
+        checkpoint_best=spec.checkpoints.keep_best,
         resume_from=data.resume_from,
         should_stop=lifeline.stop.is_set,
         device=device,

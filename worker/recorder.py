@@ -63,6 +63,7 @@ class Recorder:
         self._journal = journal
         self._folder = folder.resolve()
         self._record: dict[str, Any] = dict(job.record or {})
+        self._written_record = dict(self._record)
         self._progress: dict[str, Any] = dict(job.progress or {})
         self._rate: tuple[int, float] | None = None  # first step of this attempt and when it was reported
         self._pending: list[NewEvent] = []
@@ -169,7 +170,9 @@ class Recorder:
         if not self._pending:
             return
         pending, self._pending = self._pending, []
-        values = {"record": self._record, "progress": self._progress or None}
+        values: dict[str, Any] = {"progress": self._progress or None}
+        if self._record != self._written_record:  # it is large, and changes a few times
+            values["record"] = self._written_record = dict(self._record)
         self._journal.write(
             lambda connection: events.append(connection, self._job.id, self._job.lease_epoch, pending, values=values)
         )

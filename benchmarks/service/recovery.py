@@ -1,7 +1,8 @@
 """How long a job stands still after kill -9 of its worker, with the default settings of lease, heartbeat and reaper.
 
 Two workers and the API (whose reaper takes the job back) run on PostgreSQL; a real job trains. The worker that has it
-is killed; the time ends when the other one has claimed the job. Then the dead one is replaced.
+is killed, once it has kept a checkpoint (a job that fails again and again without one ends); the time ends when the
+other one has claimed the job. Then the dead one is replaced.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def measure() -> list[Row]:
 
 def _kill(service: place.Service, job_id: str, workers: dict[int, subprocess.Popen[bytes]]) -> float:
     """Kill the worker that has the job; return the seconds until another one has it, and start a new one."""
-    job = _until_stepped(service, job_id)
+    job = _until_kept(service, job_id)
     epoch = job.lease_epoch
     holder = workers.pop(int((job.lease_owner or "").split(":")[1]))
     killed = time.monotonic()
@@ -61,13 +62,14 @@ def _kill(service: place.Service, job_id: str, workers: dict[int, subprocess.Pop
     return seconds
 
 
-def _until_stepped(service: place.Service, job_id: str) -> Job:
-    """The job, once its present attempt has come further than the one before."""
+def _until_kept(service: place.Service, job_id: str) -> Job:
+    """The job, once its present attempt has kept a checkpoint, which sets its count of failures to zero."""
     before = (_get(service, job_id).progress or {}).get("step", 0)
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while time.monotonic() < deadline:
         job = _get(service, job_id)
-        if job.lease_owner is not None and (job.progress or {}).get("step", 0) > before:
+        further = (job.progress or {}).get("step", 0) > before
+        if job.lease_owner is not None and further and job.failures == 0:
             return job
         time.sleep(_LOOK_SECONDS)
     raise BenchmarkError("the job makes no progress")

@@ -152,7 +152,11 @@ class TrainConfig(BaseModel):
     )
     augment: AugmentConfig = Field(default_factory=AugmentConfig, description="Augmentation of training batches.")
     checkpoint_every_steps: int | None = Field(
-        default=None, ge=1, le=1_000_000, description="Checkpoint after this many steps; null: after each epoch."
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="Checkpoint after this many steps; null: after each epoch, but so seldom that writing them "
+        "takes less than 1 % of the time.",
     )
     statistics_every_steps: int = Field(
         default=50,

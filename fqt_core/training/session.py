@@ -60,6 +60,7 @@ def prepare(
     classes: Sequence[str] | None = None,
     initial_weights: Path | str | None = None,
     checkpoint_dir: Path | str | None = None,
+    checkpoint_best: bool = False,
     resume_from: Path | str | None = None,
     should_stop: Callable[[], bool] | None = None,
     device: torch.device | str = "auto",
@@ -78,6 +79,7 @@ def prepare(
         classes: train on these classes in this order; ``None``: on all. Not with a data set that is loaded already.
         initial_weights: a safetensors file to start from (fine-tuning); what fits is taken.
         checkpoint_dir: where checkpoints go; ``None``: none are written.
+        checkpoint_best: write one after each epoch that is the best so far, whatever it costs.
         resume_from: a checkpoint of this very run to go on from.
         should_stop: see :class:`~fqt_core.training.trainer.Trainer`; with bits ``auto`` asked from now on.
         device: ``auto`` (CUDA if there is one), ``cpu``, ``cuda``, or a torch device.
@@ -112,6 +114,7 @@ def prepare(
         dataset,
         training,
         checkpoint_dir=checkpoint_dir,
+        checkpoint_best=checkpoint_best,
         resume_from=resume_from,
         should_stop=should_stop,
         device=where,

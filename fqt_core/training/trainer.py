@@ -45,6 +45,8 @@ from fqt_core.training.step import training_step
 from fqt_core.training.telemetry import Telemetry
 
 KEPT_CHECKPOINTS = 2
+CHECKPOINT_SHARE = 0.01
+"""Of the time, at most, for checkpoints after epochs; whoever keeps them copies each once more."""
 """Older checkpoint files of the run are removed; the newest is only trusted once it is synced."""
 
 
@@ -71,6 +73,7 @@ class Trainer:
         config: TrainConfig,
         *,
         checkpoint_dir: Path | str | None = None,
+        checkpoint_best: bool = False,
         resume_from: Path | str | None = None,
         should_stop: Callable[[], bool] | None = None,
         device: torch.device | str = "cpu",
@@ -85,6 +88,7 @@ class Trainer:
             data: images and labels; split here by ``config.validation_fraction`` and ``config.seed``.
             config: how to train.
             checkpoint_dir: where checkpoints go; ``None``: none are written.
+            checkpoint_best: write one after each epoch that is the best so far, whatever it costs.
             resume_from: a checkpoint of the same network, method, configuration and data to go on from.
             should_stop: asked before every step and validation batch; on True a checkpoint is written and the run
                 ends with ``Stopped``.
@@ -112,7 +116,9 @@ class Trainer:
         self._candidate = Candidate(self.model, self.data, config, device=self._device, should_stop=self._should_stop)
         self._statistics = QuantizerStatistics(model)
         self._telemetry = Telemetry(model, self._statistics.layers, config, data.image_size)
+        self._checkpoint_best = checkpoint_best
         self._written: list[Path] = []
+        self._next_checkpoint = 0.0  # on the monotonic clock: one after an epoch before then would cost too much
         self._begun = False
         self._warnings: list[WarningRaised] = []
         if resume_from is not None:
@@ -155,7 +161,7 @@ class Trainer:
                 yield from self._stop()
                 return
             yield closed
-            if self._checkpoint_is_due() or self.config.checkpoint_every_steps is None:
+            if self._checkpoint_is_due() or (closed.best and self._checkpoint_best):
                 yield from self._write_checkpoint()
         yield self._done()
 
@@ -168,7 +174,9 @@ class Trainer:
 
     def _checkpoint_is_due(self) -> bool:
         every = self.config.checkpoint_every_steps
-        return every is not None and self.state.step % every == 0
+        if every is None:
+            return self.state.batch == 0 and time.monotonic() >= self._next_checkpoint
+        return self.state.step % every == 0
 
     def _step(self) -> Iterator[AnyEvent]:
         begin = time.perf_counter()
@@ -281,7 +289,9 @@ class Trainer:
             self._written.append(written.path)
         while len(self._written) > KEPT_CHECKPOINTS:
             self._written.pop(0).unlink(missing_ok=True)
-        self.state.seconds += time.perf_counter() - begin
+        elapsed = time.perf_counter() - begin
+        self.state.seconds += elapsed
+        self._next_checkpoint = time.monotonic() + elapsed / CHECKPOINT_SHARE
         yield CheckpointWritten(
             step=self.state.step,
             epoch=self._epochs_done(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from torch import nn
 
 from fqt_core.config import AugmentConfig
 from fqt_core.errors import ConfigurationError, FqtError, NonFiniteGradientError, NonFiniteLossError
-from fqt_core.events import Done, EpochDone, QuantizationStatistics, Started, StepDone, parse_event
+from fqt_core.events import CheckpointWritten, Done, EpochDone, QuantizationStatistics, Started, StepDone, parse_event
 from fqt_core.layers import BinaryLayer
-from fqt_core.training import Trainer, evaluate
+from fqt_core.training import Trainer, evaluate, trainer
 
 from .nets import CLASSES, config, network, pictures, sha256, train
 
@@ -28,7 +29,8 @@ def of_type(events: list[Any], kind: type) -> list[Any]:
     return [event for event in events if isinstance(event, kind)]
 
 
-def test_order_and_content_of_events(tmp_path: Path) -> None:
+def test_order_and_content_of_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "CHECKPOINT_SHARE", math.inf)
     events = train(network("fqt"), config(), checkpoint_dir=tmp_path, report=[{"name": "0"}])
     kinds = [event.type for event in events]
     one_epoch = [*["step"] * 5, "epoch", "checkpoint"]
@@ -238,3 +240,16 @@ def test_impossible_runs_are_named() -> None:
     flat = nn.Sequential(nn.Conv2d(1, 4, 8), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 3))
     with pytest.raises(ConfigurationError, match=r"training\.batch_size"):
         train(flat, config(batch_size=1))
+
+
+@pytest.mark.parametrize("best", [False, True])
+def test_checkpoints_after_epochs_do_not_take_much_of_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, best: bool
+) -> None:
+    """The first is written; after it, here, only those that were asked for whatever they cost."""
+    monkeypatch.setattr(trainer, "CHECKPOINT_SHARE", 1e-9)
+    events = train(network("fqt"), config(epochs=4), checkpoint_dir=tmp_path, checkpoint_best=best)
+    written = [event.step for event in events if isinstance(event, CheckpointWritten)]
+    gains = [event.step for event in events if isinstance(event, EpochDone) and event.best]
+    assert gains[0] == 5
+    assert written == (gains if best else [5])
