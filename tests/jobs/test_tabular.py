@@ -74,13 +74,20 @@ def test_every_field_that_means_nothing_for_trees_is_named(store: Store, table: 
             initial_weights="job_01JD0000000000000000000001",
             method={"name": "qat"},
             device="cuda",
+            checkpoints={"keep_best": True},
             training={"epochs": 3, "batch_size": 7, "augment": {"pad_crop": 2}, "checkpoint_every_steps": 5},
             table={"target": "greed", "ignore": ["size", "none"]},
         ),
     )
     assert found.keys() == {
         *("classes", "teacher", "initial_weights", "method.name", "device", "training.epochs", "training.batch_size"),
-        *("training.augment", "training.checkpoint_every_steps", "table.target", "table.ignore.1"),
+        *(
+            "training.augment",
+            "training.checkpoint_every_steps",
+            "checkpoints.keep_best",
+            "table.target",
+            "table.ignore.1",
+        ),
     }
     assert "method.iterations" in found["training.epochs"]
     with pytest.raises(ValueError, match="trees have no network"):
