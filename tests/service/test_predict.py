@@ -15,7 +15,7 @@ def test_trees_are_told_from_networks(tmp_path: Path) -> None:
     path.write_bytes(b"tree\nversion=v4\n")
     with pytest.raises(LocalFileError, match="holds trees") as caught:
         load(path)
-    assert "fqt models predict MODEL rows.csv" in str(caught.value)
+    assert caught.value.remedy == "fqt models predict MODEL rows.csv"
     path.write_bytes(b"tree")
     with pytest.raises(LocalFileError, match="cannot use the model"):
         load(path)
