@@ -336,7 +336,7 @@ def test_a_range_of_another_file_gets_the_whole_one(client: TestClient, store: S
 
 def test_choices(client: TestClient) -> None:
     methods = {row["name"]: row for row in client.get("/v1/methods").json()["data"]}
-    others = {"statquant", "unified-int8", "adaptive-int8", "lsq", "lg-lsq"}
+    others = {"statquant", "unified-int8", "adaptive-int8", "lsq", "lg-lsq", "gbdt"}
     assert set(methods) == {"fp32", "qat", "psq", "fqt", *others}
     assert methods["fqt"]["arithmetic"] == "integer"
     assert methods["fqt"]["options"]["properties"]["bits"]["enum"] == [1, 2, 4, 8, "auto"]

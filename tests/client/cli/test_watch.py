@@ -7,7 +7,13 @@ import httpx
 from tests.client.cli.running import PATH, Run, run_through
 from tests.client.fake import JOB_ID, Script, job
 
-SPEC = {"task": "tabular", "architecture": None, "table": {"target": "price"}, "method": {"name": "gbdt"}}
+SPEC = {
+    "task": "tabular",
+    "architecture": None,
+    "table": {"target": "price"},
+    "method": {"name": "gbdt"},
+    "training": {"epochs": 10},
+}
 
 
 def test_watch_tells_epochs_warnings_and_the_outcome_in_plain_lines(fqt: Run, script: Script) -> None:
@@ -63,6 +69,8 @@ def test_a_job_on_a_table_tells_rows_and_what_it_explains(fqt: Run, script: Scri
     code, out, _ = fqt("show", JOB_ID)
     assert code == 0
     assert "price" in out
+    assert "0.8125" in out
+    assert "epochs" not in out
     script.on(
         "GET", "/v1/jobs", httpx.Response(200, json={"data": [job("succeeded") | {"spec": SPEC}], "has_more": False})
     )
