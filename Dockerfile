@@ -58,6 +58,11 @@ ENV NVIDIA_VISIBLE_DEVICES=all \
 # The stage is one of the two above.
 # hadolint ignore=DL3006
 FROM ${VARIANT} AS final
+# LightGBM's threads; torch brings its own.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends libgomp1 \
+    && rm -rf /var/lib/apt/lists/*
 RUN groupadd --gid 10001 fqt \
     && useradd --uid 10001 --gid fqt --create-home --home-dir /home/fqt fqt \
     && install --directory --owner=fqt --group=fqt /data /secrets

@@ -81,7 +81,10 @@ def _of_the_space(spec: SweepSpec) -> Iterator[FieldError]:
 
 
 def _of_the_metric(spec: SweepSpec, job: JobSpec, sources: Sources) -> Iterator[FieldError]:
-    if spec.metric.startswith("validation") and (job.search is not None or not sources.held):
+    if spec.metric.endswith("accuracy") and not sources.classes:
+        message = f"the target is a number, so that no job would report {spec.metric}"
+        yield FieldError(field="metric", message=message, allowed=["validation_loss", "train_loss"])
+    elif spec.metric.startswith("validation") and (job.search is not None or not sources.held):
         why = "there are no validation images" if job.search is None else "a structure search validates nothing"
         message = f"{why}, so that no job would report {spec.metric}"
         yield FieldError(field="metric", message=message, allowed=["train_accuracy", "train_loss"])

@@ -47,7 +47,9 @@ def explain(errors: Iterable[Mapping[str, Any]], model: type[BaseModel] | None =
         errors: as ``ValidationError.errors()`` gives them; paths may start with FastAPI's ``body``, ``query``, ….
         model: the model of the body; lets an unknown field be answered with the known ones.
     """
-    parts = [part for error in errors for part in (error, *_wrong_under_any_name(error))]
+    # Where a field is wrong, pydantic says of each default that follows from others that it was not made.
+    told = [error for error in errors if error["type"] != "default_factory_not_called"]
+    parts = [part for error in told for part in (error, *_wrong_under_any_name(error))]
     # What is not listed needs no hint: to look for the nearest name takes time.
     shown = [_explain(part, model) for part in parts[:MAX_ERRORS]]
     return shown + [FieldError(field="", message=_sentence(str(part["msg"]))) for part in parts[MAX_ERRORS:]]

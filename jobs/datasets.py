@@ -103,7 +103,8 @@ def known(connection: Connection, sha256: str, organisation: str) -> dict[str, A
             datasets.c.state == "ready",
             # Not a mounted folder, whose digest is that of its listing.
             or_(datasets.c.source.is_(None), datasets.c.source["kind"].as_string() == "url"),
-            datasets.c.thumbnails_sha256.is_not(None),  # by a look of now: an earlier version found less
+            # By a look of now: an earlier version found less. A table has no pictures.
+            or_(datasets.c.thumbnails_sha256.is_not(None), datasets.c.format.in_(("csv", "parquet"))),
         )
         .order_by(datasets.c.id)
         .limit(1)

@@ -178,6 +178,11 @@ class JobSpec(BaseModel):
         return self.architecture
 
     @property
+    def epochs(self) -> int:
+        """Epochs that the job has at most; boosting iterations where it grows trees."""
+        return self.method.iterations if isinstance(self.method, Gbdt) else self.training.epochs
+
+    @property
     def learner(self) -> str:
         """What learns: the network's name, or ``trees``."""
         return "trees" if self.architecture is None else self.architecture.name

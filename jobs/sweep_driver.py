@@ -169,7 +169,7 @@ class SweepDriver:
                 bounds=self._bounds(connection, sweep),
             )
         except ValidationError as error:
-            values = _refused(sweep.spec, {_field(entry["loc"]): entry["msg"] for entry in error.errors()})
+            values = _refused(sweep.spec, _wrong_fields(error))
         except InvalidSpecError as error:
             values = _refused(sweep.spec, {fault.field: fault.message for fault in error.errors})
         row = {
@@ -252,7 +252,13 @@ def _reports(connection: Connection, spec: SweepSpec, job_id: str) -> dict[int, 
 
 
 def _most_epochs(spec: SweepSpec) -> int:
-    return max(JobSpec.model_validate(spec.body(corner)).training.epochs for corner in spec.corners())
+    return max(JobSpec.model_validate(spec.body(corner)).epochs for corner in spec.corners())
+
+
+def _wrong_fields(error: ValidationError) -> dict[str, str]:
+    """What is wrong by field; not that defaults which follow from others could not be made."""
+    found = (entry for entry in error.errors() if entry["type"] != "default_factory_not_called")
+    return {_field(entry["loc"]): entry["msg"] for entry in found}
 
 
 def _check_key(connection: Connection, sweep: Sweep) -> None:

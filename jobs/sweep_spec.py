@@ -227,7 +227,7 @@ def _put(made: dict[str, Any], path: list[str], value: Any) -> None:
     for depth, part in enumerate(path[:-1]):
         inner = here[int(part)] if _indexes(here, part) else here.get(part) if isinstance(here, dict) else None
         if not isinstance(inner, dict | list):
-            inner = {} if depth else _with_default_name(part)
+            inner = {} if depth else _with_default_name(part, made)
             if not _set(here, part, inner):
                 return
         here = inner
@@ -249,12 +249,9 @@ def _indexes(here: Any, part: str) -> bool:
     return isinstance(here, list) and part.isdigit() and int(part) < len(here)
 
 
-def _with_default_name(field: str) -> dict[str, Any]:
-    """Options of the default method or network, which are told apart by their name."""
+def _with_default_name(field: str, made: dict[str, Any]) -> dict[str, Any]:
+    """Options of the default method or network, which are told apart by their name, for a spec as far as it is made."""
     row = JobSpec.model_fields.get(field)
-    name = (
-        getattr(row.get_default(call_default_factory=True, validated_data={}), "name", None)
-        if row is not None
-        else None
-    )
+    default = None if row is None else row.get_default(call_default_factory=True, validated_data=made)
+    name = getattr(default, "name", None)
     return {} if name is None else {"name": name}

@@ -50,6 +50,9 @@ def meaningless(spec: JobSpec) -> list[SpecFault]:
         if field not in KNOWN_TRAINING and getattr(spec.training, field) != getattr(unchanged, field):
             message = f"means nothing for trees{_INSTEAD.get(field, '')}: leave it out"
             faults.append(SpecFault(f"training.{field}", message, sorted(KNOWN_TRAINING)))
+    if spec.checkpoints.keep_best:
+        message = "means nothing for trees: each checkpoint has all trees so far, the best ones too; leave it out"
+        faults.append(SpecFault("checkpoints.keep_best", message))
     if spec.device == "cuda":
         faults.append(SpecFault("device", "trees are grown on the CPU", ["auto", "cpu"]))
     return faults

@@ -55,6 +55,10 @@ def run(model: str, images: Sequence[Path], *, top: int, as_json: bool) -> None:
     print_table(columns, rows, empty="no images")
 
 
+_TREES = b"tree\nversion="
+"""What LightGBM's text begins with."""
+
+
 def model_file(model: str, *, quiet: bool = False) -> Path:
     """The file of a model: ``model`` itself if it is one, else that of the job or of the model, fetched once.
 
@@ -109,6 +113,11 @@ def load(path: Path) -> PackedModel:
     from fqt_core import export  # noqa: PLC0415 - brings torch in
 
     try:
+        with path.open("rb") as file:
+            if file.read(len(_TREES)) == _TREES:
+                raise LocalFileError(
+                    f"{path} holds trees, which predict no images", remedy="fqt models predict MODEL rows.csv"
+                )
         return export.load(path)
     except (FqtError, OSError, ValueError) as error:
         raise LocalFileError(

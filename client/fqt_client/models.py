@@ -366,6 +366,12 @@ class Choice(Resource):
     presets: list[Mapping[str, Any]] = field(default_factory=list)
 
 
+def explained_by(result: Mapping[str, Any] | None) -> float | None:
+    """The share of the target's variance that trees explain on validation rows; None: they tell classes apart."""
+    share: float | None = (((result or {}).get("tabular") or {}).get("kept") or {}).get("validation_r2")
+    return share
+
+
 def examples_of(spec: Mapping[str, Any]) -> str:
     """What a job with this spec learns from: images, or rows of a table."""
     return "rows" if spec.get("task") == "tabular" else "images"

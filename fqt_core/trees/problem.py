@@ -11,7 +11,9 @@ from pydantic import BaseModel, ConfigDict
 from fqt_core.config.table import Objective, TableConfig, settled_objective, target_fault
 from fqt_core.data.split import held_out
 from fqt_core.errors import ConfigurationError
-from fqt_core.trees.table import Column, Floats, Kind, Table
+from fqt_core.trees.table import Column, Floats, Kind, Table, all_whole
+
+_LARGEST_TARGET = 1e30  # LightGBM keeps targets and gradients in 32 bits
 
 
 class Feature(BaseModel):
@@ -55,12 +57,12 @@ def pose(table: Table, config: TableConfig, *, validation_fraction: float, seed:
     present = ~np.isnan(target.values)
     known = target.values[present]
     distinct = np.unique(known)
-    whole = bool(np.all(distinct == np.round(distinct)))
+    whole = all_whole(distinct)
     objective = settled_objective(config.objective, target.kind, len(distinct), whole=whole)
     if (fault := target_fault(objective, target.kind, len(distinct))) is not None:
         raise ConfigurationError(fault)
-    if not np.all(np.isfinite(known)):
-        raise ConfigurationError(f"the target {target.name!r} holds infinite values")
+    if objective == "regression" and np.abs(known).max() > _LARGEST_TARGET:
+        raise ConfigurationError(f"the target {target.name!r} holds values beyond {_LARGEST_TARGET:g}: scale it down")
     used = [column for name, column in table.columns.items() if name not in {target.name, *config.ignore}]
     if not used:
         raise ConfigurationError("there is no column to learn from: the table has others than the target only skipped")

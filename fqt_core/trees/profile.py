@@ -10,7 +10,7 @@ import numpy as np
 from fqt_core.config.table import MOST_CLASSES, MOST_WHOLE_NUMBERS
 from fqt_core.data.faults import MAX_FAULTS, Faults
 from fqt_core.errors import DataError
-from fqt_core.trees.table import DEFAULT_LIMITS, Column, Table, TableLimits, read_table, table_format
+from fqt_core.trees.table import DEFAULT_LIMITS, Column, Table, TableLimits, all_whole, read_table, table_format
 
 _NARROW = 200
 
@@ -58,7 +58,7 @@ def _column(column: Column, most: int) -> dict[str, Any]:
         "kind": column.kind,
         "missing": len(column.values) - len(known),
         "distinct": len(distinct),
-        "whole": bool(np.all(np.isfinite(distinct)) and np.all(distinct == np.round(distinct))),
+        "whole": all_whole(distinct),
         "values": None,
     }
     if len(distinct) <= most:

@@ -162,6 +162,11 @@ def check_names(names: list[str], limits: TableLimits) -> None:
     faults.raise_if_any()
 
 
+def all_whole(values: Floats) -> bool:
+    """Whether all of these are whole numbers; infinity is none."""
+    return bool(np.all(np.isfinite(values)) and np.all(values == np.round(values)))
+
+
 def too_long_for_a_category(words: Iterable[str]) -> bool:
     """Whether any of these is a text rather than the name of something."""
     return any(len(word) > LONGEST_CLASS_NAME for word in words)

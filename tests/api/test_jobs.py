@@ -366,7 +366,8 @@ def test_a_range_of_another_file_gets_the_whole_one(client: TestClient, store: S
 def test_choices(client: TestClient) -> None:
     methods = {row["name"]: row for row in client.get("/v1/methods").json()["data"]}
     others = {"statquant", "unified-int8", "adaptive-int8", "lsq", "lg-lsq"}
-    assert {name for name, row in methods.items() if row["task"] == "train"} == {"fp32", "qat", "psq", "fqt", *others}
+    assert {name for name, row in methods.items() if row["task"] == "images"} == {"fp32", "qat", "psq", "fqt", *others}
+    assert {name for name, row in methods.items() if row["task"] == "tabular"} == {"gbdt"}
     assert {name for name, row in methods.items() if row["task"] == "expand"} == {"nce"}
     assert methods["nce"]["arithmetic"] == "simulated"
     assert methods["nce"]["options"]["properties"]["threshold"]["default"] == 0.3

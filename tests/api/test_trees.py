@@ -123,3 +123,13 @@ def test_a_wrong_spec_is_refused_with_every_field(service: Registry) -> None:
     assert {error["field"] for error in refused.json()["errors"]} == {"table.target", "training.epochs"}
     names = {row["name"]: row["task"] for row in service.client.get("/v1/methods").json()["data"]}
     assert [name for name, task in names.items() if task == "tabular"] == ["gbdt"]
+    search = {"space": {"method.learning_rate": {"type": "choice", "values": [0.05, 0.2]}}, "algorithm": "grid"}
+    sweep = service.client.post("/v1/sweeps?dry_run=true", json=search | {"base": spec})
+    assert sweep.status_code == 200, sweep.text
+    regression = search | {"base": spec | {"table": {"target": "size"}}}
+    refused = service.client.post("/v1/sweeps?dry_run=true", json=regression)
+    assert [error["field"] for error in refused.json()["errors"]] == ["metric"]
+    assert (
+        service.client.post("/v1/sweeps?dry_run=true", json=regression | {"metric": "validation_loss"}).status_code
+        == 200
+    )

@@ -27,6 +27,7 @@ from fqt_client.cli.main import build_app
 from service import ports
 from tests.documentation.shell import PAGES, ROOT, Block, Reader, blocks
 from tests.fixtures import new_database
+from tests.fqt_core.trees.tables import shops
 from tests.object_store import ObjectStore
 from tests.service.running import environment
 from tests.system.flow import write_photos
@@ -80,6 +81,7 @@ def _reader(home: Path, database: str, broker: str, objects: ObjectStore) -> Rea
         write_photos(folder / "photos", range(2), 10)
         (folder / "photos" / "0" / "0.png").rename(folder / "photo.png")
         (folder / "photos" / "1" / "0.png").rename(folder / "new-photo.jpg")
+        shops(folder / "houses.csv", 200)
         (folder / ".venv").symlink_to(sys.prefix)
         for name in ("api.log", "worker.log"):
             (folder / name).symlink_to(home / name)

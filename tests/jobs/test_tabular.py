@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from jobs import jobs, plan, validation
+from jobs import datasets, jobs, plan, validation
 from jobs.errors import InvalidSpecError
 from jobs.spec import JobSpec
 from jobs.store import Store
@@ -74,13 +74,20 @@ def test_every_field_that_means_nothing_for_trees_is_named(store: Store, table: 
             initial_weights="job_01JD0000000000000000000001",
             method={"name": "qat"},
             device="cuda",
+            checkpoints={"keep_best": True},
             training={"epochs": 3, "batch_size": 7, "augment": {"pad_crop": 2}, "checkpoint_every_steps": 5},
             table={"target": "greed", "ignore": ["size", "none"]},
         ),
     )
     assert found.keys() == {
         *("classes", "teacher", "initial_weights", "method.name", "device", "training.epochs", "training.batch_size"),
-        *("training.augment", "training.checkpoint_every_steps", "table.target", "table.ignore.1"),
+        *(
+            "training.augment",
+            "training.checkpoint_every_steps",
+            "checkpoints.keep_best",
+            "table.target",
+            "table.ignore.1",
+        ),
     }
     assert "method.iterations" in found["training.epochs"]
     with pytest.raises(ValueError, match="trees have no network"):
@@ -125,3 +132,10 @@ def test_what_grew_trees_is_no_start_for_a_network(store: Store, table: str) -> 
     for field in ("initial_weights", "teacher"):
         found = faults(store, JobSpec.model_validate({"dataset": "digits", field: job.id}))
         assert found == {field: "that job grew trees, which no network learns from"}
+
+
+def test_the_same_table_again_is_ready_at_once(store: Store, table: str) -> None:
+    with store.write() as connection:
+        first = datasets.get(connection, table)
+        again = datasets.create(connection, store.blobs, store.blobs.put_stream([repr({}).encode()]), name="again")
+    assert (again.state, again.sha256, again.profile) == ("ready", first.sha256, first.profile)

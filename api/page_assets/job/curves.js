@@ -3,7 +3,7 @@
 import { getPatiently, query } from "../lib/api.js";
 import { LineChart } from "../lib/chart.js";
 import { h } from "../lib/dom.js";
-import { count, figure, percent } from "../lib/format.js";
+import { count, examplesOf, figure, percent } from "../lib/format.js";
 import { HeatMap } from "../lib/heatmap.js";
 
 const FIRST_POINTS = 4000;
@@ -39,11 +39,13 @@ export class Curves {
     this.loss = chart("Loss", { smoothing: true, onzoom: () => this.loadAll() });
     this.accuracy = chart("Accuracy", { format: (value) => percent(value), log: false });
     this.rate = chart("Learning rate", { format: figure });
-    this.speed = chart("Images per second", { smoothing: true, log: false });
+    this.examples = examplesOf(job.spec);
+    this.speed = chart(this.examples === "rows" ? "Rows per second" : "Images per second", { smoothing: true, log: false });
     this.flips = chart("Weight-flip rate", { format: share });
     this.noise = new HeatMap({ title: "Gradient noise by layer", figures: NOISE });
     this.quantisers = new HeatMap({ title: "Quantisers by layer", figures: QUANTISERS });
-    const parts = [this.loss, this.accuracy, this.rate, this.speed, this.noise, this.quantisers, this.flips];
+    // Trees have neither layers nor weights.
+    const parts = [this.loss, this.accuracy, this.rate, this.speed, ...(this.examples === "rows" ? [] : [this.noise, this.quantisers, this.flips])];
     signal.addEventListener("abort", () => parts.forEach((part) => part.destroy()));
     this.element = h("section", { class: "charts", "aria-label": "Curves" }, parts.map((part) => part.element));
   }
@@ -51,7 +53,8 @@ export class Curves {
   /** Fetch what was reported so far; give the seq that the event stream goes on after. */
   async load() {
     const steps = this.fetch({ kind: "step", max_points: FIRST_POINTS });
-    const others = ["epoch", "quantization", "telemetry"].map((kind) => this.fetch({ kind, max_points: LAYER_POINTS }));
+    const kinds = this.examples === "rows" ? ["epoch", "full_precision"] : ["epoch", "quantization", "telemetry"];
+    const others = kinds.map((kind) => this.fetch({ kind, max_points: LAYER_POINTS }));
     const step = await steps;
     this.showSteps(step);
     this.thinned = step.data.some((series) => series.steps.length >= FIRST_POINTS / 2);
@@ -78,7 +81,7 @@ export class Curves {
 
   showSteps(answer) {
     const targets = { loss: this.loss, learning_rate: this.rate, images_per_second: this.speed };
-    const names = { loss: "training", learning_rate: "learning rate", images_per_second: "images/s" };
+    const names = { loss: "training", learning_rate: "learning rate", images_per_second: `${this.examples}/s` };
     for (const series of answer.data) targets[series.name]?.set(names[series.name], series.steps, series.values);
   }
 
@@ -98,11 +101,14 @@ export class Curves {
     if (kind === "step") {
       if (name === "loss") this.loss.add("training", step, value);
       else if (name === "learning_rate") this.rate.add("learning rate", step, value);
-      else if (name === "images_per_second") this.speed.add("images/s", step, value);
+      else if (name === "images_per_second") this.speed.add(`${this.examples}/s`, step, value);
     } else if (kind === "epoch") {
       if (name === "validation_loss") this.loss.add("validation", step, value);
       else if (name === "validation_accuracy") this.accuracy.add("validation", step, value);
       else if (name === "train_accuracy") this.accuracy.add("training", step, value);
+    } else if (kind === "full_precision") {
+      if (name === "validation_loss") this.loss.add("validation, full precision", step, value);
+      else if (name === "validation_accuracy") this.accuracy.add("validation, full precision", step, value);
     } else {
       const cut = name.lastIndexOf("/");
       const map = kind === "telemetry" ? this.noise : this.quantisers;

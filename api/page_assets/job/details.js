@@ -2,7 +2,7 @@
 
 import { get } from "../lib/api.js";
 import { copyButton, h } from "../lib/dom.js";
-import { bytes, count, dateTime, figure, flatten, percent, plain, seconds } from "../lib/format.js";
+import { bytes, count, dateTime, examplesOf, figure, flatten, percent, plain, seconds } from "../lib/format.js";
 import { asCurl, asJson, asPython } from "../lib/snippets.js";
 
 const tile = (name, value, more = "") => h("div", { class: "tile" }, h("dt", {}, name), h("dd", {}, value, more ? h("small", {}, more) : ""));
@@ -12,20 +12,34 @@ export function tiles(job, files) {
   const progress = job.progress ?? {};
   const result = job.result ?? {};
   const record = job.record ?? {};
-  const model = files.find((file) => file.kind === "model")?.details;
+  const model = files.find((file) => file.kind === "model");
+  const speed = progress.images_per_second ? `${count(Math.round(progress.images_per_second))} ${examplesOf(job.spec)}/s` : "";
   const accuracy = result.validation_accuracy ?? progress.validation_accuracy;
   const rows = [
     tile("Step", count(progress.step), progress.total_steps ? `of ${count(progress.total_steps)}` : ""),
     tile("Epoch", figure(progress.epoch), progress.epochs ? `of ${progress.epochs}` : ""),
     tile("Training loss", figure(progress.loss)),
-    tile("Accuracy", percent(accuracy), result.best_epoch ? `validation, best epoch ${result.best_epoch}` : "validation"),
+    ...quality(result, accuracy),
   ];
-  if (job.state === "running") rows.push(tile("Time left", seconds(progress.eta_seconds), progress.images_per_second ? `${count(Math.round(progress.images_per_second))} images/s` : ""));
-  else rows.push(tile("Time", job.ran_seconds ? seconds(job.ran_seconds) : "–", progress.images_per_second ? `${count(Math.round(progress.images_per_second))} images/s` : ""));
-  if (model) rows.push(tile("Model size", bytes(model.bytes), `${figure(Number(model.ratio.toFixed(1)))}x smaller than FP32`));
-  if (result.binary_parameters !== undefined) rows.push(tile("1-bit weights", percent(result.binary_parameters / result.parameters), `of ${count(result.parameters)} parameters`));
+  if (job.state === "running") rows.push(tile("Time left", seconds(progress.eta_seconds), speed));
+  else rows.push(tile("Time", job.ran_seconds ? seconds(job.ran_seconds) : "–", speed));
+  if (model?.details.ratio) rows.push(tile("Model size", bytes(model.details.bytes), `${figure(Number(model.details.ratio.toFixed(1)))}x smaller than FP32`));
+  else if (model) rows.push(tile("Model size", bytes(model.size)));
+  if (result.parameters) rows.push(tile("1-bit weights", percent(result.binary_parameters / result.parameters), `of ${count(result.parameters)} parameters`));
   if (record.arithmetic) rows.push(tile("Arithmetic", record.arithmetic, `kernels ${record.isa}, ${record.threads} ${record.threads === 1 ? "thread" : "threads"}, ${record.device}`));
   return rows;
+}
+
+/** How good it is; of trees also how good those from full-precision gradients are. */
+function quality(result, accuracy) {
+  const { kept, full_precision: other, objective } = result.tabular ?? {};
+  const best = result.best_epoch ? `validation, best ${kept ? "iteration" : "epoch"} ${result.best_epoch}` : "validation";
+  if (objective === "regression") {
+    const rows = [tile("R²", figure(kept.validation_r2), best)];
+    return other ? [...rows, tile("In full precision", figure(other.validation_r2), "R²")] : rows;
+  }
+  const rows = [tile("Accuracy", percent(accuracy), best)];
+  return other ? [...rows, tile("In full precision", percent(other.validation_accuracy), "accuracy")] : rows;
 }
 
 /** Everything that was asked for, as a table and as programs write it. */
@@ -111,7 +125,8 @@ export class Files {
   }
 
   row(file) {
-    const what = { model: "packed model, one bit per weight", weights: "weights in full precision", report: "report", card: "card of the model", examples: "images of each confusion" }[file.kind] ?? file.kind;
+    const trees = file.name.endsWith(".txt");
+    const what = { model: trees ? "trees, LightGBM's text" : "packed model, one bit per weight", reference: "trees from full-precision gradients", weights: "weights in full precision", report: "report", card: "card of the model", examples: "images of each confusion" }[file.kind] ?? file.kind;
     return h(
       "tr",
       {},

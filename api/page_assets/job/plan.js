@@ -1,7 +1,7 @@
 // What a job would take, beside the form that describes it.
 
 import { h } from "../lib/dom.js";
-import { bytes, count, figure, large, percent, seconds } from "../lib/format.js";
+import { bytes, count, examplesOf, figure, large, percent, seconds } from "../lib/format.js";
 
 export class PlanPanel {
   constructor() {
@@ -19,19 +19,20 @@ export class PlanPanel {
   }
 
   show(plan) {
+    const network = plan.parameters > 0;
     const rows = [
-      ["Images", `${count(plan.train_images)} + ${count(plan.validation_images)} to validate`],
-      ["Classes", count(plan.classes.length)],
+      [examplesOf(plan.spec) === "rows" ? "Rows" : "Images", `${count(plan.train_images)} + ${count(plan.validation_images)} to validate`],
+      ["Classes", plan.classes.length ? count(plan.classes.length) : "none: a number is predicted"],
       ["Steps", `${count(plan.steps)} (${count(plan.steps_per_epoch)} per epoch)`],
       ["Time", plan.seconds === null ? "not known yet" : `about ${seconds(plan.seconds)}`],
       ["Memory", bytes(plan.memory_bytes)],
       ["Arithmetic", plan.arithmetic],
-      ["Gradient bits", `${plan.bits_are_chosen ? "at most " : ""}${figure(plan.gradient_bits)} on average`],
-      ["Multiply-adds per step", large(plan.step_macs)],
-      ["Parameters", large(plan.parameters)],
-      ["of them 1 bit", percent(plan.binary_parameters / plan.parameters)],
-      ["Model", `${bytes(plan.model_bytes)}, ${figure(Number((plan.fp32_bytes / plan.model_bytes).toFixed(1)))}x smaller than FP32`],
-    ];
+      network && ["Gradient bits", `${plan.bits_are_chosen ? "at most " : ""}${figure(plan.gradient_bits)} on average`],
+      network && ["Multiply-adds per step", large(plan.step_macs)],
+      network && ["Parameters", large(plan.parameters)],
+      network && ["of them 1 bit", percent(plan.binary_parameters / plan.parameters)],
+      ["Model", network ? `${bytes(plan.model_bytes)}, ${figure(Number((plan.fp32_bytes / plan.model_bytes).toFixed(1)))}x smaller than FP32` : `at most about ${bytes(plan.model_bytes)}`],
+    ].filter(Boolean);
     this.body.replaceChildren(
       h("dl", {}, rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
       plan.seconds_reason ? h("p", { class: "hint" }, plan.seconds_reason) : "",

@@ -13,6 +13,12 @@ export function figure(value) {
   return String(Number(value.toPrecision(4)));
 }
 
+/** What a job learns from. */
+export const examplesOf = (spec) => (spec?.task === "tabular" ? "rows" : "images");
+
+/** What learns: the network's name, or trees. */
+export const learnerOf = (spec) => spec.architecture?.name ?? "trees";
+
 export const count = (value) => (isNumber(value) ? value.toLocaleString("en") : NOTHING);
 export const percent = (value, digits = 1) => (isNumber(value) ? `${(100 * value).toFixed(digits)} %` : NOTHING);
 

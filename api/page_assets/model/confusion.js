@@ -24,10 +24,11 @@ export class ConfusionMatrix {
   content() {
     if (!this.confusion) return [h("p", { class: "dim" }, this.model.source === "upload" ? "An upload has no confusion matrix: only a job that trained here saw the validation images." : "This model was made before confusions were kept, or had no validation images.")];
     const { images, matrix } = this.confusion;
+    const what = this.model.format === "trees" ? "rows" : "images";
     const right = this.confusion.right.reduce((sum, n) => sum + n, 0);
-    const told = h("p", { class: "dim" }, `${count(right)} of ${count(images)} validation images are right. Rows: what they show; columns: what the model says.${this.layout ? " Choose a cell to see images of it." : ""}`);
+    const told = h("p", { class: "dim" }, `${count(right)} of ${count(images)} validation ${what} are right. Rows: what they show; columns: what the model says.${this.layout ? " Choose a cell to see images of it." : ""}`);
     if (matrix && matrix.length <= MOST_CLASSES) return [told, h("div", { class: "confused" }, this.table(matrix), this.panel)];
-    return [h("p", { class: "dim" }, `${count(right)} of ${count(images)} validation images are right. What is confused most:`), h("div", { class: "confused" }, this.pairs(), this.panel)];
+    return [h("p", { class: "dim" }, `${count(right)} of ${count(images)} validation ${what} are right. What is confused most:`), h("div", { class: "confused" }, this.pairs(), this.panel)];
   }
 
   table(matrix) {

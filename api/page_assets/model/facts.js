@@ -21,6 +21,7 @@ export function smaller({ parameters, size, format }) {
 export function tiles(model) {
   const tile = (name, value, more = "") => h("div", { class: "tile" }, h("dt", {}, name), h("dd", {}, value, more ? h("small", {}, more) : ""));
   const { metrics = {}, architecture, facts } = model;
+  if (model.format === "trees") return [...treeTiles(model, tile)];
   const rows = [
     tile("Accuracy", percent(metrics?.validation_accuracy, 2), model.source === "upload" ? "validation, as the file says" : "validation"),
     tile("Size", bytes(model.size), smaller(model) ? `${smaller(model)} than FP32` : ""),
@@ -30,6 +31,18 @@ export function tiles(model) {
   ];
   if (architecture.image_size) rows.push(tile("Input", `${architecture.image_size} x ${architecture.image_size}`, architecture.channels === 1 ? "grey" : "RGB"));
   return rows;
+}
+
+function* treeTiles({ metrics, architecture, facts, size, arithmetic, classes }, tile) {
+  const { kept, full_precision: other } = facts.comparison ?? {};
+  const regression = architecture.objective === "regression";
+  const quality = (side) => (regression ? figure(side?.validation_r2) : percent(side?.validation_accuracy, 2));
+  yield regression ? tile("R²", quality(kept), "validation") : tile("Accuracy", percent(metrics?.validation_accuracy, 2), "validation");
+  if (other) yield tile("In full precision", quality(other), `${figure(other.seconds)} s, quantised ${figure(kept.seconds)} s`);
+  yield tile("Size", bytes(size), kept ? `${count(kept.best_iteration)} iterations` : "");
+  yield tile("Arithmetic", arithmetic ?? "–", "of the histograms");
+  yield tile("Predicts", architecture.target, regression ? "a number" : `${count(classes?.length)} classes`);
+  yield tile("Columns", count(architecture.columns.length));
 }
 
 /** Where the model stands: data set, what it started from and learned from, its job, itself. */
@@ -54,10 +67,11 @@ export class Downloads {
     const url = `/v1/models/${model.id}`;
     this.onnx = h("span");
     const packed = model.format === "packed";
+    const trees = model.format === "trees";
     this.element = h(
       "div",
       { class: "row", role: "group", "aria-label": "Downloads" },
-      h("a", { class: "button primary", href: `${url}/file`, download: `${model.id}.safetensors` }, `${packed ? "Packed model" : "Weights"}, ${bytes(model.size)}`),
+      h("a", { class: "button primary", href: `${url}/file`, download: `${model.id}.${trees ? "txt" : "safetensors"}` }, `${packed ? "Packed model" : trees ? "Trees" : "Weights"}, ${bytes(model.size)}`),
       packed ? this.onnx : "",
       h("a", { class: "button", href: `${url}/card`, download: `${model.id}.md` }, "Card"),
       may("write") && model.has_full_weights ? h("a", { class: "button", href: `#/new?weights=${model.lineage.job ?? model.id}` }, "Train from it") : "",

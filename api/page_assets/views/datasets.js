@@ -3,7 +3,7 @@
 import { Problem, all, may, pause, query, remove } from "../lib/api.js";
 import { dropZone } from "../lib/drop.js";
 import { confirmed, h, stateBadge, toast } from "../lib/dom.js";
-import { ago, bytes, count } from "../lib/format.js";
+import { ago, bytes, count, figure } from "../lib/format.js";
 import { tile } from "../lib/sheet.js";
 import { packed } from "../lib/upload.js";
 import { Uploads } from "../lib/uploads.js";
@@ -11,6 +11,7 @@ import { Uploads } from "../lib/uploads.js";
 const CHECKED_EVERY = 2000;
 const LOOKED_AT_SECONDS = 120;
 const MOST_BARS = 100;
+const MOST_VALUES = 8;
 const THUMBNAIL = 40;
 
 class Datasets {
@@ -25,10 +26,10 @@ class Datasets {
     return dropZone({
       id: "drop",
       title: "Drop a folder of photos or an archive here",
-      hint: ["A folder with one folder of images per class (PNG, JPEG, WebP, BMP), a zip or tar of it, or NPZ with ", h("code", {}, "images"), " and ", h("code", {}, "labels"), "."],
+      hint: ["A folder with one folder of images per class (PNG, JPEG, WebP, BMP), a zip or tar of it, or NPZ with ", h("code", {}, "images"), " and ", h("code", {}, "labels"), "; or a table: a CSV or Parquet file."],
       choices: [
         { label: "Choose a folder", primary: true, input: { id: "folder", webkitdirectory: "" } },
-        { label: "Choose a file", input: { id: "file", accept: ".zip,.tar,.gz,.tgz,.npz" } },
+        { label: "Choose a file", input: { id: "file", accept: ".zip,.tar,.gz,.tgz,.npz,.csv,.parquet" } },
       ],
       take: (entries) => this.take(entries),
     });
@@ -36,10 +37,10 @@ class Datasets {
 
   async take(entries) {
     if (!entries.length) return;
-    const name = entries[0].path.split("/")[0].replace(/\.(zip|tar|tar\.gz|tgz|npz)$/, "");
+    const name = entries[0].path.split("/")[0].replace(/\.(zip|tar|tar\.gz|tgz|npz|csv|parquet)$/, "");
     const row = await this.uploads.send(name, (tell) => packed(entries, tell));
     if (!row) return;
-    toast(row.state === "ready" ? `${row.name}: ready, ${count(row.profile.images)} images.` : `${row.name} is here; a worker has yet to look at it.`);
+    toast(row.state === "ready" ? `${row.name}: ready, ${row.profile.table ? `${count(row.profile.table.rows)} rows` : `${count(row.profile.images)} images`}.` : `${row.name} is here; a worker has yet to look at it.`);
     await this.load();
   }
 
@@ -59,7 +60,7 @@ class Datasets {
       { class: "card dataset", dataset: { id: row.id } },
       h("div", { class: "row between" }, h("h2", {}, row.name), stateBadge(row.state)),
       this.facts(row),
-      ...this.balance(row),
+      ...(row.profile?.table ? this.columns(row.profile.table) : this.balance(row)),
       ...this.findings(row),
     );
     const buttons = h("div", { class: "row" });
@@ -75,13 +76,29 @@ class Datasets {
     const sizes = profile.sizes && (side(profile.sizes.min) === side(profile.sizes.max) ? side(profile.sizes.min) : `${side(profile.sizes.min)} to ${side(profile.sizes.max)}`);
     const facts = [
       ["Id", h("span", { class: "mono" }, row.id)],
-      ["Images", profile.images !== undefined ? `${count(profile.images)}${profile.validation_images ? `, ${count(profile.validation_images)} for validation` : ""}` : null],
+      ["Rows", profile.table ? count(profile.table.rows) : null],
+      ["Columns", profile.table ? count(profile.table.columns.length) : null],
+      ["Images", typeof profile.images === "number" && !profile.table ? `${count(profile.images)}${profile.validation_images ? `, ${count(profile.validation_images)} for validation` : ""}` : null],
       ["Pixels", sizes ? `${sizes}, ${profile.channels === 1 ? "grey" : "RGB"}` : null],
       ["Duplicates", profile.duplicates ? count(profile.duplicates) : null],
       ["File", row.size ? `${row.filename ?? row.format}, ${bytes(row.size)}` : null],
       ["Uploaded", row.created_at ? ago(row.created_at) : null],
     ];
     return h("dl", { class: "facts" }, facts.filter(([, value]) => value).flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+  }
+
+  /** What the columns of a table hold, and how often each value of those with few occurs. */
+  columns({ columns }) {
+    const told = (column) => {
+      if (column.kind === "skipped") return column.reason;
+      const values = column.values?.slice(0, MOST_VALUES).map(({ value, count: number }) => `${value} (${count(number)})`).join(", ");
+      const range = column.kind === "number" && column.min !== null ? `${figure(column.min)} to ${figure(column.max)}` : "";
+      return [values && column.values.length <= MOST_VALUES ? values : range || `${count(column.distinct)} different`, column.missing ? `${count(column.missing)} missing` : ""].filter(Boolean).join("; ");
+    };
+    const rows = columns.slice(0, MOST_BARS).map((column) => h("tr", {}, h("th", { scope: "row" }, column.name), h("td", {}, column.kind), h("td", {}, told(column))));
+    const head = h("thead", {}, h("tr", {}, ["Column", "Kind", "Values"].map((name) => h("th", { scope: "col" }, name))));
+    const more = columns.length > MOST_BARS ? h("p", { class: "hint" }, `and ${columns.length - MOST_BARS} more`) : "";
+    return [h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Columns" }, h("table", {}, h("caption", { class: "unseen" }, "Columns of the table"), head, h("tbody", {}, rows))), more];
   }
 
   /** Of each class a bar, as long as its share of the largest, and some of its images. */

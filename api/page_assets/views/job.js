@@ -25,7 +25,7 @@ class JobView {
     this.failed = h("div");
     this.tiles = h("dl", { class: "tiles" });
     this.configured = h("div");
-    const { method, architecture } = job.spec;
+    const { method, architecture, table } = job.spec;
     this.element = h(
       "div",
       { class: "stack" },
@@ -33,7 +33,7 @@ class JobView {
         "div",
         {},
         h("nav", { class: "crumbs", "aria-label": "Path" }, h("a", { href: "#/jobs" }, "Jobs"), " / ", h("span", { class: "mono" }, job.id)),
-        h("div", { class: "row between" }, h("div", {}, h("h1", {}, job.name || job.id), h("p", { class: "dim" }, this.badge, ` ${method.name} · ${architecture.name}, width ${architecture.width} · `, this.data)), this.actions),
+        h("div", { class: "row between" }, h("div", {}, h("h1", {}, job.name || job.id), h("p", { class: "dim" }, this.badge, ` ${method.name} · ${architecture ? `${architecture.name}, width ${architecture.width}` : `trees, target ${table.target}`} · `, this.data)), this.actions),
         this.bar,
         this.times,
       ),

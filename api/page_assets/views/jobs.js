@@ -2,6 +2,7 @@
 
 import { FINAL, Problem, get, getPatiently, may, query } from "../lib/api.js";
 import { debounced, h, repeatedly, toast } from "../lib/dom.js";
+import { learnerOf } from "../lib/format.js";
 import { datasetNames } from "../lib/names.js";
 import { JobTable } from "../lib/job_table.js";
 
@@ -58,7 +59,7 @@ class Jobs {
   matches(job) {
     const [, , states] = this.group;
     if (states.length && !states.includes(job.state)) return false;
-    return !this.words || [job.name, job.id, job.spec.dataset, job.spec.method.name, job.spec.architecture.name].join(" ").toLowerCase().includes(this.words);
+    return !this.words || [job.name, job.id, job.spec.dataset, job.spec.method.name, learnerOf(job.spec)].join(" ").toLowerCase().includes(this.words);
   }
 
   choose(group) {

@@ -8,6 +8,7 @@ import { ConfusionMatrix } from "../model/confusion.js";
 import { Downloads, lineage, tiles } from "../model/facts.js";
 import { Layers } from "../model/layers.js";
 import { Playground } from "../model/playground.js";
+import { Rows } from "../model/rows.js";
 
 class ModelView {
   constructor(model, names, signal) {
@@ -20,6 +21,9 @@ class ModelView {
       const confusion = new ConfusionMatrix(model, (file, label) => this.tried(file, label));
       this.playground.offer(confusion.samples());
       parts.push(this.playground.element, confusion.element, this.layers.element);
+    } else if (model.format === "trees") {
+      parts.push(new Rows(model, signal).element);
+      if (model.evaluation?.confusion) parts.push(new ConfusionMatrix(model, () => {}).element);
     } else {
       parts.push(h("p", { class: "notice" }, "These are weights in full precision: jobs start from them; they do not predict alone."));
     }

@@ -86,7 +86,7 @@ class Models {
       [origin(row), "wide-only"],
       [h("span", { title: dateTime(row.created_at) }, ago(row.created_at)), "wide-only"],
     ];
-    const facts = row.format === "weights" ? "full precision, to train from" : `${count(row.classes?.length)} classes · ${percent((row.binary_parameters ?? 0) / (row.parameters || 1))} of weights at 1 bit`;
+    const facts = row.format === "weights" ? "full precision, to train from" : row.format === "trees" ? `predict ${row.architecture.target} from ${count(row.architecture.columns.length)} columns` : `${count(row.classes?.length)} classes · ${percent((row.binary_parameters ?? 0) / (row.parameters || 1))} of weights at 1 bit`;
     return h("tr", { dataset: { model: row.id } }, h("th", { scope: "row" }, h("a", { href: `#/models/${row.id}` }, row.name || row.id), h("small", {}, facts)), cells.map(([value, kind]) => h("td", { class: kind }, value)));
   }
 }

@@ -8,7 +8,8 @@ import { PlanPanel } from "../job/plan.js";
 const PATIENCE = 350;
 const MODELS = 100;
 const TRAINING_FIRST = ["epochs", "batch_size", "learning_rate", "binary_learning_rate", "optimizer", "schedule", "seed", "validation_fraction"];
-const OWN = ["name", "dataset", "classes", "architecture", "method", "training", "initial_weights", "teacher"];
+const OF_TREES = ["seed", "validation_fraction", "early_stopping_patience"];
+const OWN = ["name", "task", "table", "dataset", "classes", "architecture", "method", "training", "initial_weights", "teacher"];
 
 /** A choice among rows with options of their own: methods, architectures. */
 class Variants {
@@ -31,6 +32,15 @@ class Variants {
 
   get form() {
     return this.forms.get(this.chosen);
+  }
+
+  /** Offer these rows only; if another one was chosen, the first of them is now. */
+  offer(wanted, first) {
+    this.rows.forEach((row, index) => (this.radios[index].closest("label").hidden = !wanted(row)));
+    if (wanted(this.rows.find((row) => row.name === this.chosen))) return;
+    const next = this.rows.find((row) => wanted(row) && row.name === first) ?? this.rows.find(wanted);
+    for (const radio of this.radios) radio.checked = radio.value === next.name;
+    this.open();
   }
 
   get fields() {
@@ -82,6 +92,7 @@ class NewJob {
     const spec = schemas.JobSpec.properties;
     this.name = h("input", { type: "text", autocomplete: "off", maxlength: "200" });
     this.dataset = h("select", {}, this.datasets.map((row) => h("option", { value: row.id }, row.builtin ? `${row.id} (built in)` : row.name)));
+    this.target = h("select", {});
     this.classes = new Classes();
     this.weights = this.models();
     this.teacher = this.models();
@@ -92,6 +103,7 @@ class NewJob {
     this.own = [
       new Field("name", "Name", this.name, spec.name.description),
       new Field("dataset", "Data set", this.dataset, "What to train on."),
+      new Field("table.target", "Target", this.target, "The column to predict from the others."),
       this.classes.field,
       new Field("initial_weights", "Start from", this.weights, spec.initial_weights.description),
       new Field("teacher", "Teacher", this.teacher, spec.teacher.description),
@@ -103,16 +115,17 @@ class NewJob {
   }
 
   models() {
-    return h("select", {}, h("option", { value: "" }, "–"), this.succeeded.map((job) => h("option", { value: job.id }, `${job.name || job.id} (${job.spec.method.name}, ${job.spec.architecture.name})`)));
+    return h("select", {}, h("option", { value: "" }, "–"), this.succeeded.filter((job) => job.spec.architecture).map((job) => h("option", { value: job.id }, `${job.name || job.id} (${job.spec.method.name}, ${job.spec.architecture.name})`)));
   }
 
   build() {
-    const [name, dataset, classes, weights, teacher] = this.own.map((field) => field.element);
+    const [name, dataset, target, classes, weights, teacher] = this.own.map((field) => field.element);
+    Object.assign(this, { ofTables: [target], ofImages: [classes, weights, teacher, this.architecture.element] });
     const fieldset = (title, ...children) => h("fieldset", {}, h("legend", {}, title), h("div", { class: "fields" }, children));
     this.form = h(
       "form",
       { class: "stack", novalidate: "" },
-      fieldset("Task", name, dataset, classes, weights, teacher),
+      fieldset("Task", name, dataset, target, classes, weights, teacher),
       this.method.element,
       this.architecture.element,
       fieldset("Training", this.training.element),
@@ -143,6 +156,16 @@ class NewJob {
   chooseDataset() {
     const row = this.datasets.find((one) => one.id === this.dataset.value);
     this.classes.show((row?.profile?.classes ?? []).map((one) => one.name));
+    const { table } = row?.profile ?? {};
+    const columns = (table?.columns ?? []).filter((column) => column.kind !== "skipped");
+    this.target.replaceChildren(...columns.map((column) => h("option", { value: column.name }, column.name)));
+    this.target.selectedIndex = columns.length - 1; // where most tables have it
+    this.table = {};
+    for (const element of this.ofTables) element.hidden = !table;
+    for (const element of this.ofImages) element.hidden = Boolean(table);
+    for (const one of this.training.parts) one.element.hidden = Boolean(table) && !OF_TREES.includes(one.name);
+    this.method.offer((one) => one.task === (table ? "tabular" : "images"), "fqt");
+    this.tabular = Boolean(table);
     for (const form of this.architecture.forms.values()) {
       const channels = form.parts.find((part) => part.name === "channels");
       if (channels && row?.profile?.channels) channels.value = row.profile.channels;
@@ -156,18 +179,23 @@ class NewJob {
   }
 
   get spec() {
-    const found = {
-      name: this.name.value.trim() || undefined,
-      dataset: this.dataset.value,
+    const found = this.tabular ? this.specOfTrees : this.specOfImages;
+    return Object.fromEntries(Object.entries({ name: this.name.value.trim() || undefined, dataset: this.dataset.value, ...found, method: this.method.value, ...this.running.value }).filter(([, value]) => value !== undefined));
+  }
+
+  get specOfTrees() {
+    const training = Object.fromEntries(Object.entries(this.training.value).filter(([name]) => OF_TREES.includes(name)));
+    return { task: "tabular", table: { ...this.table, target: this.target.value }, training };
+  }
+
+  get specOfImages() {
+    return {
       classes: this.classes.value,
       architecture: this.architecture.value,
-      method: this.method.value,
       training: this.training.value,
       initial_weights: this.weights.value || undefined,
       teacher: this.teacher.value || undefined,
-      ...this.running.value,
     };
-    return Object.fromEntries(Object.entries(found).filter(([, value]) => value !== undefined));
   }
 
   set spec(spec) {
@@ -175,7 +203,11 @@ class NewJob {
     if (this.datasets.some((row) => row.id === spec.dataset)) this.dataset.value = spec.dataset;
     this.chooseDataset();
     this.classes.value = spec.classes;
-    this.architecture.value = spec.architecture;
+    if (spec.architecture) this.architecture.value = spec.architecture;
+    if (spec.table) {
+      this.table = spec.table;
+      this.target.value = spec.table.target;
+    }
     this.method.value = spec.method;
     this.training.value = spec.training;
     this.running.value = spec;

@@ -52,5 +52,7 @@ def fetch(
     rows = [(artifact.kind, bytes_text(artifact.size), path) for artifact, path in files]
     print_table(("kind", "size", "file"), rows, empty="no files")
     model = next((path for artifact, path in files if artifact.kind == "model"), None)
-    if model is not None:
+    if model is not None and model.suffix == ".txt":
+        print("\nPredict with it: fqt models predict MODEL rows.csv (`fqt models list` shows its id)")
+    elif model is not None:
         print(f"\nPredict with it: fqt predict {model} IMAGE…")

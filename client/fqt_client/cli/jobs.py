@@ -19,10 +19,11 @@ from fqt_client.cli.output import (
     time_text,
 )
 from fqt_client.cli.session import JobArgument, JsonOption, connect, job_id
-from fqt_client.models import Event, Job
+from fqt_client.models import Event, Job, examples_of, explained_by
 
 app = typer.Typer()
 PANEL = "Jobs"
+_OF_TREES = ("seed", "validation_fraction", "early_stopping_patience")
 
 
 @app.command(rich_help_panel=PANEL)
@@ -70,6 +71,9 @@ def show(job: JobArgument, as_json: JsonOption = False) -> None:
         return
     record = found.record or {}
     training = found.spec.get("training", {})
+    if examples_of(found.spec) == "rows":
+        training = {name: training[name] for name in _OF_TREES if name in training}
+    explained = explained_by(found.result)
     print_facts(
         {
             "id": found.id,
@@ -78,6 +82,7 @@ def show(job: JobArgument, as_json: JsonOption = False) -> None:
             "error": found.error and (f"{found.error.param}: " if found.error.param else "") + found.error.message,
             "data set": found.spec.get("dataset"),
             "classes": ", ".join(found.spec.get("classes") or []),
+            "target": (found.spec.get("table") or {}).get("target"),
             "network": _options(found, "architecture"),
             "method": _options(found, "method"),
             "training": ", ".join(f"{name} {value}" for name, value in training.items() if _plain(value)),
@@ -86,7 +91,8 @@ def show(job: JobArgument, as_json: JsonOption = False) -> None:
             "runs on": ", ".join(f"{name} {record[name]}" for name in _RECORD if record.get(name) is not None),
             "gradient bits": _bits(record.get("bits_chosen")),
             "progress": _progress(found),
-            "accuracy": share_text(found.accuracy),
+            "accuracy": share_text(found.accuracy) if explained is None else None,
+            "R²": f"{explained:.4f}" if explained is not None else None,
             "created": time_text(found.created_at),
             "took": duration_text(found.seconds) if found.seconds is not None else None,
             "files": ", ".join(artifact.name for artifact in artifacts),
@@ -201,10 +207,10 @@ def _plain(value: object) -> bool:
 
 
 def _choice(job: Job, part: str) -> str:
-    return str(job.spec.get(part, {}).get("name", "–"))
+    return str((job.spec.get(part) or {}).get("name", "–"))
 
 
 def _options(job: Job, part: str) -> str:
-    choice = job.spec.get(part, {})
+    choice = job.spec.get(part) or {}
     options = ", ".join(f"{name} {value}" for name, value in choice.items() if name != "name" and value is not None)
     return f"{choice.get('name', '–')} ({options})" if options else str(choice.get("name", "–"))

@@ -111,7 +111,7 @@ def export(
 def predict(
     model: ModelArgument,
     images: Annotated[
-        list[Path], typer.Argument(metavar="FILE…", help="Image files; for a model of trees one CSV file of rows.")
+        list[Path], typer.Argument(metavar="IMAGE…", help="Image files; for a model of trees one CSV file of rows.")
     ],
     top: Annotated[int, typer.Option("--top", min=1, help="Classes to name per image.")] = 3,
     as_json: JsonOption = False,

@@ -173,14 +173,17 @@ def _show_plan(plan: Plan, as_json: bool) -> None:
         return
     print("The spec is valid; nothing was submitted.\n")
     predicted = duration_text(plan.seconds) if plan.seconds is not None else f"unknown: {plan.seconds_reason}"
-    parameters = f"{plan.parameters}, of them {plan.binary_parameters} at one bit" if plan.parameters else None
+    steps = f"{plan.steps} ({plan.epochs} epochs of {plan.steps_per_epoch})"
+    if examples_of(plan.spec) == "rows":
+        steps = f"{plan.steps} boosting iterations"
+    parameters = f"{plan.parameters}, of them {plan.binary_parameters} at one bit"
     print_facts(
         {
             "classes": ", ".join(plan.classes),
             examples_of(plan.spec): f"{plan.train_images} to train on, {plan.validation_images} to validate with",
-            "steps": f"{plan.steps} ({plan.epochs} epochs of {plan.steps_per_epoch})",
+            "steps": steps,
             "arithmetic": plan.arithmetic,
-            "parameters": parameters,
+            "parameters": parameters if examples_of(plan.spec) == "images" else None,
             "model size": f"{bytes_text(plan.model_bytes)} (in full precision {bytes_text(plan.fp32_bytes)})",
             "memory": f"about {bytes_text(plan.memory_bytes)}",
             "gradient": _gradient(plan),
@@ -193,7 +196,7 @@ def _show_plan(plan: Plan, as_json: bool) -> None:
 
 
 def _gradient(plan: Plan) -> str | None:
-    if plan.gradient_bits is None or not plan.parameters:
+    if plan.gradient_bits is None or examples_of(plan.spec) == "rows":
         return None
     bits = f"{plan.gradient_bits:.4g} bits per element on average"
     return f"at most {bits}, chosen layer by layer when the job starts" if plan.bits_are_chosen else bits

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from fqt_client.cli.output import STATE_STYLES, duration_text, print_json_line, printable, share_text, sparkline
 from fqt_client.cli.tally import Tally
-from fqt_client.models import TERMINAL_STATES, Event, Job
+from fqt_client.models import TERMINAL_STATES, Event, Job, explained_by
 
 PLAIN_STEP_SECONDS = 10.0
 EXACT = 0.995
@@ -184,7 +184,7 @@ def outcome_of(job: Job, tally: Tally) -> Text:
     accuracy = (job.result or {}).get("validation_accuracy", tally.best_accuracy)
     if job.state == "succeeded" and accuracy is not None:
         parts.append(f"accuracy {share_text(accuracy)}")
-    explained = ((job.result or {}).get("tabular") or {}).get("kept", {}).get("validation_r2")
+    explained = explained_by(job.result)
     if job.state == "succeeded" and explained is not None:
         parts.append(f"R² {explained:.3f}")
     if job.error is not None and job.error.message:

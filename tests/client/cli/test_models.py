@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.client.cli.running import Run
@@ -50,6 +51,35 @@ def test_images_and_files_are_sent(fqt: Run, script: Script, tmp_path: Path) -> 
     assert CONTENT in script.seen("POST", "/v1/models")[0].content
     assert fqt("models", "upload", str(tmp_path / "none"))[0] == 5
     assert fqt("models", "delete", MODEL_ID)[1] == f"Deleted {MODEL_ID}\n"
+
+
+def test_rows_of_a_csv_file_are_predicted_by_trees(fqt: Run, script: Script, tmp_path: Path) -> None:
+    columns = [
+        {"name": "size", "kind": "number"},
+        {"name": "town", "kind": "category"},
+        {"name": "open", "kind": "boolean"},
+    ]
+    trees = MODEL | {"format": "trees", "architecture": {"name": "trees", "columns": columns}}
+    script.on("GET", PATH, httpx.Response(200, json=trees))
+    top = [{"label": "good", "probability": 0.75}, {"label": "poor", "probability": 0.25}]
+    script.on("POST", f"{PATH}/predict", httpx.Response(200, json={"predictions": [{**top[0], "top": top}] * 2}))
+    file = tmp_path / "rows.csv"
+    file.write_text('id;town;size;open\n1;"a; b";2.5;TRUE\n2;NA;;false\n')
+    code, out, _ = fqt("models", "predict", MODEL_ID, str(file))
+    assert code == 0
+    assert "good (75.0 %)" in out
+    sent = json.loads(script.seen("POST", f"{PATH}/predict")[0].content)
+    assert sent["rows"] == [{"size": 2.5, "town": "a; b", "open": True}, {"size": None, "town": None, "open": False}]
+    script.on("POST", f"{PATH}/predict", httpx.Response(200, json={"predictions": [{"value": 2.5}, {"value": 3}]}))
+    assert "2.5" in fqt("models", "predict", MODEL_ID, str(file))[1]
+    file.write_text("size\nbig\n")
+    code, _, err = fqt("models", "predict", MODEL_ID, str(file))
+    assert (code, len(err.splitlines())) == (5, 1)
+    assert "row 1: column 'size' holds numbers, not 'big'" in err
+    file.write_text("colour\nred\n")
+    assert "none of the model's columns" in fqt("models", "predict", MODEL_ID, str(file))[2]
+    shown = fqt("models", "show", MODEL_ID)[1]
+    assert "trees" in shown
 
 
 def test_a_refusal_is_one_line(fqt: Run, script: Script) -> None:

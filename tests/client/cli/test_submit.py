@@ -121,3 +121,24 @@ def test_refusals_name_every_field_and_end_with_4(fqt: Run, script: Script) -> N
     code, out, err = fqt("submit", "--dataset", "digits")
     assert (code, out) == (4, "")
     assert err == "fqt: training.epochs: too small (allowed: at least 1); b: x\n"
+
+
+def test_a_target_makes_it_a_job_on_a_table(fqt: Run, script: Script) -> None:
+    script.on("POST", "/v1/jobs", httpx.Response(201, json=job("queued")))
+    arguments = ["--dataset", "ds_1", "--target", "price", "--set", "method.iterations=50", "--seed", "3"]
+    assert fqt("submit", *arguments)[0] == 0
+    spec = {
+        "task": "tabular",
+        "dataset": "ds_1",
+        "table": {"target": "price"},
+        "method": {"name": "gbdt", "iterations": 50},
+        "training": {"seed": 3},
+    }
+    assert json.loads(script.seen("POST", "/v1/jobs")[0].content) == spec
+    plan = {"object": "plan", "spec": spec, "train_images": 80, "validation_images": 20, "parameters": 0, "presets": []}
+    script.on("POST", "/v1/jobs", httpx.Response(200, json=plan))
+    code, out, _ = fqt("submit", *arguments, "--dry-run")
+    assert code == 0
+    assert "rows" in out
+    assert "80 to train on" in out
+    assert "parameters" not in out

@@ -5,7 +5,15 @@ import json
 import httpx
 
 from tests.client.cli.running import PATH, Run, run_through
-from tests.client.fake import JOB_ID, Script
+from tests.client.fake import JOB_ID, Script, job
+
+SPEC = {
+    "task": "tabular",
+    "architecture": None,
+    "table": {"target": "price"},
+    "method": {"name": "gbdt"},
+    "training": {"epochs": 10},
+}
 
 
 def test_watch_tells_epochs_warnings_and_the_outcome_in_plain_lines(fqt: Run, script: Script) -> None:
@@ -46,3 +54,24 @@ def test_ctrl_c_leaves_the_job_running_and_says_so(fqt: Run, script: Script) -> 
     assert code == 130
     assert f"the job goes on. Watch again: fqt watch {JOB_ID}" in err
     assert not script.seen("POST", f"{PATH}/cancel")
+
+
+def test_a_job_on_a_table_tells_rows_and_what_it_explains(fqt: Run, script: Script) -> None:
+    run_through(script)
+    result = {"tabular": {"kept": {"validation_r2": 0.8125}}, "validation_accuracy": None}
+    script.on("GET", PATH, httpx.Response(200, json=job("succeeded", result=result) | {"spec": SPEC}))
+    code, out, _ = fqt("watch", JOB_ID)
+    assert code == 0
+    assert "step 4/4 · loss" in out
+    assert "50 rows/s" in out
+    assert out.splitlines()[-1].endswith("R² 0.812")
+    script.on("GET", f"{PATH}/artifacts", httpx.Response(200, json={"data": [], "has_more": False}))
+    code, out, _ = fqt("show", JOB_ID)
+    assert code == 0
+    assert "price" in out
+    assert "0.8125" in out
+    assert "epochs" not in out
+    script.on(
+        "GET", "/v1/jobs", httpx.Response(200, json={"data": [job("succeeded") | {"spec": SPEC}], "has_more": False})
+    )
+    assert "gbdt" in fqt("jobs")[1]

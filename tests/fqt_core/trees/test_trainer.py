@@ -17,7 +17,7 @@ from fqt_core.trees.problem import Problem, pose
 from fqt_core.trees.table import read_table
 from fqt_core.trees.trainer import Grown, grow
 
-from .tables import problem, shops
+from .tables import numbers, problem, shops
 
 METHOD = Gbdt(iterations=50, num_leaves=7)
 
@@ -137,3 +137,6 @@ def test_what_cannot_be_posed_is_told(tmp_path: Path) -> None:
     posed = pose(table, TableConfig(target="a"), validation_fraction=0, seed=0)
     assert (posed.objective, posed.classes, posed.left_out) == ("classification", ("1", "2"), 1)
     assert pose(table, TableConfig(target="d"), validation_fraction=0, seed=0).objective == "regression"
+    for value in (1e31, -np.inf):
+        with pytest.raises(ConfigurationError, match="beyond 1e\\+30: scale it down"):
+            numbers(np.arange(60.0)[:, None], np.array([value, *np.linspace(0, 1, 59)]))
