@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from fqt_core.config import AnyArchitecture, AnyMethod, Fqt, Resnet18, TrainConfig
+from fqt_core.config import AnyArchitecture, AnyMethod, Fqt, ParallelConfig, Resnet18, TrainConfig
 from fqt_core.config.builtin import BUILTIN_DATASETS
 from fqt_core.config.class_names import LONGEST_CLASS_NAME
 from jobs.names import QUEUE_PATTERN, check_queue
@@ -84,6 +84,9 @@ class JobSpec(BaseModel):
     architecture: AnyArchitecture = Field(default_factory=Resnet18, description="The network and its options.")
     method: AnyMethod = Field(default_factory=Fqt, description="The training method and its options.")
     training: TrainConfig = Field(default_factory=TrainConfig, description="Epochs, optimiser, seed and so on.")
+    parallel: ParallelConfig | None = Field(
+        default=None, description="Train in several processes of one worker; null: in one process."
+    )
     initial_weights: Annotated[str, AfterValidator(_a_source), Field(json_schema_extra={"pattern": _SOURCE})] | None = (
         Field(
             default=None,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fqt_core.config.parallel import batches_per_epoch
 from jobs.datasets import DatasetSource
+from jobs.spec import JobSpec
 
 
 def split(dataset: DatasetSource, classes: Sequence[str], images: int, fraction: float) -> tuple[int, int]:
@@ -25,7 +27,7 @@ def split(dataset: DatasetSource, classes: Sequence[str], images: int, fraction:
     return images - held, held
 
 
-def steps_per_epoch(images: int, batch_size: int) -> int:
-    """Batches of one pass; a last batch of a single image is merged into the one before it."""
-    full, rest = divmod(images, batch_size)
-    return max(1, full + (rest > 1 or (rest == 1 and full == 0)))
+def steps_per_epoch(images: int, spec: JobSpec) -> int:
+    """Batches of one pass over so many training images."""
+    processes = 1 if spec.parallel is None else spec.parallel.processes
+    return max(1, batches_per_epoch(images, spec.training.batch_size, processes))

@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 from fqt_core.errors import StopRequestedError
@@ -28,14 +29,27 @@ def main(arguments: list[str]) -> int:
 
     lifeline = Lifeline(options.events)
     data = TrainingInput.model_validate_json((options.folder / "job.json").read_bytes())
-    lifeline.send(Confined(limits=confine(data.limits)))
+    parallel = data.spec.parallel
+    lifeline.send(Confined(limits=confine(data.limits, loopback=parallel is not None)))
     lifeline.listen()
 
-    try:
+    def run() -> Exit:
+        if parallel is not None:
+            from worker.ranks import train_in_ranks  # noqa: PLC0415
+
+            return train_in_ranks(data, parallel, options.folder, lifeline)
         # Only now: torch, and what decodes images, load and run within the limits.
         from worker.child_training import train  # noqa: PLC0415
 
         return train(data, options.folder, lifeline)
+
+    return outcome(run, lifeline)
+
+
+def outcome(run: Callable[[], Exit], lifeline: Lifeline) -> Exit:
+    """Run a job, or one process's part of it; say why it failed, if it did and that can be explained."""
+    try:
+        return run()
     except StopRequestedError:
         return Exit.CANCELLED if lifeline.cancel.is_set() else Exit.STOPPED
     except Exception as error:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
 
 from fqt_core import export
 from fqt_core.allocator import keep_pages
+from fqt_core.config import ParallelConfig
 from fqt_core.data import ImageDataset, load_pinned
 from fqt_core.errors import CheckpointError
-from fqt_core.events import Done, LogLine
+from fqt_core.events import CheckpointWritten, Done, LogLine
 from fqt_core.models import WeightReport
+from fqt_core.parallel.replicas import joined, local_device
 from fqt_core.training import Session, prepare
 from fqt_core.training.artifacts import artifact, write_artifacts
 from fqt_core.training.confusion import Verdicts, confusion, judge
 from fqt_core.training.examples import save_examples
+from fqt_core.training.replica import Replica
 from worker.child_errors import UnusableInputError
 from worker.lifeline import Lifeline
 from worker.protocol import Exit, TrainingInput
@@ -23,15 +27,35 @@ from worker.protocol import Exit, TrainingInput
 _EVALUATION_BATCH = 256
 
 
-def train(data: TrainingInput, folder: Path, lifeline: Lifeline) -> Exit:
+def train_as_rank(data: TrainingInput, parallel: ParallelConfig, folder: Path, lifeline: Lifeline) -> Exit:
+    """Train as one of the processes of the job; see :func:`train`. ``data.threads`` are those of this process."""
+    kept = folder / "resume.safetensors"
+    device = local_device(_device(data.device))
+    with joined(parallel, device) as replica:
+        part = data.model_copy(update={"resume_from": str(kept)}) if kept.exists() else data
+        return train(part, folder, lifeline, replica=replica, device=device, keep=kept)
+
+
+def train(
+    data: TrainingInput,
+    folder: Path,
+    lifeline: Lifeline,
+    *,
+    replica: Replica | None = None,
+    device: torch.device | None = None,
+    keep: Path | None = None,
+) -> Exit:
     """Train the job and write its files, reporting all along.
+
+    ``replica``: which process of several this is, on which ``device``; the first one writes. ``keep``: where the newest
+    checkpoint stays whatever becomes of the one that is told.
 
     Raises:
         UnusableInputError: there is no GPU, or the teacher cannot be used.
         fqt_core.errors.FqtError: whatever the library refuses.
     """
     spec = data.spec
-    device = _device(data.device)
+    device = device or _device(data.device)
     torch.set_num_threads(data.threads)
     keep_pages()
     fresh = data.resume_from is None
@@ -51,19 +75,15 @@ def train(data: TrainingInput, folder: Path, lifeline: Lifeline) -> Exit:
         should_stop=lifeline.stop.is_set,
         device=device,
         teacher=_teacher(data),
+        replica=replica,
     )
     if session.weights is not None:
         lifeline.send(LogLine(message=_taken(session.weights, data)))
-    done: Done | None = None
-    for event in session.trainer:
-        if lifeline.cancel.is_set():
-            return Exit.CANCELLED
-        if isinstance(event, Done):
-            done = event  # said only when the files are there
-        else:
-            lifeline.send(event)
-    if done is None:
-        return Exit.STOPPED
+    done = _run(session, lifeline, keep)
+    if isinstance(done, Exit):
+        return done
+    if replica is not None and replica.rank > 0:
+        return Exit.DONE
     verdicts = _verdicts(session, device, lifeline)
     if lifeline.cancel.is_set():
         return Exit.CANCELLED
@@ -78,6 +98,29 @@ def train(data: TrainingInput, folder: Path, lifeline: Lifeline) -> Exit:
         lifeline.send(artifact("examples", examples, layout))
     lifeline.send(done)
     return Exit.DONE
+
+
+def _run(session: Session, lifeline: Lifeline, keep: Path | None) -> Done | Exit:
+    """Train, telling all events but the last one, which is returned; or how the run ended without one."""
+    done: Done | None = None
+    for event in session.trainer:
+        if lifeline.cancel.is_set():
+            return Exit.CANCELLED
+        if isinstance(event, CheckpointWritten) and keep is not None:
+            _keep(Path(event.path), keep)
+        if isinstance(event, Done):
+            done = event  # said only when the files are there
+        else:
+            lifeline.send(event)
+    return Exit.STOPPED if done is None else done
+
+
+def _keep(checkpoint: Path, name: Path) -> None:
+    """Give a file another name too, in place of the one that had it."""
+    fresh = name.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    os.link(checkpoint, fresh)
+    fresh.replace(name)
 
 
 def _verdicts(session: Session, device: torch.device, lifeline: Lifeline) -> Verdicts | None:

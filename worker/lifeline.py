@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import sys
 import threading
 from collections.abc import Iterator
@@ -36,6 +37,10 @@ class Lifeline:
         """Heed the supervisor's words from now on, and its end, even if it came before."""
         threading.Thread(target=self._listen, name="lifeline", daemon=True).start()
 
+    def watch(self) -> None:
+        """Instead of :meth:`listen`, where another process reads the words: end when nobody is there to say any."""
+        threading.Thread(target=self._watch, name="lifeline", daemon=True).start()
+
     def send(self, message: BaseModel) -> None:
         """Write one message: a line of JSON, whole."""
         line = json.dumps(message.model_dump(), separators=(",", ":")).encode() + b"\n"
@@ -49,6 +54,12 @@ class Lifeline:
         with os.fdopen(os.dup(self._words.fileno()), "rb") as source:
             while len(length := source.read(8)) == 8:
                 yield source.read(int.from_bytes(length, "big"))
+
+    def _watch(self) -> None:
+        ends = select.poll()
+        ends.register(self._words, 0)  # what is waited for is told in any case: that the other end is closed
+        ends.poll()
+        os._exit(Exit.ORPHANED)
 
     def _listen(self) -> None:
         buffer = b""

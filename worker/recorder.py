@@ -20,6 +20,7 @@ from fqt_core.events import (
     Done,
     EpochDone,
     Failed,
+    GradientsExchanged,
     GradientTelemetry,
     LogLine,
     QuantizationStatistics,
@@ -107,9 +108,9 @@ class Recorder:
                 self._pending.append(("warning", message.model_dump(exclude={"type"})))
             case Started():
                 self._start(message)
-            case BitsChosen():
-                self._record["bits_chosen"] = data = message.model_dump(exclude={"type"})
-                self._pending.append(("log", {"level": "info", "message": message.summary, "bits_chosen": data}))
+            case BitsChosen() | GradientsExchanged():
+                self._record[message.type] = data = message.model_dump(exclude={"type"})
+                self._pending.append(("log", {"level": "info", "message": message.summary, message.type: data}))
             case Confined():
                 self._record["limits"] = message.limits
                 text = "limits of the training process: " + ", ".join(f"{k} {v}" for k, v in message.limits.items())
