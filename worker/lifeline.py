@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import sys
 import threading
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import BinaryIO
 
 from pydantic import BaseModel
 
+from fqt_core.parallel.launch import end_with
 from worker.protocol import Exit, Word
 
 
@@ -39,7 +39,7 @@ class Lifeline:
 
     def watch(self) -> None:
         """Instead of :meth:`listen`, where another process reads the words: end when nobody is there to say any."""
-        threading.Thread(target=self._watch, name="lifeline", daemon=True).start()
+        end_with(self._words.fileno(), Exit.ORPHANED)
 
     def send(self, message: BaseModel) -> None:
         """Write one message: a line of JSON, whole."""
@@ -54,12 +54,6 @@ class Lifeline:
         with os.fdopen(os.dup(self._words.fileno()), "rb") as source:
             while len(length := source.read(8)) == 8:
                 yield source.read(int.from_bytes(length, "big"))
-
-    def _watch(self) -> None:
-        ends = select.poll()
-        ends.register(self._words, 0)  # what is waited for is told in any case: that the other end is closed
-        ends.poll()
-        os._exit(Exit.ORPHANED)
 
     def _listen(self) -> None:
         buffer = b""
