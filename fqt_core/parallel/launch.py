@@ -58,6 +58,8 @@ def launch(command: Sequence[str], processes: int, meeting: Meeting | None = Non
 
     where = meeting or Meeting()
     os.environ["TORCH_CPP_LOG_LEVEL"] = "ERROR"  # of what DistributedDataParallel advises we know why not
+    # A store that outlives an attempt still tells its processes' addresses to those of the next one.
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = interface_of(where.address)
     config = LaunchConfig(
         min_nodes=where.hosts,

@@ -40,6 +40,7 @@ NOT_RUN = {
     "docker compose run": "needs Docker's engine",
     "FQT_VARIANT=cuda docker compose": "needs Docker's engine",
     "fqt sweep ": "trains up to twenty networks; tests/client/cli/test_sweeps.py runs it on a scripted service",
+    "python -m fqt_core.parallel ": "needs two machines; tests/system/test_parallel_hosts.py runs it on two of its own",
     "python -m benchmarks.": "takes minutes to hours; tests/benchmarks run it in small",
 }
 SEVERAL_MACHINES = "docs/tutorials/several-machines.md"
