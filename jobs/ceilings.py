@@ -19,7 +19,7 @@ def lesser(mine: int | None, everybodys: int | None) -> int | None:
 
 def too_many_steps(spec: JobSpec, train_images: int, most: int) -> list[SpecFault]:
     """What is wrong with the number of optimiser steps, if they are more than ``most``."""
-    an_epoch = steps_per_epoch(train_images, spec.training.batch_size)
+    an_epoch = steps_per_epoch(train_images, spec)
     steps = an_epoch * spec.training.epochs
     if steps <= most:
         return []

@@ -16,12 +16,13 @@ _FLOAT_BYTES = 4
 # Float values per parameter: weight, gradient, two moments of Adam, and the copy of the best epoch.
 _VALUES_PER_PARAMETER = {"adam": 5, "sgd": 4, "muon": 5}
 _ORTHOGONALISED = 4  # matrices of the size of the largest weight that a step of Muon has at the same time
+_BUCKETS, _RESIDUAL = 1, 1  # values per parameter that a process keeps to exchange gradients, and at a few bits
 _PASSING_OUTPUTS = 4  # float tensors of a layer's output size that exist at the same time, forward or backward
 _PROBED_OUTPUTS = 4  # of every layer's output size that exist at the same time while bits are chosen
 
 
 def memory_bytes(spec: JobSpec, network: NetworkPlan, teacher: NetworkPlan | None, train: int, images: int) -> int:
-    """Estimated memory of the training process.
+    """Estimated memory of the training process, or of all processes of a job that is divided among several.
 
     Args:
         spec: a valid spec.
@@ -47,13 +48,12 @@ def memory_bytes(spec: JobSpec, network: NetworkPlan, teacher: NetworkPlan | Non
         probed = probed_images(batch, spec.network.image_size)
         outputs = sum(layer.out_channels * layer.output_size**2 for layer in network.layers)
         going_through = max(going_through, probed * _PROBED_OUTPUTS * _FLOAT_BYTES * outputs)
-    return (
-        _PROCESS_BYTES
-        + images * pixels
-        + _FLOAT_BYTES * values
-        + (teacher.model_bytes if teacher is not None else 0)
-        + going_through
-    )
+    own = images * pixels + _FLOAT_BYTES * values + (teacher.model_bytes if teacher is not None else 0)
+    if spec.parallel is None:
+        return _PROCESS_BYTES + own + going_through
+    kept = _BUCKETS if spec.parallel.gradient_bits is None else _BUCKETS + _RESIDUAL
+    own += _PROCESS_BYTES + _FLOAT_BYTES * kept * network.parameters
+    return _PROCESS_BYTES + spec.parallel.processes * own + going_through
 
 
 def _passing_bytes(network: NetworkPlan) -> int:

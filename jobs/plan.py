@@ -27,7 +27,7 @@ from jobs.validation import UNBOUNDED, Bounds, Sources
 _MEASURED_JOBS = 5
 _SEARCHED_JOBS = 500
 _PASSES_OF_A_STEP = 3  # one forward, and a backward one of twice its work
-_Kind: TypeAlias = tuple[str, str, bool]
+_Kind: TypeAlias = tuple[str, str, bool, str]
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def plan(
         return _plan_of_trees(spec, sources, offers)
     network = network_plan(spec.network, len(sources.classes), spec.method)
     train, held = sources.train, sources.held
-    per_epoch = steps_per_epoch(train, spec.training.batch_size)
+    per_epoch = steps_per_epoch(train, spec)
     measured = _Measured(connection, bounds.organisation)
     teacher = teacher_network(connection, spec, len(sources.classes))
     memory = memory_bytes(spec, trained_network(spec, len(sources.classes)), teacher, train, train + held)
@@ -236,4 +236,6 @@ class _Measured:
 def _kind(spec: JobSpec) -> _Kind:
     """What must agree for times to be comparable: a preset's name tells nothing that its options do not."""
     network = spec.network.model_dump_json(exclude={"width", "channels"})
-    return network, spec.method.model_dump_json(exclude={"preset"}), spec.training.optimizer == "muon"
+    parallel = "" if spec.parallel is None else spec.parallel.model_dump_json()
+    method = spec.method.model_dump_json(exclude={"preset"})
+    return network, method, spec.training.optimizer == "muon", parallel

@@ -203,6 +203,9 @@ class Settings(BaseSettings):
         description="Memory that a job may be planned for; a key's own ceiling may lie below, not above; null: no "
         "limit.",
     )
+    max_job_processes: int | None = Field(
+        default=None, ge=1, description="Processes that one job may be divided among (`parallel`); null: no limit."
+    )
     child_disk_bytes: int = Field(
         default=16 * 2**30, ge=2**20, description="Bound of what one child may keep in its folder on the worker's disk."
     )

@@ -8,7 +8,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from fqt_core.config import AnyArchitecture, AnyMethod, AnySearch, Fqt, Gbdt, Resnet18, TableConfig, TrainConfig
+from fqt_core.config import (
+    AnyArchitecture,
+    AnyMethod,
+    AnySearch,
+    Fqt,
+    Gbdt,
+    ParallelConfig,
+    Resnet18,
+    TableConfig,
+    TrainConfig,
+)
 from fqt_core.config.builtin import BUILTIN_DATASETS
 from fqt_core.config.class_names import LONGEST_CLASS_NAME
 from fqt_core.config.method_base import Task
@@ -111,6 +121,9 @@ class JobSpec(BaseModel):
         default_factory=TrainConfig,
         description="Epochs, optimiser, seed and so on. Of task `tabular` only `seed`, `validation_fraction` and "
         "`early_stopping_patience`; the others keep their defaults.",
+    )
+    parallel: ParallelConfig | None = Field(
+        default=None, description="Train in several processes of one worker; null: in one process."
     )
     initial_weights: Annotated[str, AfterValidator(_a_source), Field(json_schema_extra={"pattern": _SOURCE})] | None = (
         Field(

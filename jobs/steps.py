@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fqt_core.config.parallel import batches_per_epoch
 from jobs.datasets import DatasetSource
+from jobs.spec import JobSpec
 
 
 def split(dataset: DatasetSource, classes: Sequence[str], images: int, fraction: float) -> tuple[int, int]:
@@ -30,7 +32,7 @@ def held(members: Sequence[float], fraction: float) -> int:
     return sum(max(0, min(max(round(count * fraction), 1), round(count) - 1)) for count in members)
 
 
-def steps_per_epoch(images: int, batch_size: int) -> int:
-    """Batches of one pass; a last batch of a single image is merged into the one before it."""
-    full, rest = divmod(images, batch_size)
-    return max(1, full + (rest > 1 or (rest == 1 and full == 0)))
+def steps_per_epoch(images: int, spec: JobSpec) -> int:
+    """Batches of one pass over so many training images."""
+    processes = 1 if spec.parallel is None else spec.parallel.processes
+    return max(1, batches_per_epoch(images, spec.training.batch_size, processes))

@@ -179,7 +179,7 @@ def _cost(job: _Job) -> tuple[StepCost, int] | None:
         micro_batches=training.micro_batches(step),
         optimizer=training.optimizer,
     )
-    return cost, steps_per_epoch(images, training.batch_size)
+    return cost, steps_per_epoch(images, job.spec)
 
 
 def _seconds(connection: Connection, job_ids: Sequence[str]) -> dict[str, float]:

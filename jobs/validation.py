@@ -49,7 +49,8 @@ class Bounds:
 
     ``organisation``: whose data sets, jobs and models a spec may refer to. ``max_seconds``: how long a job may run.
     ``max_queued``: how many jobs of one key may wait at the same time, for keys without a number of their own.
-    ``max_steps``, ``max_memory_bytes``: what a job may be predicted to take. ``gpu``: whether it may ask for a GPU.
+    ``max_steps``, ``max_memory_bytes``: what a job may be predicted to take. ``max_processes``: how many may train it.
+    ``gpu``: whether it may ask for a GPU.
     """
 
     organisation: str | None = None
@@ -58,6 +59,7 @@ class Bounds:
     max_steps: int | None = None
     max_memory_bytes: int | None = None
     gpu: bool = True
+    max_processes: int | None = None
 
     @classmethod
     def of(cls, settings: Settings, key: Key, offers: Sequence[Offer] | None = None) -> Bounds:
@@ -69,6 +71,7 @@ class Bounds:
             max_steps=lesser(key.max_steps, settings.max_job_steps),
             max_memory_bytes=lesser(key.max_memory_bytes, settings.max_job_memory_bytes),
             gpu=settings.gpu_jobs == "always" or not without_gpu(offers),
+            max_processes=settings.max_job_processes,
         )
 
 
@@ -106,6 +109,7 @@ def check(connection: Connection, spec: JobSpec, bounds: Bounds = UNBOUNDED) -> 
     if dataset is not None and len(classes) > 1 and not any(fault.field.startswith("classes") for fault in faults):
         train, held = split(dataset, classes, images, spec.training.validation_fraction)
         _warmup(spec, train, faults)
+        _parallel(spec, train, bounds, faults)
         if bounds.max_steps is not None:
             faults += too_many_steps(spec, train, bounds.max_steps)
         if bounds.max_memory_bytes is not None and (teacher is not None) == (spec.teacher is not None):
@@ -273,10 +277,27 @@ def _optimizer(spec: JobSpec, faults: list[SpecFault]) -> None:
 
 
 def _warmup(spec: JobSpec, train_images: int, faults: list[SpecFault]) -> None:
-    steps = steps_per_epoch(train_images, spec.training.batch_size) * spec.training.epochs
+    steps = steps_per_epoch(train_images, spec) * spec.training.epochs
     if spec.training.warmup_steps >= steps:
         message = f"the run has {steps} steps in all, so the warm-up must be shorter"
         faults.append(SpecFault("training.warmup_steps", message, f"at most {steps - 1}"))
+
+
+def _parallel(spec: JobSpec, train_images: int, bounds: Bounds, faults: list[SpecFault]) -> None:
+    if spec.parallel is None:
+        return
+    processes, training = spec.parallel.processes, spec.training
+    allowed = bounds.max_processes
+    if allowed is not None and processes > allowed:
+        message = f"{processes} processes are more than a job may have here"
+        faults.append(SpecFault("parallel.processes", message, {"maximum": allowed}))
+    most = min(training.batch_size // training.accumulate, train_images)
+    if processes > most:
+        message = (
+            f"{processes} processes cannot share a micro-batch of {most} images; use fewer, a larger "
+            "training.batch_size, or a smaller training.accumulate"
+        )
+        faults.append(SpecFault("parallel.processes", message, {"maximum": most}))
 
 
 def _crop(spec: JobSpec, faults: list[SpecFault]) -> None:
@@ -313,7 +334,7 @@ def _search(spec: JobSpec, classes: list[str], faults: list[SpecFault]) -> None:
     found = obstacles(spec.network, spec.method)
     if not found and len(classes) > 1:
         found |= {f"search.{name}": TOO_TIGHT for name in beyond_budget(spec.network, len(classes), search)}
-    for field in ("initial_weights", "teacher"):
+    for field in ("initial_weights", "teacher", "parallel"):
         if getattr(spec, field) is not None:
             found[field] = "a search begins from scratch: leave it out, and give it to the training job"
     for name, value in _NOT_SEARCHED.items():

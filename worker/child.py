@@ -10,8 +10,10 @@ import argparse
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
+from fqt_core.config.method_base import Task
 from fqt_core.errors import StopRequestedError
 from worker.child_errors import explain
 from worker.lifeline import Lifeline
@@ -28,23 +30,33 @@ def main(arguments: list[str]) -> int:
 
     lifeline = Lifeline(options.events)
     data = TrainingInput.model_validate_json((options.folder / "job.json").read_bytes())
-    lifeline.send(Confined(limits=confine(data.limits)))
+    parallel = data.spec.parallel
+    lifeline.send(Confined(limits=confine(data.limits, loopback=parallel is not None)))
     lifeline.listen()
 
-    try:
+    def run() -> Exit:
         # Only now: torch or LightGBM, and what decodes images and tables, load and run within the limits.
-        if data.spec.task == "tabular":
-            from worker import child_trees as work  # noqa: PLC0415
+        if parallel is not None:
+            from worker import ranks as work  # noqa: PLC0415
+        elif data.spec.task == "tabular":
+            from worker import child_trees as work  # type: ignore[no-redef]  # noqa: PLC0415
         elif data.spec.search is not None:
             from worker import child_search as work  # type: ignore[no-redef]  # noqa: PLC0415
         else:
             from worker import child_training as work  # type: ignore[no-redef]  # noqa: PLC0415
-
         return work.train(data, options.folder, lifeline)
+
+    return outcome(run, lifeline, data.spec.task)
+
+
+def outcome(run: Callable[[], Exit], lifeline: Lifeline, task: Task) -> Exit:
+    """Run a job, or one process's part of it; say why it failed, if it did and that can be explained."""
+    try:
+        return run()
     except StopRequestedError:
         return Exit.CANCELLED if lifeline.cancel.is_set() else Exit.STOPPED
     except Exception as error:
-        failed = explain(error, data.spec.task)
+        failed = explain(error, task)
         if failed is None:
             raise
     traceback.print_exc()

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
 
 from fqt_core import export
 from fqt_core.allocator import keep_pages
+from fqt_core.config import ParallelConfig
 from fqt_core.data import ImageDataset, load_pinned
 from fqt_core.errors import CheckpointError
-from fqt_core.events import ArtifactWritten, Done, LogLine
+from fqt_core.events import ArtifactWritten, CheckpointWritten, Done, LogLine
 from fqt_core.models import WeightReport
+from fqt_core.parallel.replicas import joined, local_device
 from fqt_core.process_memory import forget_peak, peak_bytes, resident_bytes
 from fqt_core.training import Session, prepare
 from fqt_core.training.artifacts import write_artifacts
 from fqt_core.training.confusion import Verdicts, confusion, judge
 from fqt_core.training.examples import save_examples
+from fqt_core.training.replica import Replica
 from worker.child_errors import UnusableInputError
 from worker.lifeline import Lifeline
 from worker.protocol import Exit, TrainingInput
@@ -24,8 +28,28 @@ from worker.protocol import Exit, TrainingInput
 _EVALUATION_BATCH = 256
 
 
-def train(data: TrainingInput, folder: Path, lifeline: Lifeline) -> Exit:
+def train_as_rank(data: TrainingInput, parallel: ParallelConfig, folder: Path, lifeline: Lifeline) -> Exit:
+    """Train as one of the processes of the job; see :func:`train`. ``data.threads`` are those of this process."""
+    kept = folder / "resume.safetensors"
+    device = local_device(device_of(data.device))
+    with joined(parallel, device) as replica:
+        part = data.model_copy(update={"resume_from": str(kept)}) if kept.exists() else data
+        return train(part, folder, lifeline, replica=replica, device=device, keep=kept)
+
+
+def train(
+    data: TrainingInput,
+    folder: Path,
+    lifeline: Lifeline,
+    *,
+    replica: Replica | None = None,
+    device: torch.device | None = None,
+    keep: Path | None = None,
+) -> Exit:
     """Train the job and write its files, reporting all along.
+
+    ``replica``: which process of several this is, on which ``device``; the first one writes. ``keep``: where the newest
+    checkpoint stays whatever becomes of the one that is told.
 
     Raises:
         UnusableInputError: there is no GPU, or the teacher cannot be used.
@@ -33,7 +57,7 @@ def train(data: TrainingInput, folder: Path, lifeline: Lifeline) -> Exit:
     """
     spec = data.spec
     base = resident()
-    device = device_of(data.device)
+    device = device or device_of(data.device)
     torch.set_num_threads(data.threads)
     keep_pages()
     fresh = data.resume_from is None
@@ -54,19 +78,15 @@ def train(data: TrainingInput, folder: Path, lifeline: Lifeline) -> Exit:
         should_stop=lifeline.stop.is_set,
         device=device,
         teacher=_teacher(data),
+        replica=replica,
     )
     if session.weights is not None:
         lifeline.send(LogLine(message=_taken(session.weights, data)))
-    done: Done | None = None
-    for event in session.trainer:
-        if lifeline.cancel.is_set():
-            return Exit.CANCELLED
-        if isinstance(event, Done):
-            done = event  # said only when the files are there
-        else:
-            lifeline.send(event)
-    if done is None:
-        return Exit.STOPPED
+    done = _run(session, lifeline, keep)
+    if isinstance(done, Exit):
+        return done
+    if replica is not None and replica.rank > 0:
+        return Exit.DONE
     done = done.model_copy(update={"memory_bytes": grown(base)})
     verdicts = _verdicts(session, device, lifeline)
     if lifeline.cancel.is_set():
@@ -97,6 +117,29 @@ def resident() -> int | None:
 def grown(base: int | None) -> int | None:
     """The most memory since :func:`resident` told of ``base``, beyond that."""
     return None if base is None else max(0, peak_bytes() - base)
+
+
+def _run(session: Session, lifeline: Lifeline, keep: Path | None) -> Done | Exit:
+    """Train, telling all events but the last one, which is returned; or how the run ended without one."""
+    done: Done | None = None
+    for event in session.trainer:
+        if lifeline.cancel.is_set():
+            return Exit.CANCELLED
+        if isinstance(event, CheckpointWritten) and keep is not None:
+            _keep(Path(event.path), keep)
+        if isinstance(event, Done):
+            done = event  # said only when the files are there
+        else:
+            lifeline.send(event)
+    return Exit.STOPPED if done is None else done
+
+
+def _keep(checkpoint: Path, name: Path) -> None:
+    """Give a file another name too, in place of the one that had it."""
+    fresh = name.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    os.link(checkpoint, fresh)
+    fresh.replace(name)
 
 
 def _verdicts(session: Session, device: torch.device, lifeline: Lifeline) -> Verdicts | None:

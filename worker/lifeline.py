@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from pydantic import BaseModel
 
+from fqt_core.parallel.launch import end_with
 from worker.protocol import Exit, Word
 
 
@@ -35,6 +36,10 @@ class Lifeline:
     def listen(self) -> None:
         """Heed the supervisor's words from now on, and its end, even if it came before."""
         threading.Thread(target=self._listen, name="lifeline", daemon=True).start()
+
+    def watch(self) -> None:
+        """Instead of :meth:`listen`, where another process reads the words: end when nobody is there to say any."""
+        end_with(self._words.fileno(), Exit.ORPHANED)
 
     def send(self, message: BaseModel) -> None:
         """Write one message: a line of JSON, whole."""

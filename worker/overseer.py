@@ -90,9 +90,10 @@ def out_of_disk(used: int, allowed: int) -> Request:
 
 def folder_bytes(folder: Path) -> int:
     """Bytes that the files of a folder take on the disk. Files that come and go meanwhile are no error."""
-    used = 0
+    found: dict[int, int] = {}  # a file of two names is there once
     for parent, _, names in os.walk(folder):
         for name in names:
             with suppress(OSError):
-                used += Path(parent, name).lstat().st_blocks * _BLOCK_BYTES
-    return used
+                status = Path(parent, name).lstat()
+                found[status.st_ino] = status.st_blocks * _BLOCK_BYTES
+    return sum(found.values())

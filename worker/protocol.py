@@ -144,7 +144,24 @@ class Answered(BaseModel):
     values: dict[str, Any]
 
 
-Message = Annotated[AnyEvent | Confined | Profiled | Fetched | Answered, Field(discriminator="type")]
+class Ready(BaseModel):
+    """Of the first process of a job that is divided among several: it listens. Goes no further than its parent."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: Literal["ready"] = "ready"
+
+
+class Ended(BaseModel):
+    """The last word of such a job's processes: what their parent is to end with. Goes no further than it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: Literal["ended"] = "ended"
+    code: Exit
+
+
+Message = Annotated[AnyEvent | Confined | Profiled | Fetched | Answered | Ready | Ended, Field(discriminator="type")]
 _ADAPTER: TypeAdapter[Message] = TypeAdapter(Message)
 
 

@@ -21,6 +21,7 @@ from fqt_core.events import (
     EpochDone,
     Failed,
     FullPrecisionDone,
+    GradientsExchanged,
     GradientTelemetry,
     LogLine,
     QuantizationStatistics,
@@ -120,10 +121,9 @@ class Recorder:
                 self._pending.append(("warning", message.model_dump(exclude={"type"})))
             case Started():
                 self._start(message)
-            case BitsChosen() | StructureFound():
-                name = "bits_chosen" if isinstance(message, BitsChosen) else "structure"
-                self._record[name] = data = message.model_dump(exclude={"type"})
-                self._pending.append(("log", {"level": "info", "message": message.summary, name: data}))
+            case BitsChosen() | StructureFound() | GradientsExchanged():
+                self._record[message.type] = data = message.model_dump(exclude={"type"})
+                self._pending.append(("log", {"level": "info", "message": message.summary, message.type: data}))
             case Confined():
                 self._record["limits"] = message.limits
                 text = "limits of the training process: " + ", ".join(f"{k} {v}" for k, v in message.limits.items())

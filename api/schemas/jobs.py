@@ -24,6 +24,11 @@ class JobRecord(OpenSchema):
         default=None,
         description="With bits `auto`: what was chosen for each layer, and the method with it written as overrides.",
     )
+    gradients_exchanged: dict[str, Any] | None = Field(
+        default=None,
+        description="Of a job in several processes: bytes of gradients that each one has sent since they last started, "
+        "and what they would have been at 32 bits.",
+    )
     attempt: int | None = Field(default=None, description="Which attempt this is, from 1.")
 
 

@@ -15,7 +15,7 @@ from tests.api.conftest import SPEC
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    return settings.model_copy(update={"max_job_steps": 500, "max_job_memory_bytes": 2 << 30})
+    return settings.model_copy(update={"max_job_steps": 500, "max_job_memory_bytes": 8 << 30, "max_job_processes": 4})
 
 
 def _key(store: Store, **ceilings: int) -> dict[str, str]:
@@ -68,6 +68,22 @@ def test_an_epoch_that_is_too_long(client: TestClient, store: Store) -> None:
     assert error["field"] == "training.batch_size"
     fits = error["allowed"]["minimum"]
     assert _ask(client, _key(store, max_steps=2), training={"epochs": 1, "batch_size": fits}).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("processes", "training", "most"),
+    [(5, {}, 4), (3, {"batch_size": 16, "accumulate": 8}, 2)],
+    ids=["ceiling", "batch"],
+)
+def test_more_processes_than_are_allowed_or_have_images(
+    client: TestClient, store: Store, processes: int, training: dict[str, Any], most: int
+) -> None:
+    refused = _ask(client, _key(store), training=training, parallel={"processes": processes})
+    [error] = refused.json()["errors"]
+    assert (error["field"], error["allowed"]) == ("parallel.processes", {"maximum": most})
+    alone = _ask(client, _key(store), "?dry_run=true", training=training).json()
+    divided = _ask(client, _key(store), "?dry_run=true", training=training, parallel={"processes": most}).json()
+    assert alone["memory_bytes"] < divided["memory_bytes"] < (most + 2) * alone["memory_bytes"]
 
 
 def test_a_keys_own_ceiling_lies_below_that_of_the_settings(client: TestClient, store: Store) -> None:

@@ -43,6 +43,7 @@ NOT_RUN = {
     "docker compose --profile gpu exec worker-gpu": "needs Docker's engine, and a GPU",
     "fqt compare-methods ": "trains dozens of networks; tests/client/cli/test_compare_methods.py runs it in small",
     "fqt sweep ": "trains up to twenty networks; tests/client/cli/test_sweeps.py runs it on a scripted service",
+    "python -m fqt_core.parallel ": "needs two machines; tests/system/test_parallel_hosts.py runs it on two of its own",
     "python -m benchmarks.": "takes minutes to hours; tests/benchmarks run it in small",
 }
 SEVERAL_MACHINES = "docs/tutorials/several-machines.md"

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fqt_core.config.plan import network_plan
+from fqt_core.data import ImageDataset
+from fqt_core.data.batches import TrainingData
 from jobs import artifacts, lease
 from jobs.errors import InvalidSpecError
 from jobs.offers import Offer
@@ -48,7 +51,19 @@ def test_steps_and_sizes_are_known_before_anything_runs(store: Store) -> None:
 
 @pytest.mark.parametrize(("images", "batch", "steps"), [(1, 8, 1), (8, 8, 1), (9, 8, 1), (10, 8, 2), (17, 8, 2)])
 def test_a_last_batch_of_one_image_is_no_step_of_its_own(images: int, batch: int, steps: int) -> None:
-    assert steps_per_epoch(images, batch) == steps
+    assert steps_per_epoch(images, spec(training={"batch_size": batch})) == steps
+
+
+@pytest.mark.parametrize(("batch", "steps"), [(8, 2), (9, 2), (16, 1), (5, 4), (4, 4)])
+def test_nor_is_one_that_leaves_a_process_with_less_than_two(batch: int, steps: int) -> None:
+    divided = spec(training={"batch_size": batch, "validation_fraction": 0}, parallel={"processes": 3})
+    assert steps_per_epoch(18, divided) == steps
+    data = ImageDataset(np.zeros((18, 1, 4, 4), np.uint8), np.arange(18) % 2, ["a", "b"])
+    ranks = [TrainingData(data, divided.training, rank, 3) for rank in range(3)]
+    assert {rank.steps_per_epoch for rank in ranks} == {steps}
+    shares = [[len(rank.train_batch(0, index)[1]) for rank in ranks] for index in range(steps)]
+    assert sum(sum(share) for share in shares) == 18
+    assert all(max(share) - min(share) <= 1 and min(share) >= min(2, batch // 3) for share in shares)
 
 
 def test_time_is_measured_here_or_not_told(store: Store) -> None:

@@ -78,7 +78,15 @@ export function configuration(job) {
       name,
     ),
   );
-  return h("section", { class: "card" }, h("div", { class: "row between" }, h("h2", {}, "Configuration"), h("div", { class: "row", role: "group", "aria-label": "Form" }, buttons)), body, bits(job));
+  return h("section", { class: "card" }, h("div", { class: "row between" }, h("h2", {}, "Configuration"), h("div", { class: "row", role: "group", "aria-label": "Form" }, buttons)), body, exchanged(job), bits(job));
+}
+
+function exchanged(job) {
+  const told = job.record?.gradients_exchanged;
+  if (!told) return "";
+  const saved = told.full_precision_bytes - told.bytes_sent;
+  const share = told.full_precision_bytes ? Math.round((1000 * saved) / told.full_precision_bytes) / 10 : 0;
+  return h("p", { class: "dim" }, `Each of ${told.processes} processes has sent ${figure(told.bytes_sent / 1e6)} MB of gradients${told.gradient_bits ? ` at ${told.gradient_bits} bits: ${figure(saved / 1e6)} MB (${share} %) saved` : ""}.`);
 }
 
 function bits(job) {

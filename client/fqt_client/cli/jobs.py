@@ -90,6 +90,7 @@ def show(job: JobArgument, as_json: JsonOption = False) -> None:
             "learns from": found.spec.get("teacher"),
             "runs on": ", ".join(f"{name} {record[name]}" for name in _RECORD if record.get(name) is not None),
             "gradient bits": _bits(record.get("bits_chosen")),
+            "processes": _processes(found.spec.get("parallel"), record.get("gradients_exchanged")),
             "progress": _progress(found),
             "accuracy": share_text(found.accuracy) if explained is None else None,
             "R²": f"{explained:.4f}" if explained is not None else None,
@@ -104,6 +105,19 @@ def show(job: JobArgument, as_json: JsonOption = False) -> None:
             print(printable(f"  {line}"))
     if artifacts:
         print(f"\nFetch the files: fqt fetch {found.id}")
+
+
+def _processes(parallel: Mapping[str, Any] | None, exchanged: Mapping[str, Any] | None) -> str | None:
+    """How a job is divided, and what that has cost so far."""
+    if parallel is None:
+        return None
+    bits = parallel.get("gradient_bits")
+    text = f"{parallel['processes']}, gradients at {bits or 32} bits"
+    if exchanged is None:
+        return text
+    sent, full = exchanged["bytes_sent"], exchanged["full_precision_bytes"]
+    saved = f", {full - sent} bytes ({(full - sent) / full:.1%}) saved" if bits and full else ""
+    return f"{text}: {sent} bytes sent by each{saved}"
 
 
 def _bits(chosen: Mapping[str, Any] | None) -> str | None:
