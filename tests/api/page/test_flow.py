@@ -39,7 +39,7 @@ def test_from_own_photos_to_a_model_that_predicts(
         expect(page.get_by_role("group", name="Classes").get_by_role("checkbox")).to_have_count(3)
         page.get_by_label("Name", exact=True).fill("<b>bold</b> & brave")
         page.get_by_role("radio", name="Small convolutional network").check()
-        page.get_by_label("Width").fill("0.25")
+        page.get_by_label("Width", exact=True).fill("0.25")
         page.get_by_label("Image size").fill("8")
         page.get_by_label("Epochs", exact=True).fill("0")
         epochs = page.locator("[data-path='training.epochs']")
