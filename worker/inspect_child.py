@@ -27,7 +27,6 @@ def main(arguments: list[str]) -> int:
 
     # Only now: what decodes images loads and runs within the limits.
     from fqt_core.data import look_through, profile  # noqa: PLC0415
-    from fqt_core.trees.profile import profile_table  # noqa: PLC0415
     from fqt_core.trees.table import table_format  # noqa: PLC0415
 
     thumbnails = options.folder / THUMBNAILS
@@ -38,6 +37,8 @@ def main(arguments: list[str]) -> int:
                 (options.folder / LISTING).write_bytes(look.listing)
             lifeline.send(Profiled(profile=look.profile, size=look.size))
         elif table_format(data.path) is not None:
+            from fqt_core.trees.profile import profile_table  # noqa: PLC0415
+
             lifeline.send(Profiled(profile=profile_table(data.path)))
         else:
             lifeline.send(Profiled(profile=profile(data.path, thumbnails=thumbnails)))

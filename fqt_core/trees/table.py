@@ -27,6 +27,7 @@ PARQUET_MAGIC = b"PAR1"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _PEEKED = 64 * 1024
 _DELIMITERS = ",;\t|"
+_MARKUP = (b"<", b"{", b"[")  # web pages and JSON have commas too
 _NO_TEXT = frozenset(range(32)) - {*b"\t\n\r\f"}
 
 
@@ -86,6 +87,8 @@ def table_format(path: Path | str) -> Format | None:
     if head.startswith(_UTF16):
         return "csv"
     line = head.removeprefix(b"\xef\xbb\xbf").partition(b"\n")[0]
+    if line.lstrip()[:1] in _MARKUP:
+        return None
     if not _NO_TEXT.isdisjoint(head) or max(line.count(delimiter.encode()) for delimiter in _DELIMITERS) == 0:
         return None
     return "csv"

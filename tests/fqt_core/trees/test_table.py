@@ -97,7 +97,15 @@ def test_faults_are_told_all_at_once(tmp_path: Path, content: bytes, where: list
 
 def test_other_files_are_no_tables(tmp_path: Path) -> None:
     path = tmp_path / "any"
-    for content in (b"", b"PK\x03\x04, and", b"\x1f\x8b,,", b"GIF89a,\x00", b"hello\nyou,there\n"):
+    for content in (
+        b"",
+        b"PK\x03\x04, and",
+        b"\x1f\x8b,,",
+        b"GIF89a,\x00",
+        b"hello\nyou,there\n",
+        b"<p>a,b</p>\n",
+        b'{"a": 1, "b": 2}',
+    ):
         path.write_bytes(content)
         assert table_format(path) is None
     assert table_format(tmp_path) is None
