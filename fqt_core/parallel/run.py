@@ -13,41 +13,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import distributed
 
-from fqt_core.config import AnyArchitecture, AnyMethod, Fqt, ParallelConfig, Resnet18, TrainConfig
 from fqt_core.errors import FqtError
 from fqt_core.parallel.launch import end_with
 from fqt_core.parallel.replicas import DistributedReplica, joined, local_device
+from fqt_core.parallel.spec import Work
 from fqt_core.training import prepare, resolve_device
 
 CHECKPOINTS = "checkpoints"
 _ORPHANED = 1
-
-
-class RunSpec(BaseModel):
-    """What ``python -m fqt_core.parallel`` trains; fields as of a job's spec."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    architecture: AnyArchitecture = Field(default_factory=Resnet18)
-    method: AnyMethod = Field(default_factory=Fqt)
-    training: TrainConfig = Field(default_factory=TrainConfig)
-    parallel: ParallelConfig
-    classes: list[str] | None = None
-
-
-class Work(BaseModel):
-    """What each process is told on its command line."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    spec: RunSpec
-    data: str
-    output: Path
-    device: str
-    threads: int
 
 
 def main(work: Work) -> None:

@@ -33,10 +33,11 @@ def settings(tmp_path: Path) -> Settings:
 
 def ranks() -> dict[int, int]:
     """Rank to process id, of the jobs that this process runs."""
-    found = {}
+    agents, found = children(os.getpid()), {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if b"worker.rank" in (folder / "cmdline").read_bytes():
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent in agents and b"worker.rank" in (folder / "cmdline").read_bytes():
                 variables = (folder / "environ").read_bytes().split(b"\0")
                 found[int(next(v[5:] for v in variables if v.startswith(b"RANK=")))] = int(folder.name)
         except (FileNotFoundError, ProcessLookupError, StopIteration):
