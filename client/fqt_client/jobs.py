@@ -58,6 +58,7 @@ class AsyncJobs:
         device: str = "auto",
         queue: str | None = None,
         priority: int = 0,
+        parallel: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> Job:
         """Submit a job from its parts; what is left out takes the service's default.
@@ -74,6 +75,7 @@ class AsyncJobs:
             device: ``auto``, ``cpu`` or ``cuda``.
             queue: only workers that serve this queue take it; None: the queue of its device.
             priority: higher ones go first, among the waiting jobs of the same API key.
+            parallel: train in several processes, e.g. ``{"processes": 2, "gradient_bits": 4}``; None: in one.
             idempotency_key: see :meth:`create`.
 
         Raises:
@@ -91,6 +93,7 @@ class AsyncJobs:
             "name": name,
             "queue": queue,
             "priority": priority or None,
+            "parallel": parallel,
         }
         spec.update({key: value for key, value in optional.items() if value is not None})
         return await self.create(spec, idempotency_key=idempotency_key)

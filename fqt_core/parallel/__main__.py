@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from fqt_core.errors import ConfigurationError
 from fqt_core.parallel.launch import LOOPBACK, Meeting, launch
-from fqt_core.parallel.run import RunSpec, Work
+from fqt_core.parallel.spec import RunSpec, Work
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -50,8 +50,8 @@ def main(arguments: list[str] | None = None) -> None:
         parser.exit(2, f"fqt_core.parallel: error: {given.spec}: {faults}\n")
     processes, rest = divmod(spec.parallel.processes, max(1, given.hosts))
     if given.hosts < 1 or rest or not processes:
-        parser.exit(2, f"fqt_core.parallel: error: {spec.parallel.processes} processes on {given.hosts} hosts do not "
-                       "go; parallel.processes must be a multiple of --hosts\n")  # fmt: skip
+        message = f"--hosts: {spec.parallel.processes} processes cannot be divided evenly among {given.hosts} hosts"
+        parser.exit(2, f"fqt_core.parallel: error: {message}; change parallel.processes or --hosts\n")
     if (given.rendezvous is None) != (given.hosts == 1):
         parser.exit(2, "fqt_core.parallel: error: --hosts and --rendezvous go together\n")
     meeting = Meeting(given.hosts, given.rendezvous or Meeting.endpoint, given.address, given.run, given.wait)

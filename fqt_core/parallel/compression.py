@@ -9,9 +9,9 @@ With 1 bit Q is the sign times the block's mean magnitude; with b bits, rounding
 -s to s, s the block's largest magnitude. Source: S. P. Karimireddy et al., "Error feedback fixes SignSGD and other
 gradient compression schemes", ICML 2019, arXiv 1901.09847.
 
-On the wire, for each parameter: one float32 scale per block, then the codes as b planes of one bit per element, eight
-to the byte, the first element in the lowest bit. Blocks are cut in the parameter's order in memory, so nothing depends
-on how parameters are put together into buckets.
+On the wire, for each piece of :data:`PIECE` elements of a parameter: one float32 scale per block, then the codes,
+eight of b bits in b bytes, the first element in the lowest bits. Pieces and blocks are cut in the parameter's order in
+memory, so nothing depends on how parameters are put together into buckets.
 """
 
 from collections.abc import Mapping
@@ -23,8 +23,8 @@ from torch import Tensor, distributed, nn
 BLOCK = 256
 """Elements that share a scale: 1/8 bit more for each."""
 
-_MAGIC = 0x0102040810204080  # times eight bytes of 0 or 1: these as the bits of the highest byte, the first lowest
-_BITS = torch.tensor([[byte >> place & 1 for place in range(8)] for byte in range(256)], dtype=torch.uint8)
+PIECE = 64 * BLOCK
+"""Elements that are gone through at a time, few enough to stay in the cache."""
 
 
 def compressed(values: Tensor, bits: int) -> Tensor:
@@ -39,29 +39,23 @@ def compressed(values: Tensor, bits: int) -> Tensor:
     """
     padded = _padded(values)
     if bits == 1:
-        counts = _padded(torch.ones_like(values)).sum(1, keepdim=True)
-        scale = padded.abs().sum(1, keepdim=True) / counts
-        codes = (padded >= 0).to(torch.uint8)
+        counts = torch.full((len(padded), 1), float(BLOCK), device=values.device)
+        counts[-1] -= padded.numel() - len(values)
+        scale = torch.linalg.vector_norm(padded, 1, 1, keepdim=True) / counts
+        codes = (padded >= 0).view(torch.uint8)
     else:
         steps = _steps(bits)
-        scale = padded.abs().amax(1, keepdim=True)
-        shares = padded / torch.where(scale == 0, 1.0, scale)
-        codes = ((shares * steps).round() + steps).to(torch.uint8)
-    flat = codes.flatten()[: _whole_bytes(len(values))]
-    planes = [_packed(flat >> place & 1) for place in range(bits)]
-    return torch.cat([scale.flatten().view(torch.uint8), *planes])
+        scale = torch.linalg.vector_norm(padded, float("inf"), 1, keepdim=True)
+        codes = (padded * torch.where(scale == 0, 0.0, steps / scale)).round_().add_(steps).to(torch.uint8)
+    return torch.cat([scale.flatten().view(torch.uint8), _packed(codes.flatten()[: _whole_bytes(len(values))], bits)])
 
 
 def restored(message: Tensor, count: int, bits: int) -> Tensor:
     """What :func:`compressed` stands for: float32 (count,)."""
     blocks = -(-count // BLOCK)
     scale = message[: 4 * blocks].clone().view(torch.float32).unsqueeze(1)
-    planes = message[4 * blocks :].view(bits, -1)
-    table = _BITS.to(message.device)
-    codes = sum(table[plane.int()].flatten() << place for place, plane in enumerate(planes))
-    shares = _padded(cast("Tensor", codes).to(torch.float32))
-    shares = 2 * shares - 1 if bits == 1 else shares / _steps(bits) - 1
-    return (scale * shares).flatten()[:count]
+    codes = _padded(_unpacked(message[4 * blocks :], bits).to(torch.float32))
+    return torch.addcmul(-scale, codes, 2 * scale if bits == 1 else scale / _steps(bits)).flatten()[:count]
 
 
 def message_bytes(count: int, bits: int) -> int:
@@ -85,10 +79,33 @@ def _padded(values: Tensor) -> Tensor:
     return torch.cat([values, values.new_zeros(missing)]).view(-1, BLOCK)
 
 
-def _packed(bits: Tensor) -> Tensor:
-    """uint8 (8 n,) of 0 and 1 to uint8 (n,)."""
-    words = bits.contiguous().view(torch.int64)
-    return (words * _MAGIC >> 56).to(torch.uint8)
+def _packed(codes: Tensor, bits: int) -> Tensor:
+    """uint8 (8 n,) of so many bits each to uint8 (bits · n,)."""
+    words = codes.contiguous().view(torch.int64)
+    for width, first, second in _lanes(bits):
+        words = words & first | words >> width & second
+    return words.view(torch.uint8).view(-1, 8)[:, :bits].flatten()
+
+
+def _unpacked(packed: Tensor, bits: int) -> Tensor:
+    """What :func:`_packed` was given."""
+    groups = packed.view(-1, bits)
+    words = torch.cat([groups, groups.new_zeros(len(groups), 8 - bits)], 1).view(torch.int64).flatten()
+    for width, first, second in reversed(_lanes(bits)):
+        words = words & first | (words & second) << width
+    return words.view(torch.uint8)
+
+
+def _lanes(bits: int) -> list[tuple[int, int, int]]:
+    """How the eight bytes of a word become neighbours, pair by pair, three times: by what shift, and where both are."""
+    if bits == 8:
+        return []
+    found = []
+    for lane in (16, 32, 64):
+        held = bits * lane // 16
+        first = sum(((1 << held) - 1) << place for place in range(0, 64, lane))
+        found.append((lane // 2 - held, first, first << held))
+    return found
 
 
 class QuantizedExchange:
@@ -115,13 +132,15 @@ class QuantizedExchange:
         bucket: distributed.GradBucket,  # type: ignore[name-defined]
     ) -> torch.futures.Future[Tensor]:
         """Exchange one bucket; it holds the mean when the result is there."""
-        parts = list(zip(bucket.parameters(), bucket.gradients(), strict=True))
-        messages = []
-        for parameter, gradient in parts:
+        pieces: list[tuple[Tensor, Tensor]] = []
+        for parameter, gradient in zip(bucket.parameters(), bucket.gradients(), strict=True):
             residual = self.residuals[self._names[id(parameter)]]
-            residual += _flat(gradient)
-            message = compressed(residual, self._bits)
-            residual -= restored(message, len(residual), self._bits)
+            pieces += zip(residual.split(PIECE), _flat(gradient).split(PIECE), strict=True)  # type: ignore[no-untyped-call]
+        messages = []
+        for left, gradient in pieces:
+            left.add_(gradient)
+            message = compressed(left, self._bits)
+            left.sub_(restored(message, len(left), self._bits))
             messages.append(message)
         own = torch.cat(messages)
         size = group.size()
@@ -129,14 +148,15 @@ class QuantizedExchange:
         work = distributed.all_gather(everybodys, own, group=group, async_op=True)
         assert work is not None
 
-        def mean(_: torch.futures.Future[list[Tensor]]) -> Tensor:
+        def mean(done: torch.futures.Future[list[Tensor]]) -> Tensor:
+            del done
             lengths = [len(message) for message in messages]
             rows = [torch.split(message, lengths) for message in everybodys]
-            for (_, gradient), received in zip(parts, zip(*rows, strict=True), strict=True):
-                flat = _flat(gradient).zero_()
+            for (_, gradient), received in zip(pieces, zip(*rows, strict=True), strict=True):
+                gradient.zero_()
                 for message in received:  # in the order of ranks, so that all have the same bits
-                    flat += restored(message, len(flat), self._bits)
-                flat /= size
+                    gradient.add_(restored(message, len(gradient), self._bits))
+                gradient.div_(size)
             return cast("Tensor", bucket.buffer())
 
         return cast("torch.futures.Future[Tensor]", work.get_future().then(mean))

@@ -8,44 +8,21 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import distributed
 
-from fqt_core.config import AnyArchitecture, AnyMethod, Fqt, ParallelConfig, Resnet18, TrainConfig
 from fqt_core.errors import FqtError
 from fqt_core.parallel.launch import end_with
 from fqt_core.parallel.replicas import DistributedReplica, joined, local_device
+from fqt_core.parallel.spec import Work
 from fqt_core.training import prepare, resolve_device
 
 CHECKPOINTS = "checkpoints"
 _ORPHANED = 1
-
-
-class RunSpec(BaseModel):
-    """What ``python -m fqt_core.parallel`` trains; fields as of a job's spec."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    architecture: AnyArchitecture = Field(default_factory=Resnet18)
-    method: AnyMethod = Field(default_factory=Fqt)
-    training: TrainConfig = Field(default_factory=TrainConfig)
-    parallel: ParallelConfig
-    classes: list[str] | None = None
-
-
-class Work(BaseModel):
-    """What each process is told on its command line."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    spec: RunSpec
-    data: str
-    output: Path
-    device: str
-    threads: int
 
 
 def main(work: Work) -> None:
@@ -54,17 +31,18 @@ def main(work: Work) -> None:
     spec, device = work.spec, local_device(resolve_device(work.device))
     with joined(spec.parallel, device) as replica:
         checkpoints = work.output / CHECKPOINTS
-        session = prepare(
-            architecture=spec.architecture,
-            method=spec.method,
-            training=spec.training,
-            data=work.data,
-            classes=spec.classes,
-            checkpoint_dir=checkpoints,
-            resume_from=newest(replica, checkpoints),
-            device=device,
-            replica=replica,
-        )
+        with newest(replica, checkpoints) as checkpoint:
+            session = prepare(
+                architecture=spec.architecture,
+                method=spec.method,
+                training=spec.training,
+                data=work.data,
+                classes=spec.classes,
+                checkpoint_dir=checkpoints,
+                resume_from=checkpoint,
+                device=device,
+                replica=replica,
+            )
         if replica.rank > 0:
             for _ in session.trainer:
                 pass
@@ -74,26 +52,30 @@ def main(work: Work) -> None:
             sys.stdout.flush()
 
 
-def newest(replica: DistributedReplica, folder: Path) -> Path | None:
-    """The newest checkpoint of any host, on this one too; ``None`` if there is none yet."""
+@contextmanager
+def newest(replica: DistributedReplica, folder: Path) -> Iterator[Path | None]:
+    """For the time of a ``with`` block: the newest checkpoint of any host, on this one; ``None`` if there is none."""
     own = max(folder.glob("checkpoint-*.safetensors"), default=None)
     names: list[str] = [""] * replica.size
     distributed.all_gather_object(names, "" if own is None else own.name)
     name = max(names)
     if not name:
-        return None
-    path = folder / name
-    source = names.index(name)
-    content = path.read_bytes() if replica.rank == source else b""
-    told = [content]
+        yield None
+        return
+    path, source = folder / name, names.index(name)
+    told = [path.read_bytes() if replica.rank == source else b""]
     distributed.broadcast_object_list(told, source)
     if names[replica.rank] == name:
-        return path
+        yield path
+        return
     # A file of this process's own: others of this host may be writing the same.
     folder.mkdir(parents=True, exist_ok=True)
     received = folder / f"received-{replica.rank}.safetensors"
     received.write_bytes(told[0])
-    return received
+    try:
+        yield received
+    finally:
+        received.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ def test_an_epoch_that_is_too_long(client: TestClient, store: Store) -> None:
 
 @pytest.mark.parametrize(
     ("processes", "training", "most"),
-    [(5, {}, 4), (3, {"batch_size": 16, "accumulate": 8}, 2)],
+    [(5, {}, 4), (3, {"batch_size": 16, "accumulate": 8, "epochs": 1}, 2)],
     ids=["ceiling", "batch"],
 )
 def test_more_processes_than_are_allowed_or_have_images(

@@ -124,6 +124,9 @@ def _wrong_job(body: Any) -> set[str]:
         or (training.distillation is not None and spec.teacher is None)
     ):
         found.add("training")
+    few = 2 * len(known.classes) if known is not None else 0  # images that may be all there are of some classes
+    if spec.parallel is not None and spec.parallel.processes > min(training.batch_size // training.accumulate, few):
+        found.add("parallel")
     return found | ({"method"} if method.exceptions or method.task != "images" else set())
 
 
@@ -140,6 +143,8 @@ _OF_TABLES = {
         "training",
         "device",
         "checkpoints",
+        "parallel",
+        "search",
     )
 }
 

@@ -122,27 +122,3 @@ def test_a_run_on_two_hosts_outlives_the_loss_of_a_process_and_of_a_host(site: S
     [result] = site.folder.glob("host-*/weights.safetensors")
     assert result.read_bytes() == (site.folder / "calm" / "weights.safetensors").read_bytes()
     assert not list(site.folder.glob("*/checkpoints/received-*"))
-
-
-@pytest.mark.parametrize(
-    ("changes", "arguments", "message"),
-    [
-        ({}, ["--hosts", "3", "--rendezvous", "10.0.0.1:1"], "parallel.processes must be a multiple of --hosts"),
-        ({}, ["--hosts", "2"], "--hosts and --rendezvous go together"),
-        ({"parallel": {"processes": 1}}, [], "parallel.processes: Input should be greater than or equal to 2"),
-        ({}, ["--hosts", "2", "--rendezvous", "10.0.0.1:1", "--address", "10.0.0.9"], "has the address 10.0.0.9"),
-        ({"training": {"batch_size": 1}}, [], "parallel.processes: 2 processes need a micro-batch"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_what_cannot_be_is_told_in_a_line(
-    changes: dict[str, Any], arguments: list[str], message: str, tmp_path: Path
-) -> None:
-    (tmp_path / "spec.json").write_text(json.dumps(SPEC | changes))
-    command = [sys.executable, "-m", "fqt_core.parallel", str(tmp_path / "spec.json"), "--data", "digits"]
-    done = subprocess.run(
-        [*command, "--output", str(tmp_path), *arguments], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode > 0
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr

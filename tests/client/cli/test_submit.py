@@ -88,6 +88,24 @@ def test_bits_that_the_job_chooses_are_asked_for_by_a_budget_and_shown(fqt: Run,
     assert "1.9 on average, chosen in 2.2 s: a 2 bits of 0.375 clip 3, b 32 bits of 1" in " ".join(out.split())
 
 
+def test_a_job_in_several_processes_is_asked_for_and_tells_what_they_sent(fqt: Run, script: Script) -> None:
+    script.on("POST", "/v1/jobs", httpx.Response(201, json=job()))
+    code, _, _ = fqt(
+        "submit", "--dataset", "digits", "--set", "parallel.processes=2", "--set", "parallel.gradient_bits=4"
+    )
+    assert code == 0
+    asked = json.loads(script.seen("POST", "/v1/jobs")[0].content)["parallel"]
+    assert asked == {"processes": 2, "gradient_bits": 4}
+    told = {"processes": 2, "gradient_bits": 4, "bytes_sent": 1000, "full_precision_bytes": 8000}
+    divided = job("running", record={"gradients_exchanged": told})
+    divided["spec"]["parallel"] = asked
+    script.on("GET", PATH, httpx.Response(200, json=divided))
+    script.on("GET", f"{PATH}/artifacts", httpx.Response(200, json={"data": [], "has_more": False}))
+    code, out, _ = fqt("show", JOB_ID)
+    assert code == 0
+    assert "2, gradients at 4 bits: 1000 bytes sent by each, 7000 bytes (87.5%) saved" in " ".join(out.split())
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
