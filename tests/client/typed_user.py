@@ -24,6 +24,7 @@ from fqt_client import (
     Plan,
     Prediction,
     ReportRow,
+    RowPrediction,
     Series,
     Sweep,
     SweepPlan,
@@ -71,6 +72,7 @@ def models_and_sweeps(client: Client) -> None:
     card: str = client.models.card(model.id)
     path: Path = client.models.download(model, "m")
     predictions: Sequence[Prediction] = client.models.predict(model.id, ["a.png", b"png"], top_k=2)
+    values: Sequence[RowPrediction] = client.models.predict_rows(model.id, [{"age": 7, "kind": None}])
     export: Export = client.models.export(model.id, "onnx")
     path = client.models.download_export(export, ".")
     client.models.delete(model.id)
@@ -86,7 +88,21 @@ def models_and_sweeps(client: Client) -> None:
     comparison: Comparison = client.compare(["job_1"], sweep=sweep.id, align="time")
     wrong: int = client.models.get("mdl_1")  # type: ignore[assignment]
     client.sweeps.get(7)  # type: ignore[arg-type]
-    print(models, models_page, card, path, predictions, plan, sweeps, sweeps_page, comparison, wrong, changes, rows)
+    print(
+        models,
+        models_page,
+        card,
+        path,
+        predictions,
+        plan,
+        sweeps,
+        sweeps_page,
+        comparison,
+        wrong,
+        changes,
+        rows,
+        values,
+    )
 
 
 async def asynchronous(client: AsyncClient) -> None:

@@ -18,6 +18,7 @@ from fqt_core.convert import convert_
 from fqt_core.errors import ConfigurationError, ConversionError
 from fqt_core.export.format import pack_bits, unpack_bits
 from fqt_core.layers import BinaryConv2d, BinaryLayer, BinaryLinear, IntegerLayer, PackedLinear
+from fqt_core.layers.products import ConvProduct
 from fqt_core.models import build
 
 METHODS = [Method("qat"), Method("psq"), Method("fqt"), Method("qat", weight_scale="learned")]
@@ -232,13 +233,14 @@ def test_the_report_says_which_layers_only_portable_kernels_take() -> None:
     report = convert_(model, Method("fqt"))
     found = {row.name: (row.isa, row.reason) for row in report.rows if row.action == "converted"}
     portable = ("portable", "only portable kernels take groups of fewer than 4 channels")
-    chosen = (ops.isa(), "")
+    chosen = (ops.slowest(ConvProduct.operations), "")  # not each set of instructions has kernels of its own
     slow = ops.isa() not in ("reference", "portable")
     assert found == {"1": chosen, "2": chosen, "3": portable if slow else chosen, "5": chosen}
-    assert report.notes == ((f"on portable kernels, for {portable[1]}: 3",) if slow else ())
+    notes = [f"on {chosen[0]} kernels, for there are none for {ops.isa()}: 1, 2, 5"] if chosen[0] != ops.isa() else []
+    assert list(report.notes) == [*notes, *([f"on portable kernels, for {portable[1]}: 3"] if slow else [])]
     with_many_terms = nn.Sequential(nn.Linear(3, 8), nn.Linear(40000, 8), nn.Linear(8, 2))
-    (note,) = convert_(with_many_terms, Method("qat")).notes if slow else ("more than 32767",)
-    assert "more than 32767" in note
+    notes = convert_(with_many_terms, Method("qat")).notes if slow else ("more than 32767",)
+    assert any("more than 32767" in note for note in notes)
 
 
 def test_a_converted_network_can_be_copied() -> None:

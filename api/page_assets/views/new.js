@@ -198,12 +198,17 @@ class NewJob {
     };
   }
 
-  set spec(spec) {
-    this.name.value = spec.name ?? "";
+  /** Take data and network of another job. */
+  fit(spec) {
     if (this.datasets.some((row) => row.id === spec.dataset)) this.dataset.value = spec.dataset;
     this.chooseDataset();
     this.classes.value = spec.classes;
     if (spec.architecture) this.architecture.value = spec.architecture;
+  }
+
+  set spec(spec) {
+    this.name.value = spec.name ?? "";
+    this.fit(spec);
     if (spec.table) {
       this.table = spec.table;
       this.target.value = spec.table.target;
@@ -275,6 +280,8 @@ export default {
       const view = new NewJob({ methods: methods.data.filter(({ task }) => task !== "expand"), architectures: architectures.data, openapi, datasets: ready, succeeded }, signal);
       if (query.get("dataset")) view.dataset.value = query.get("dataset");
       view.chooseDataset();
+      const origin = succeeded.find((job) => job.id === query.get("weights"));
+      if (origin) view.fit(origin.spec); // another network would not take its weights
       if (query.get("weights")) view.startFrom(query.get("weights"));
       if (query.get("from")) view.spec = (await get(`/v1/jobs/${encodeURIComponent(query.get("from"))}`, { signal })).spec;
       main.replaceChildren(view.element);

@@ -190,3 +190,4 @@ def test_a_model_is_downloaded_and_exported(visit: Visit, api: Api, model: dict[
     assert download.value.path().read_text().startswith(("#", "---"))
     page.get_by_role("link", name="Train from it").click()
     expect(page.locator("[data-path=initial_weights]")).to_have_value(model["lineage"]["job"])
+    expect(page.locator("#plan dl")).to_be_visible()  # it is a job that can be submitted, not a fault

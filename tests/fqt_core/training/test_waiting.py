@@ -17,6 +17,7 @@ from fqt_core.errors import NonFiniteGradientError, NonFiniteLossError
 from fqt_core.models import build
 from fqt_core.ops import native, waiting
 from fqt_core.training.optimizer import build_optimizer
+from fqt_core.training.replica import Replica
 from fqt_core.training.step import CROSS_ENTROPY, StepResult, _gradients, training_step
 from tests.csrc.cuda.emulated import KERNELS
 
@@ -57,7 +58,19 @@ def test_a_step_looks_at_no_value_and_runs_what_has_kernels(method: str, options
     with Watch() as watch:
         batch = images, labels
         optimizer = build_optimizer(model, config())
-        losses, hits = _gradients(model, optimizer, batch, 1, 2, 3, CROSS_ENTROPY, 2)
+        losses, hits = _gradients(
+            model,
+            optimizer,
+            batch,
+            seed=1,
+            step=2,
+            classes=3,
+            objective=CROSS_ENTROPY,
+            parts=2,
+            replica=Replica(),
+            forward=model,
+            everybodys=len(labels),
+        )
         before = len(watch.calls)
         optimizer.step()
     assert [value.device.type for value in (*losses, *hits)] == ["meta"] * 4
