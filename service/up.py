@@ -80,7 +80,7 @@ def _welcome(service: EmbeddedService, place: Path) -> str:
         "",
         f"  fqt is ready at {service.url} (API documentation: {service.url}/docs)",
         f"  data and logs   {service.settings.data_dir}",
-        f"  URL and key     {place}",
+        f"  URL and key     {place} (the page asks for the key once)",
         "",
     ]
     if place != config_file():

@@ -87,7 +87,10 @@ def remedies(method: MethodConfig) -> list[str]:
         found.append("take more bits (method.bits: 4)")
     if any(q.bits < 8 or q.keep < 1 for q in quantizers):
         found.append("take dense 8-bit gradients (method.name: psq, bits: 8, weight_groups: channel)")
-    found.append("leave these layers in full precision (filter_fn of convert_)")
+    exception = (
+        "method.overrides: precision full" if "overrides" in type(method).model_fields else "filter_fn of convert_"
+    )
+    found.append(f"leave these layers in full precision ({exception})")
     return found
 
 

@@ -10,13 +10,13 @@ import typer
 
 from fqt_client.cli import complete
 from fqt_client.cli.output import bytes_text, print_facts, print_json, print_table, time_text, transfer_bar
-from fqt_client.cli.session import JsonOption, connect
+from fqt_client.cli.session import JsonOption, connect, dataset_id
 from fqt_client.models import Dataset
 
 app = typer.Typer(help="Upload, look at and delete data sets.")
 
 FEW = 2000
-SMALL = "--width 0.25 --batch-size 16 --epochs 20 --method qat"
+SMALL = "--width 0.25 --batch-size 16 --epochs 40 --method qat"
 """What few images want: the defaults are for larger sets, and one bit learns best from weights that `qat` prepared."""
 
 _COLUMNS_SHOWN = 50
@@ -106,7 +106,7 @@ def delete(dataset: DatasetArgument, as_json: JsonOption = False) -> None:
 def show(dataset: DatasetArgument, as_json: JsonOption = False) -> None:
     """Show one data set: classes, image sizes, warnings."""
     with connect() as client:
-        found = client.datasets.get(dataset)
+        found = client.datasets.get(dataset_id(client, dataset))
     if as_json:
         print_json(found.raw)
     else:

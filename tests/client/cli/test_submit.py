@@ -55,6 +55,8 @@ def test_the_newest_data_set_is_the_last_one_that_was_uploaded(fqt: Run, script:
     script.on("GET", "/v1/datasets", httpx.Response(200, json={"data": rows, "has_more": False}))
     assert fqt("submit", "--dataset", "last")[0] == 0
     assert json.loads(script.seen("POST", "/v1/jobs")[0].content)["dataset"] == "ds_3"
+    script.on("GET", "/v1/datasets/ds_3", httpx.Response(200, json=rows[1]))
+    assert json.loads(fqt("datasets", "show", "last", "--json")[1]) == rows[1]
     script.on("GET", "/v1/datasets", httpx.Response(200, json={"data": rows[:1], "has_more": False}))
     code, _, err = fqt("submit", "--dataset", "last")
     assert (code, err) == (4, "fqt: there are no data sets yet — make one: fqt datasets add DIR\n")
