@@ -58,6 +58,7 @@ def begun(store: Store, job_id: str, times: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_whatever_process_is_lost_the_weights_are_those_of_a_calm_run(store: Store) -> None:
     work = {"dataset": images(store), "architecture": NETWORK, "training": TRAINING, "parallel": PARALLEL}
     calm, hit = submit(store, **work), submit(store, **work)
