@@ -102,6 +102,8 @@ def rank_of(agent: int) -> int:
     raise AssertionError("no process")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_run_on_two_hosts_outlives_the_loss_of_a_process_and_of_a_host(site: Site) -> None:
     first, second = site.join(0), site.join(1)
     until(lambda: site.steps(1) >= 15, 120)
