@@ -41,7 +41,7 @@ def draw(rows: Sequence[results.Row], path: Path) -> None:
     axes.invert_yaxis()
     axes.margins(x=0.1)
     axes.set_xlabel("whole training steps, times as fast as PyTorch")
-    axes.set_title(results.machine(rows).replace("; ", "\n"), fontsize=9, color="#555555")
+    axes.set_title(results.machine(rows, between="\n"), fontsize=9, color="#555555")
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(frameon=False, loc="outside lower center", ncols=len(_COLOURS))
     save(figure, path)

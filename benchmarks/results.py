@@ -91,9 +91,9 @@ def title(row: Row) -> str:
     return f"{row['model']} {row['image_size']}x{row['image_size']}, batch {row['batch']}{threads}, {row['method']}"
 
 
-def machine(rows: Iterable[Row]) -> str:
+def machine(rows: Iterable[Row], between: str = "; ") -> str:
     """Where rows were measured, for people."""
-    return "; ".join(sorted({f"{row['cpu']}, PyTorch {row['torch']}" for row in rows}))
+    return between.join(sorted({f"{row['cpu']}, PyTorch {row['torch']}" for row in rows}))
 
 
 def stored() -> list[Path]:

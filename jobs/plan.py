@@ -209,8 +209,9 @@ class _Measured:
         self._finished: dict[_Kind, list[_Finished]] = {}
         for row in rows:
             theirs = _Finished.of(row.spec, row.result)
-            known = theirs is not None and theirs.spec.teacher is None and theirs.spec.search is None
-            if theirs is not None and known and theirs.spec.task == "images":
+            if theirs is None or theirs.spec.task != "images":
+                continue
+            if theirs.spec.teacher is None and theirs.spec.search is None:
                 self._finished.setdefault(_kind(theirs.spec), []).append(theirs)
 
     def seconds(self, spec: JobSpec, images: int, macs: int) -> float | None:

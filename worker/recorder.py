@@ -7,7 +7,7 @@ import stat
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import structlog
 from sqlalchemy import Connection
@@ -42,8 +42,6 @@ from worker.journal import Journal
 from worker.protocol import Confined, Message
 
 _log = structlog.stdlib.get_logger(__name__)
-
-_Other: TypeAlias = FullPrecisionDone | QuantizationStatistics | GradientTelemetry | WidthsSearched
 
 _STORE_TRIES = 3
 _LEVELS = {"debug": logging.DEBUG, "warning": logging.WARNING, "error": logging.ERROR}
@@ -158,8 +156,8 @@ class Recorder:
         data = started.model_dump(exclude={"type", "report"})
         self._pending.append(("log", {"level": "info", "message": text, "started": data}))
 
-    def _advance(self, report: StepDone | EpochDone | _Other) -> None:
-        if isinstance(report, _Other):
+    def _advance(self, report: Message) -> None:
+        if not isinstance(report, StepDone | EpochDone):
             return
         self._progress |= {"step": report.step, "epoch": report.epoch, "images_per_second": report.images_per_second}
         if isinstance(report, EpochDone):

@@ -183,8 +183,6 @@ class TrainingData:
         """How many micro-batches of ``config`` each process has in its share of batch ``index``: equally many."""
         images = self.batch_images(index)
         count = config.micro_batches(images)
-        if self._processes == 1:
-            return count
         share = images // self._processes
         full = config.batch_size // self._processes
         return min(count, share if full < 2 * config.accumulate else max(1, share // 2))

@@ -132,20 +132,18 @@ def _wrong_job(body: Any) -> set[str]:
 
 # No built-in data set is a table, and to trees little of a spec means anything.
 _OF_TABLES = {
-    *(
-        "dataset",
-        "table",
-        "method",
-        "architecture",
-        "classes",
-        "initial_weights",
-        "teacher",
-        "training",
-        "device",
-        "checkpoints",
-        "parallel",
-        "search",
-    )
+    "dataset",
+    "table",
+    "method",
+    "architecture",
+    "classes",
+    "initial_weights",
+    "teacher",
+    "training",
+    "device",
+    "checkpoints",
+    "parallel",
+    "search",
 }
 
 
