@@ -87,3 +87,6 @@ if __name__ == "__main__":
         sys.stderr.write(f"fqt_core.parallel: error: {error}\n")
         os.kill(os.getppid(), signal.SIGTERM)
         signal.pause()
+    # At once: torch's threads may want the interpreter while it is taken down, which aborts the process, and the agents
+    # would start a run anew that has ended.
+    os._exit(0)
