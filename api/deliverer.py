@@ -94,6 +94,9 @@ class Deliverer:
     def _rest(self, stop: threading.Event) -> None:
         """Wait for the next round; less, while others of a webhook wait for one of it to end."""
         self._freed.clear()
+        if not any(self._busy.values()):
+            stop.wait(self._store.settings.reaper_seconds)
+            return
         deadline = time.monotonic() + self._store.settings.reaper_seconds
         while not stop.is_set() and not self._freed.is_set() and (left := deadline - time.monotonic()) > 0:
             self._freed.wait(min(left, 0.2))

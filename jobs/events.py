@@ -12,7 +12,7 @@ from jobs.errors import LeaseLostError, NotFoundError
 from jobs.organisations import within
 from jobs.records import EventType, JobEvent
 from jobs.sqltypes import now
-from jobs.states import ACTIVE
+from jobs.states import ACTIVE, JobState
 from jobs.tables import events, jobs
 
 _LINES = 20
@@ -116,6 +116,12 @@ def last_lines(connection: Connection, job_id: str) -> list[str]:
         .limit(_LINES)
     )
     return [str(data.get("message", "")) for data in connection.scalars(query)][::-1]
+
+
+def tip(connection: Connection, job_id: str) -> tuple[int, JobState]:
+    """The seq of the newest event of a job that is there, and the state of the job."""
+    row = connection.execute(select(jobs.c.next_seq, jobs.c.state).where(jobs.c.id == job_id)).one()
+    return int(row.next_seq) - 1, JobState(row.state)
 
 
 def last_seq(connection: Connection, job_id: str, *, organisation: str | None = None) -> int:

@@ -15,7 +15,7 @@ KINDS = ("step", "epoch", "full_precision", "quantization", "telemetry", "search
 LONGEST_NAME = 400
 """Of a curve that can be asked for."""
 
-WORTH_FOLDING = 128
+WORTH_FOLDING = 512
 """Events of a running job after which they are folded into columns (:mod:`jobs.curves`)."""
 
 _PER_LAYER = frozenset({"quantization", "telemetry", "search"})

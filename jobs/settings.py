@@ -108,7 +108,7 @@ class Settings(BaseSettings):
     watch_seconds: float = Field(
         default=0.5, gt=0, le=60, description="How often a worker looks for requests to cancel or pause."
     )
-    flush_seconds: float = Field(default=0.5, gt=0, le=60, description="How often events are written to the database.")
+    flush_seconds: float = Field(default=1, gt=0, le=60, description="How often events are written to the database.")
     reaper_seconds: float = Field(default=2, gt=0, le=600, description="Time between two rounds of the reaper.")
     poll_seconds: float = Field(
         default=5, gt=0, le=600, description="How often a free worker looks at the queue without being rung."

@@ -59,6 +59,8 @@ def outcome(run: Callable[[], Exit], lifeline: Lifeline, task: Task) -> Exit:
         failed = explain(error, task)
         if failed is None:
             raise
+    finally:
+        lifeline.flush()
     traceback.print_exc()
     lifeline.send(failed)
     return Exit.FAILED

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from jobs import events
 from jobs.errors import LeaseLostError
 from jobs.records import Job
+from jobs.states import JobState
 from jobs.store import Store
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -23,12 +24,18 @@ _LONGEST_WAIT_SECONDS = 2.0
 
 
 class Journal:
-    """Runs transactions of an attempt. While the database is away it waits, until ``lost`` is set."""
+    """Runs transactions of an attempt. While the database is away it waits, until ``lost`` is set.
 
-    def __init__(self, store: Store, job: Job, lost: threading.Event) -> None:
+    ``saw`` is called with the state that the job had at the end of each.
+    """
+
+    def __init__(
+        self, store: Store, job: Job, lost: threading.Event, saw: Callable[[JobState], object] = lambda _: None
+    ) -> None:
         self._store = store
         self._job = job
         self._lost = lost
+        self._saw = saw
         self._seq = job.next_seq - 1
 
     def write(self, action: Callable[[Connection], T]) -> T | None:
@@ -49,7 +56,7 @@ class Journal:
                     result: T | None = None
                     if not (uncertain and self._committed(connection)):
                         result = action(connection)
-                    seq = events.last_seq(connection, self._job.id)
+                    seq, state = events.tip(connection, self._job.id)
             except DBAPIError as error:
                 if not _passing(error):
                     raise
@@ -59,6 +66,7 @@ class Journal:
                 wait = min(wait * 2, _LONGEST_WAIT_SECONDS)
             else:
                 self._seq = seq
+                self._saw(state)
                 return result
 
     def _committed(self, connection: Connection) -> bool:

@@ -6,13 +6,17 @@ import json
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import BinaryIO
 
 from pydantic import BaseModel
 
+from fqt_core.events import StepDone
 from fqt_core.parallel.launch import end_with
 from worker.protocol import Exit, Word
+
+_STEPS_SECONDS = 0.25
 
 
 class Lifeline:
@@ -25,6 +29,8 @@ class Lifeline:
     def __init__(self, events: int) -> None:
         self._events: BinaryIO = os.fdopen(events, "wb", buffering=0)
         self._lock = threading.Lock()
+        self._held: list[bytes] = []
+        self._written = time.monotonic()
         self.stop = threading.Event()
         self.cancel = threading.Event()
         # What loads and runs in this process must not read the supervisor's words.
@@ -42,12 +48,28 @@ class Lifeline:
         end_with(self._words.fileno(), Exit.ORPHANED)
 
     def send(self, message: BaseModel) -> None:
-        """Write one message: a line of JSON, whole."""
+        """Write one message: a line of JSON, whole.
+
+        Reports of steps may wait for those that follow within a quarter of a second, or for the next other message:
+        each piece wakes the supervisor, which may take the core from the training.
+        """
         line = json.dumps(message.model_dump(), separators=(",", ":")).encode() + b"\n"
         with self._lock:
-            view = memoryview(line)
-            while view:
-                view = view[self._events.write(view) :]
+            self._held.append(line)
+            if not isinstance(message, StepDone) or time.monotonic() - self._written >= _STEPS_SECONDS:
+                self._write()
+
+    def flush(self) -> None:
+        """Write what waits."""
+        with self._lock:
+            self._write()
+
+    def _write(self) -> None:
+        view = memoryview(b"".join(self._held))
+        self._held = []
+        while view:
+            view = view[self._events.write(view) :]
+        self._written = time.monotonic()
 
     def frames(self) -> Iterator[bytes]:
         """Instead of :meth:`listen`: what the supervisor writes, each piece after its length in 8 bytes, to the end."""

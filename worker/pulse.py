@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from jobs import lease
 from jobs.errors import LeaseLostError
 from jobs.records import Job
-from jobs.states import JobState
+from jobs.states import ACTIVE, JobState
 from jobs.store import Store
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -33,7 +33,7 @@ class Pulse:
         self.database_away = False
         self.ending = False
         self._state = job.state
-        self._renewed = _clock()
+        self._renewed = self._seen = _clock()
         self._on_lost: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
         self._stopped = threading.Event()
@@ -58,6 +58,11 @@ class Pulse:
         """The job's state as last seen: whether it was asked to stop."""
         return self._state
 
+    def saw(self, state: JobState) -> None:
+        """Take the state that a write of this attempt has just read; it need not be looked for at once."""
+        if state in ACTIVE:
+            self._state, self._seen = state, _clock()
+
     def on_lost(self, action: Callable[[], None]) -> None:
         """Have ``action`` called when the lease is lost; at once if it is lost already."""
         with self._lock:
@@ -74,6 +79,8 @@ class Pulse:
                     with self._store.write() as connection:
                         state = lease.heartbeat(connection, self.job.id, self.job.lease_epoch, settings.lease_seconds)
                     self._renewed = asked
+                elif asked - self._seen < settings.watch_seconds:
+                    continue
                 else:
                     with self._store.read() as connection:
                         state = lease.look(connection, self.job.id, self.job.lease_epoch)

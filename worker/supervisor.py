@@ -84,7 +84,7 @@ class Supervisor:
                 self._hand_back(job, reason="storage_away")
 
     def _attempt(self, job: Job, pulse: Pulse) -> None:
-        journal = Journal(self._store, job, pulse.lost)
+        journal = Journal(self._store, job, pulse.lost, pulse.saw)
         root = self._store.settings.data_dir / "work"
         try:
             with workdir(root, f"{job.id}-{job.lease_epoch}") as folder:
