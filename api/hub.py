@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import structlog
@@ -17,6 +17,8 @@ from jobs.store import Store
 from jobs.tables import jobs
 
 log = structlog.get_logger("fqt.api.hub")
+
+_REST_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class EventHub:
     def __init__(self, store: Store, *, interval: float = 0.2) -> None:
         self._store = store
         self._interval = interval
+        self._wanted = asyncio.Event()
         self._watched: Counter[str] = Counter()
         self._tips: dict[str, Tip] = {}
         self._news = asyncio.Event()
@@ -46,9 +49,12 @@ class EventHub:
     async def run(self) -> None:
         """Look at the watched jobs until :meth:`close`. A failing database is asked again in the next round."""
         while not self.closed:
-            await asyncio.sleep(self._interval)
             if not self._watched:
+                self._wanted.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._wanted.wait(), _REST_SECONDS)
                 continue
+            await asyncio.sleep(self._interval)
             try:
                 tips = await to_thread.run_sync(self._look, list(self._watched))
             except Exception as error:  # noqa: BLE001 - the streams outlive an outage of the database
@@ -60,13 +66,15 @@ class EventHub:
         self._wake()
 
     def close(self) -> None:
-        """End every stream. May be called from a signal handler: the loop notices within one interval."""
+        """End every stream. May be called from a signal handler: the loop notices within a moment."""
         self.closed = True
+        self._wanted.set()
 
     @contextmanager
     def watch(self, job_id: str) -> Iterator[None]:
         """Include a job in the looks while the context is open."""
         self._watched[job_id] += 1
+        self._wanted.set()
         try:
             yield
         finally:

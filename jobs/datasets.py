@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, delete, func, or_, select, update
 from sqlalchemy import insert as sql_insert
 
 from fqt_core.config.builtin import BUILTIN_DATASETS
@@ -260,7 +261,12 @@ def finish_check(
 
 def unchecked(connection: Connection, limit: int = 100) -> list[str]:
     """Ids of data sets that wait for a look and that nobody is at, oldest first."""
-    return list(connection.scalars(select(datasets.c.id).where(_unchecked()).order_by(datasets.c.id).limit(limit)))
+    return list(connection.scalars(_unchecked_query(limit)))
+
+
+@cache
+def _unchecked_query(limit: int) -> Select[str]:
+    return select(datasets.c.id).where(_unchecked()).order_by(datasets.c.id).limit(limit)
 
 
 def _unchecked() -> ColumnElement[bool]:

@@ -12,6 +12,7 @@ import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, Literal, TypeAlias
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, delete, func, select, update
@@ -252,6 +253,7 @@ def _due() -> ColumnElement[bool]:
     return (table.c.state == "pending") & (table.c.next_attempt_at <= now())
 
 
+@cache
 def _hearers() -> Select[Any]:
     """Enabled webhooks that something is due for, the one that has waited longest first."""
     return (

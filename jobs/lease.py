@@ -9,9 +9,10 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, or_, select, update
 
 from jobs import events
 from jobs.errors import IllegalMoveError, LeaseLostError
@@ -206,13 +207,13 @@ def succeed(connection: Connection, job_id: str, epoch: int, result: Mapping[str
 
 def expired(connection: Connection, limit: int = 100) -> list[tuple[str, int]]:
     """Job ids and epochs whose lease ran out, oldest first. A lease without an end counts as run out."""
-    query = (
-        select(jobs.c.id, jobs.c.lease_epoch)
-        .where(jobs.c.state.in_(sorted(ACTIVE)), lapsed())
-        .order_by(jobs.c.lease_expires_at)
-        .limit(limit)
-    )
-    return [(row.id, row.lease_epoch) for row in connection.execute(query)]
+    return [(row.id, row.lease_epoch) for row in connection.execute(_expired(limit))]
+
+
+@cache
+def _expired(limit: int) -> Select[str, int]:
+    lapsing = select(jobs.c.id, jobs.c.lease_epoch).where(jobs.c.state.in_(sorted(ACTIVE)), lapsed())
+    return lapsing.order_by(jobs.c.lease_expires_at).limit(limit)
 
 
 def lapsed() -> ColumnElement[bool]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Select, func, select
 
 from jobs.states import ACTIVE, TERMINAL
 from jobs.tables import curves, events, jobs
@@ -70,13 +71,16 @@ def series(
 
 def unfolded(connection: Connection, *, ended: bool, limit: int = 100) -> list[str]:
     """Ids of jobs whose events are worth a fold: of running ones that have many, or of ended ones that have any."""
+    return list(connection.scalars(_unfolded(ended, limit)))
+
+
+@cache
+def _unfolded(ended: bool, limit: int) -> Select[str]:
     behind = jobs.c.next_seq - 1 - func.coalesce(curves.c.seq, 0)
     query = select(jobs.c.id).select_from(jobs.outerjoin(curves, curves.c.job_id == jobs.c.id)).limit(limit)
     if ended:
-        query = query.where(jobs.c.state.in_(sorted(TERMINAL)), behind > 0)
-    else:
-        query = query.where(jobs.c.state.in_(sorted(ACTIVE)), behind >= WORTH_FOLDING)
-    return list(connection.scalars(query))
+        return query.where(jobs.c.state.in_(sorted(TERMINAL)), behind > 0)
+    return query.where(jobs.c.state.in_(sorted(ACTIVE)), behind >= WORTH_FOLDING)
 
 
 def figures(data: Mapping[str, Any]) -> list[tuple[str, float | None]]:

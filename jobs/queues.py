@@ -8,7 +8,7 @@ higher priority go first, then the oldest.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 from sqlalchemy import (
@@ -98,11 +98,16 @@ def waiting(connection: Connection, limit: int = 100, queues: Sequence[str] | No
 
 def _names(connection: Connection) -> list[str]:
     """The queues in which jobs wait, whoever may take them."""
+    return [name for name in connection.scalars(_names_query()) if name]
+
+
+@cache
+def _names_query() -> Select[str]:
     # From name to name through an index: DISTINCT would read every job that waits.
     names = select(literal("", String).label("name")).cte("names", recursive=True)
     following = select(jobs.c.queue).where(_QUEUED, jobs.c.queue > names.c.name).order_by(jobs.c.queue).limit(1)
     names = names.union_all(select(following.scalar_subquery()).where(names.c.name.is_not(None)))
-    return [name for name in connection.scalars(select(names.c.name)) if name]
+    return select(names.c.name)
 
 
 def _owners(connection: Connection, queues: Sequence[str], max_running: int | None) -> list[tuple[str, int | None]]:

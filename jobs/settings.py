@@ -106,7 +106,7 @@ class Settings(BaseSettings):
     )
     heartbeat_seconds: float = Field(default=3, gt=0, le=600, description="How often a worker renews its leases.")
     watch_seconds: float = Field(
-        default=0.5, gt=0, le=60, description="How often a worker looks for requests to cancel or pause."
+        default=1, gt=0, le=60, description="How often a worker looks for requests to cancel or pause."
     )
     flush_seconds: float = Field(default=1, gt=0, le=60, description="How often events are written to the database.")
     reaper_seconds: float = Field(default=2, gt=0, le=600, description="Time between two rounds of the reaper.")

@@ -6,9 +6,10 @@ The steps themselves are :mod:`jobs.sweep_driver`'s. A sweep's jobs are jobs lik
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, insert, or_, select, update
+from sqlalchemy import Connection, Select, and_, delete, insert, or_, select, update
 
 from jobs import jobs
 from jobs.errors import IllegalMoveError, LeaseLostError, NotFoundError, SweepEndedError, SweepNotFinishedError
@@ -119,10 +120,14 @@ def remove(connection: Connection, sweep_id: str, *, organisation: str) -> None:
 
 def running(connection: Connection, limit: int = 100) -> list[Sweep]:
     """Sweeps that go on and that nobody works on, those that were worked on longest ago first."""
+    return [Sweep.of(row) for row in connection.execute(_running(limit))]
+
+
+@cache
+def _running(limit: int) -> Select[Any]:
     free = or_(sweeps.c.lease_expires_at.is_(None), sweeps.c.lease_expires_at < now())
     query = select(sweeps).where(sweeps.c.state == "running", free)
-    rows = connection.execute(query.order_by(sweeps.c.lease_expires_at.nulls_first(), sweeps.c.id).limit(limit))
-    return [Sweep.of(row) for row in rows]
+    return query.order_by(sweeps.c.lease_expires_at.nulls_first(), sweeps.c.id).limit(limit)
 
 
 def claim(connection: Connection, sweep_id: str) -> Sweep | None:

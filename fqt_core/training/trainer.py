@@ -49,9 +49,9 @@ from fqt_core.training.step import training_step
 from fqt_core.training.telemetry import Telemetry
 
 KEPT_CHECKPOINTS = 2
-CHECKPOINT_SHARE = 0.005
-"""Of the time, at most, for checkpoints after epochs; a worker that keeps them takes about as long again."""
 """Older checkpoint files of the run are removed; the newest is only trusted once it is synced."""
+CHECKPOINT_SHARE = 0.0025
+"""Of the time, at most, for checkpoints after epochs; a worker that keeps them takes about as long again."""
 
 
 class Trainer:
