@@ -217,6 +217,11 @@ class Settings(BaseSettings):
     child_nice: int = Field(
         default=5, ge=0, le=19, description="Niceness of children, so that the service stays alert."
     )
+    standby: bool = Field(
+        default=True,
+        description="Whether each free slot keeps a training process ready that has loaded PyTorch: jobs begin seconds "
+        "sooner, for about 250 MB of memory.",
+    )
     checkpoints_kept: int = Field(
         default=2, ge=1, le=1000, description="Checkpoints kept per job unless its spec says how many."
     )

@@ -1,7 +1,8 @@
 """``python -m worker.child FOLDER --events FD``: train one job, within limits, without network or database.
 
 Reads ``job.json`` in the folder and reports as :mod:`worker.protocol` says; :class:`worker.protocol.Exit` has the exit
-codes.
+codes. With ``--standby LIMITS`` it loads what a training of images needs, and then waits for the word that the job is
+there.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from fqt_core.config.method_base import Task
 from fqt_core.errors import StopRequestedError
 from worker.child_errors import explain
 from worker.lifeline import Lifeline
-from worker.protocol import Confined, Exit, TrainingInput
+from worker.protocol import Confined, Exit, Limits, TrainingInput
 from worker.sandbox import confine
 
 
@@ -26,13 +27,21 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="worker.child")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--events", type=int, required=True)
+    parser.add_argument("--standby", type=Limits.model_validate_json, metavar="LIMITS")
     options = parser.parse_args(arguments)
 
     lifeline = Lifeline(options.events)
+    if options.standby is not None:
+        lifeline.send(Confined(limits=confine(options.standby)))
+        lifeline.listen()
+        import worker.child_training  # noqa: F401, PLC0415 - takes seconds
+
+        lifeline.start.wait()
     data = TrainingInput.model_validate_json((options.folder / "job.json").read_bytes())
     parallel = data.spec.parallel
-    lifeline.send(Confined(limits=confine(data.limits, loopback=parallel is not None)))
-    lifeline.listen()
+    if options.standby is None:
+        lifeline.send(Confined(limits=confine(data.limits, loopback=parallel is not None)))
+        lifeline.listen()
 
     def run() -> Exit:
         # Only now: torch or LightGBM, and what decodes images and tables, load and run within the limits.

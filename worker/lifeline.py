@@ -31,6 +31,7 @@ class Lifeline:
         self._lock = threading.Lock()
         self._held: list[bytes] = []
         self._written = time.monotonic()
+        self.start = threading.Event()
         self.stop = threading.Event()
         self.cancel = threading.Event()
         # What loads and runs in this process must not read the supervisor's words.
@@ -82,7 +83,9 @@ class Lifeline:
         while chunk := self._words.read(64):
             *lines, buffer = (buffer + chunk).split(b"\n")
             for line in lines:
-                if line == Word.STOP.encode():
+                if line == Word.START.encode():
+                    self.start.set()
+                elif line == Word.STOP.encode():
                     self.stop.set()
                 elif line == Word.CANCEL.encode():
                     self.cancel.set()

@@ -2,8 +2,9 @@
 
 - The child's work is in ``job.json`` (or ``inspect.json``) in its folder.
 - It writes one JSON object per line to the pipe whose descriptor ``--events`` names; stdout and stderr are a log file.
-- It reads words from stdin, one per line: ``stop`` (checkpoint, then exit) and ``cancel`` (exit, nothing is needed
-  any more). The end of stdin means that the supervisor is gone: it exits at once.
+- It reads words from stdin, one per line: ``start`` (of a child that was started before its job was known), ``stop``
+  (checkpoint, then exit) and ``cancel`` (exit, nothing is needed any more). The end of stdin means that the supervisor
+  is gone: it exits at once.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class Exit(IntEnum):
 class Word(StrEnum):
     """What a supervisor says to its child."""
 
+    START = "start"  # to one that waits for its job, which is in its folder now
     STOP = "stop"
     CANCEL = "cancel"
 

@@ -14,6 +14,7 @@ from jobs import lease, queues
 from jobs.records import Job
 from jobs.store import Store
 from worker.capacity import has_room, threads_per_slot
+from worker.standby import Nursery
 from worker.supervisor import TRAINING_COMMAND, Supervisor
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -32,6 +33,7 @@ class Slots:
         self._draining = draining
         self._command = command
         self._threads = threads_per_slot(store.settings)
+        self._nursery = Nursery(store.settings, self._threads, command)
         self._lock = threading.Lock()
         self._free = list(range(store.settings.slots))
         self._rung = False
@@ -44,7 +46,7 @@ class Slots:
         while (slot := self._take()) is not None:
             try:
                 while (job := self._claim(slot)) is not None:
-                    Supervisor(self._store, self._threads, self._draining, self._command).run(job)
+                    Supervisor(self._store, self._threads, self._draining, self._command, self._nursery).run(job)
                     count += 1
             finally:
                 again = self._give_back(slot)
@@ -54,6 +56,7 @@ class Slots:
 
     def poll(self) -> None:
         """Look at the queue without being rung, until draining; jobs that are found run in threads of their own."""
+        self._nursery.start()
         while not self._draining.is_set():
             try:
                 if self._free and self._waiting():
@@ -65,9 +68,10 @@ class Slots:
             self._draining.wait(self._store.settings.poll_seconds)
 
     def join(self) -> None:
-        """Wait for the jobs that :meth:`poll` started."""
+        """Wait for the jobs that :meth:`poll` started; end the children that wait for one."""
         for thread in self._extra:
             thread.join()
+        self._nursery.close()
 
     def _take(self) -> int | None:
         with self._lock:
@@ -77,12 +81,14 @@ class Slots:
                 self._rung = True
                 return None
             self._rung = False
+            self._nursery.slot_taken()
             return self._free.pop(0)
 
     def _give_back(self, slot: int) -> bool:
         """Free the slot; ``True`` if a doorbell rang while all were busy, perhaps after this one's last look."""
         with self._lock:
             self._free.append(slot)
+            self._nursery.slot_freed()
             return self._rung
 
     def _claim(self, slot: int) -> Job | None:

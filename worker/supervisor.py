@@ -11,7 +11,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -40,6 +41,7 @@ from worker.process import Child, child_command, child_environment
 from worker.protocol import Exit, Word
 from worker.pulse import Pulse
 from worker.recorder import ForeignFileError, Recorder, ReplacedFileError
+from worker.standby import Nursery
 from worker.workdir import workdir
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -54,12 +56,19 @@ class Supervisor:
     """Runs jobs, one at a time, for one slot of a worker. ``draining`` set: stop at a checkpoint, give the job back."""
 
     def __init__(
-        self, store: Store, threads: int, draining: threading.Event, command: Sequence[str] = TRAINING_COMMAND
+        self,
+        store: Store,
+        threads: int,
+        draining: threading.Event,
+        command: Sequence[str] = TRAINING_COMMAND,
+        nursery: Nursery | None = None,
     ) -> None:
+        """``nursery``: where there may be children that wait for a job."""
         self._store = store
         self._threads = threads
         self._draining = draining
         self._command = command
+        self._nursery = nursery
 
     def run(self, job: Job) -> None:
         """Run a job that was just claimed. Ends when the job is given back, or is another's."""
@@ -85,10 +94,9 @@ class Supervisor:
 
     def _attempt(self, job: Job, pulse: Pulse) -> None:
         journal = Journal(self._store, job, pulse.lost, pulse.saw)
-        root = self._store.settings.data_dir / "work"
         try:
-            with workdir(root, f"{job.id}-{job.lease_epoch}") as folder:
-                ending = self._train(job, pulse, journal, folder)
+            with self._place(job) as (folder, waiting):
+                ending = self._train(job, pulse, journal, folder, waiting)
         except InputError as error:
             ending = _failure(job, _error(error.code, str(error), error.param))
         except StorageAwayError:
@@ -115,13 +123,26 @@ class Supervisor:
         if event.get("to") == JobState.FAILED.value or event.get("error"):
             span.set_status(StatusCode.ERROR, event.get("reason"))
 
-    def _train(self, job: Job, pulse: Pulse, journal: Journal, folder: Path) -> Ending:
+    @contextmanager
+    def _place(self, job: Job) -> Iterator[tuple[Path, Child | None]]:
+        """The folder of the attempt, and the child that waits in it, if there is one."""
+        standby = None if self._nursery is None else self._nursery.take(job)
+        if standby is not None:
+            with standby:
+                yield standby.folder, standby.child
+            return
+        with workdir(self._store.settings.data_dir / "work", f"{job.id}-{job.lease_epoch}") as folder:
+            yield folder, None
+
+    def _train(self, job: Job, pulse: Pulse, journal: Journal, folder: Path, waiting: Child | None) -> Ending:
         overseer = Overseer(job, self._store.settings, self._draining, folder)
         if (late := overseer.out_of_time()) is not None:  # used up by attempts that broke down
             return _failure(job, _error(str(late.code), late.message, late.param))
         write_input(training_input(self._store, job, journal, self._threads), folder)
-        child = Child(self._command, folder, child_environment(folder, self._threads))
+        child = waiting or Child(self._command, folder, child_environment(folder, self._threads))
         pulse.on_lost(child.kill)
+        if waiting is not None:
+            child.say(Word.START)
         recorder = Recorder(self._store, job, journal, folder)
         try:
             request = self._watch(child, pulse, recorder, overseer)
