@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+import io
 import itertools
 import re
 import socket
+import tempfile
 import threading
 import time
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.app import create_app
-from fqt_core.data import profile
-from jobs import artifacts, checkpoints, datasets, events, jobs, lease
+from api.server import Server, configuration
+from fqt_core.data import look_through, profile
+from jobs import artifacts, blob_rows, checkpoints, datasets, events, imports, jobs, lease
 from jobs.asks import Desk
+from jobs.blobs import Blob
 from jobs.errors import JobsError
 from jobs.offers import Offer
+from jobs.records import Dataset
 from jobs.settings import Settings
 from jobs.states import JobState
 from jobs.store import Store
 from tests.api import registry
+from tests.fuzz.archives import archive
 from worker.model_desk import ModelDesk
 
 _PAUSED_SECONDS = 0.5
@@ -69,11 +76,43 @@ class Workers:
             row = datasets.claim_check(connection, dataset_id, 60)
         if row is None:
             return
-        found = profile(self.store.blobs.path(row.sha256))
-        error = {"code": "dataset_invalid", "message": "the data set cannot be used", "faults": found["faults"]}
-        outcome = {"error": error} if found["faults"] else {"profile": found}
+        with tempfile.TemporaryDirectory() as folder:
+            outcome = self._look(row, Path(folder) / "thumbnails")
         with self.store.write() as connection:
+            for blob in (outcome.get("thumbnails"), outcome.get("listing")):
+                if blob is not None:
+                    blob_rows.register(connection, self.store.blobs, blob)
             datasets.finish_check(connection, dataset_id, row.check_epoch, **outcome)
+
+    def _look(self, row: Dataset, thumbnails: Path) -> dict[str, Any]:
+        """What came of a look, ready for ``finish_check``. Every URL leads to the same archive."""
+        assert self.store is not None
+        source = row.source or {}
+        if source.get("kind") == "folder":
+            look = look_through(self.store.settings.folders[source["folder"]], thumbnails=thumbnails)
+            assert look.listing is not None
+            listing = self.store.blobs.put_stream([look.listing])
+            return {
+                "profile": look.profile, "thumbnails": self._keep(thumbnails), "listing": listing, "size": look.size
+            }  # fmt: skip
+        if source.get("kind") == "url":
+            content = archive((3, 4))
+            if source.get("sha256") not in {None, hashlib.sha256(content).hexdigest()}:
+                return {"error": {"code": "digest_mismatch", "message": "the file has another SHA-256", "faults": []}}
+            with self.store.write() as connection:
+                found = imports.fetched(connection, self.store.blobs, row, self.store.blobs.put_stream([content]))
+            assert found is not None
+            row = found
+        assert row.sha256 is not None
+        record = profile(self.store.blobs.path(row.sha256), thumbnails=thumbnails)
+        if record["faults"]:
+            error = {"code": "dataset_invalid", "message": "the data set cannot be used", "faults": record["faults"]}
+            return {"error": error}
+        return {"profile": record, "thumbnails": self._keep(thumbnails)}
+
+    def _keep(self, thumbnails: Path) -> Blob:
+        assert self.store is not None
+        return self.store.blobs.put_stream([thumbnails.read_bytes()])
 
     def _play(self) -> None:
         """Run what waits; cancel what is paused for long: a stream of a job that never ends would never end either."""
@@ -161,15 +200,23 @@ class Service:
     """The app under uvicorn in a thread. ``requests`` counts what it has answered."""
 
     def __init__(self, folder: Path) -> None:
-        self.settings = Settings(data_dir=folder, reaper_seconds=600, max_upload_bytes=1 << 20)
+        photos = folder.with_name("photos")
+        photos.mkdir()
+        with zipfile.ZipFile(io.BytesIO(archive((3, 3)))) as file:
+            file.extractall(photos)
+        # Without limits of rates: behind an answer that something was asked too often, nothing is tested.
+        self.settings = Settings(
+            data_dir=folder, reaper_seconds=600, max_upload_bytes=1 << 20,
+            dataset_urls="public", dataset_folders=f"photos={photos}",
+            rate_limit_key="off", rate_limit_address="off", rate_limit_failures="off",
+        )  # fmt: skip
         self.workers = Workers()
         self.app: FastAPI = create_app(self.settings, doorbell=self.workers)
         context = self.app.state.context
         object.__setattr__(context, "asker", Desks(context.store, folder / "desks"))
         self._socket = socket.create_server(("127.0.0.1", 0))
-        self._server = uvicorn.Server(
-            uvicorn.Config(OnceOnly(self.app), log_config=None, access_log=False, server_header=False, loop="asyncio")
-        )
+        self.app.add_middleware(OnceOnly)
+        self._server = Server(self.app, configuration(self.app, self.settings))
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
 
     @property
@@ -193,7 +240,6 @@ class Service:
         return self.settings.key_path.read_text().strip()
 
     def stop(self) -> None:
-        self.app.state.context.hub.close()
         self._server.should_exit = True
         self._thread.join(10)
         self._socket.close()
