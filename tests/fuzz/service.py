@@ -28,7 +28,7 @@ from jobs.asks import Desk
 from jobs.blobs import Blob
 from jobs.errors import JobsError
 from jobs.offers import Offer
-from jobs.records import Dataset
+from jobs.records import Dataset, Job
 from jobs.settings import Settings
 from jobs.states import JobState
 from jobs.store import Store
@@ -36,7 +36,7 @@ from tests.api import registry
 from tests.fuzz.archives import archive
 from worker.model_desk import ModelDesk
 
-_PAUSED_SECONDS = 0.5
+_PAUSED_SECONDS = 3.0
 
 
 class Workers:
@@ -115,22 +115,28 @@ class Workers:
         return self.store.blobs.put_stream([thumbnails.read_bytes()])
 
     def _play(self) -> None:
-        """Run what waits; cancel what is paused for long: a stream of a job that never ends would never end either."""
+        """Run what waits, every other second, so that jobs are seen waiting as well; cancel what is paused for long.
+
+        A stream of a job that never ends would never end either.
+        """
         while not self._stop.wait(0.05):
-            with contextlib.suppress(JobsError):
-                self._round()
+            if int(time.monotonic()) % 2:
+                with contextlib.suppress(JobsError):
+                    self._round()
 
     def _round(self) -> None:
         assert self.store is not None
-        with self.store.write() as connection:
-            job = lease.claim(connection, ["cpu", "cuda"], "fuzz", 60)
-        if job is not None:
+        while (job := self._claim(self.store)) is not None:
             self._attempt(job.id, job.lease_epoch)
         with self.store.write() as connection:
             for resting in jobs.list_jobs(connection, states=[JobState.PAUSED, JobState.QUEUED]).data:
                 seconds = time.time() - resting.created_at.timestamp()
                 if seconds > _PAUSED_SECONDS:  # paused, or in a queue that nobody serves
                     jobs.request_cancel(connection, resting.id)
+
+    def _claim(self, store: Store) -> Job | None:
+        with store.write() as connection:
+            return lease.claim(connection, ["cpu", "cuda"], "fuzz", 60)
 
     def _attempt(self, job_id: str, epoch: int) -> None:
         assert self.store is not None
