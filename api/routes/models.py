@@ -248,7 +248,10 @@ async def get_model_card(model_id: ModelId, context: AppContext, key: ReadKey) -
                         "anyOf": [PredictRequest.model_json_schema(), PredictRowsRequest.model_json_schema()],
                     }
                 },
-                "multipart/form-data": {"schema": _IMAGES},
+                "multipart/form-data": {
+                    "schema": _IMAGES,
+                    "encoding": {"image": {"contentType": "image/png, image/jpeg, image/webp, image/bmp"}},
+                },
             },
         }
     },

@@ -1,4 +1,4 @@
-"""Small data sets in archives."""
+"""Small data sets in archives, and the pictures that they hold."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def archive(counts: tuple[int, int]) -> bytes:
     return data.getvalue()
 
 
-def picture(grey: int) -> bytes:
-    """A PNG of one shade."""
+def picture(grey: int, format: str = "PNG") -> bytes:
+    """An image file of one shade."""
     data = io.BytesIO()
-    Image.new("L", (8, 8), grey).save(data, "PNG")
+    Image.new("L", (8, 8), grey).save(data, format)
     return data.getvalue()

@@ -7,6 +7,7 @@ import json
 import re
 import string
 import tempfile
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import islice
@@ -39,6 +40,8 @@ def _models() -> list[bytes]:
 # The type is what the content is.
 for media in ("application/zip", "application/x-tar", "application/gzip", "application/octet-stream"):
     schemathesis.openapi.media_type(media, st.tuples(st.integers(3, 6), st.integers(3, 6)).map(archive))
+for media in ("png", "jpeg", "webp", "bmp"):
+    schemathesis.openapi.media_type(f"image/{media}", st.just(picture(100, media)))
 schemathesis.openapi.media_type("application/x-safetensors", st.sampled_from(_models()))
 
 schemathesis.openapi.format("byte", st.just(base64.b64encode(picture(100)).decode()))
@@ -47,15 +50,53 @@ names = st.text(string.ascii_lowercase, min_size=1, max_size=20)
 schemathesis.openapi.format("uri", st.builds("https://{}.example/{}".format, names, names))
 
 
+# What was made last of what is compared, by the name of what makes it.
+_made: dict[str, deque[str]] = {"job": deque(maxlen=10), "sweep": deque(maxlen=10)}
+
+
 @schemathesis.hook
 def map_case(context: schemathesis.HookContext, case: schemathesis.Case) -> schemathesis.Case:
-    """Have many jobs train on a data set that there is: the rest of a job is looked at, and some are made."""
-    mode = getattr(getattr(case.meta, "generation", None), "mode", None)
-    field = {"/v1/jobs": "dataset", "/openai/v1/fine_tuning/jobs": "training_file"}.get(case.operation.path)
-    positive = mode == schemathesis.GenerationMode.POSITIVE and case.method == "POST"
-    if positive and isinstance(case.body, dict) and len(case.body.get(field, "")) % 4:
+    """Name what there is, where only its shape is known: or nothing but its absence is ever told."""
+    if _mode(case) != schemathesis.GenerationMode.POSITIVE:
+        return case
+    operation = f"{case.method} {case.operation.path}"
+    field = {"POST /v1/jobs": "dataset", "POST /openai/v1/fine_tuning/jobs": "training_file"}.get(operation)
+    if field is not None and isinstance(case.body, dict) and len(case.body.get(field, "")) % 4:
         case.body = case.body | {field: "digits"}
+    if operation == "GET /v1/compare":
+        case.query = _that_there_are(case.query or {})
+    if operation == "POST /v1/compare" and isinstance(case.body, dict):
+        case.body = _that_there_are(case.body)
     return case
+
+
+def _that_there_are(asked: dict[str, Any]) -> dict[str, Any]:
+    """A question to compare with ids of what was made instead of those that were made up, as many of them."""
+    asked, jobs, sweeps = dict(asked), _made["job"], _made["sweep"]
+    for name in {"job", "jobs"} & asked.keys():
+        if jobs and isinstance(asked[name], list):
+            asked[name] = [jobs[index % len(jobs)] for index in range(len(asked[name]))]
+    if sweeps and asked.get("sweep"):
+        asked["sweep"] = sweeps[-1]
+    return asked
+
+
+def _mode(case: schemathesis.Case) -> schemathesis.GenerationMode | None:
+    return getattr(getattr(case.meta, "generation", None), "mode", None)
+
+
+@schemathesis.check
+def what_is_made_is_remembered(
+    ctx: schemathesis.CheckContext, response: schemathesis.Response, case: schemathesis.Case
+) -> None:
+    """For :func:`map_case`; finds no fault."""
+    kind = {"/v1/jobs": "job", "/v1/sweeps": "sweep"}.get(case.operation.path)
+    if kind is not None and response.status_code == 201:
+        _made[kind].append(json.loads(response.content)["id"])
+    if case.method == "DELETE" and response.status_code == 204:
+        for name, ids in _made.items():
+            if (gone := case.path_parameters.get(f"{name}_id")) in ids:
+                ids.remove(gone)
 
 
 @schemathesis.check
@@ -80,8 +121,7 @@ def what_the_schema_allows_is_refused_for_what_is_wrong_with_it(
     ctx: schemathesis.CheckContext, response: schemathesis.Response, case: schemathesis.Case
 ) -> None:
     """A request that fits the schema is refused only where this module, too, finds something wrong, and for that."""
-    mode = getattr(getattr(case.meta, "generation", None), "mode", None)
-    if mode != schemathesis.GenerationMode.POSITIVE:
+    if _mode(case) != schemathesis.GenerationMode.POSITIVE:
         return
     if response.status_code == 414:
         assert len(response.request.path_url) > MAX_TARGET_BYTES
@@ -205,6 +245,11 @@ def _wrong_url(body: Any) -> set[str]:
     return found
 
 
+def _wrong_prediction(body: Any) -> set[str]:
+    """All models that are uploaded classify images: they have no use for rows of a table."""
+    return {"images", "rows"} if isinstance(body, dict) and "rows" in body else set()
+
+
 def _unnamed(query: Any) -> set[str]:
     """What to compare: one of two parameters of a query, of which each may be left out."""
     return set() if query.get("job") or query.get("sweep") else {"job"}
@@ -217,6 +262,7 @@ _WRONG: dict[str, Callable[[schemathesis.Case], set[str]]] = {
     "POST /openai/v1/fine_tuning/jobs": lambda case: _wrong_openai(case.body),
     "POST /v1/keys": lambda case: _wrong_key(case.body),
     "POST /v1/datasets/from-url": lambda case: _wrong_url(case.body),
+    "POST /v1/models/{model_id}/predict": lambda case: _wrong_prediction(case.body),
     "GET /v1/compare": lambda case: _unnamed(case.query or {}),
     "GET /v1/jobs/{job_id}/metrics": lambda _case: set(),
 }

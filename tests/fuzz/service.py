@@ -23,17 +23,19 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.app import create_app
 from api.server import Server, configuration
 from fqt_core.data import look_through, profile
-from jobs import artifacts, blob_rows, checkpoints, datasets, events, imports, jobs, lease
+from jobs import artifacts, blob_rows, checkpoints, datasets, events, imports, jobs, lease, models
 from jobs.asks import Desk
 from jobs.blobs import Blob
+from jobs.completion import complete
 from jobs.errors import JobsError
+from jobs.ids import new_id
 from jobs.offers import Offer
 from jobs.records import Dataset, Job
 from jobs.settings import Settings
 from jobs.states import JobState
 from jobs.store import Store
 from tests.api import registry
-from tests.fuzz.archives import archive
+from tests.fuzz.archives import archive, picture
 from worker.model_desk import ModelDesk
 
 _PAUSED_SECONDS = 3.0
@@ -44,6 +46,8 @@ class Workers:
 
     def __init__(self) -> None:
         self.store: Store | None = None
+        with tempfile.TemporaryDirectory() as folder:
+            self._model = registry.packed(Path(folder))
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._play, daemon=True)
 
@@ -127,7 +131,7 @@ class Workers:
     def _round(self) -> None:
         assert self.store is not None
         while (job := self._claim(self.store)) is not None:
-            self._attempt(job.id, job.lease_epoch)
+            self._attempt(job)
         with self.store.write() as connection:
             for resting in jobs.list_jobs(connection, states=[JobState.PAUSED, JobState.QUEUED]).data:
                 seconds = time.time() - resting.created_at.timestamp()
@@ -138,16 +142,23 @@ class Workers:
         with store.write() as connection:
             return lease.claim(connection, ["cpu", "cuda"], "fuzz", 60)
 
-    def _attempt(self, job_id: str, epoch: int) -> None:
+    def _attempt(self, job: Job) -> None:
         assert self.store is not None
-        store = self.store
+        store, job_id, epoch = self.store, job.id, job.lease_epoch
         steps = [("metric", {"kind": "step", "step": step, "loss": 1 / step}) for step in (1, 2)]
-        report, state = store.blobs.put_stream([b'{"a": 1}']), store.blobs.put_stream([job_id.encode()])
+        state = store.blobs.put_stream([job_id.encode()])
+        files = [
+            ("report.json", "report", b'{"a": 1}', None),
+            ("model.safetensors", "model", self._model, {"fp32_bytes": 4 * len(self._model)}),
+            ("examples.webp", "examples", picture(100, "webp"), {"side": 8, "columns": 1, "cells": [[0, 1, 1]]}),
+        ]
+        blobs = [store.blobs.put_stream([content]) for _, _, content, _ in files]
         with store.write() as connection:
             events.append(connection, job_id, epoch, [("log", {"level": "info", "message": "plays"}), *steps])
             checkpoints.add(connection, store.blobs, job_id, epoch, state, step=2, keep=2)
-            artifacts.add(connection, store.blobs, job_id, epoch, report, name="report.json", kind="report")
-            lease.succeed(connection, job_id, epoch, {"step": 2})
+            for (name, kind, _, details), blob in zip(files, blobs, strict=True):
+                artifacts.add(connection, store.blobs, job_id, epoch, blob, name=name, kind=kind, details=details)
+            complete(connection, store.blobs, job, {"step": 2}, model_id=new_id(models.PREFIX))
 
 
 class Desks:
