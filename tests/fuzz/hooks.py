@@ -50,6 +50,12 @@ names = st.text(string.ascii_lowercase, min_size=1, max_size=20)
 schemathesis.openapi.format("uri", st.builds("https://{}.example/{}".format, names, names))
 
 
+# Fields of bodies that name what there is, and one of the things that there are.
+_KNOWN: dict[str, dict[str, str]] = {
+    "POST /v1/jobs": {"dataset": "digits"},
+    "POST /openai/v1/fine_tuning/jobs": {"training_file": "digits", "model": "resnet18"},
+    "POST /v1/datasets/from-folder": {"folder": "photos"},
+}
 # What was made last of what is compared, by the name of what makes it.
 _made: dict[str, deque[str]] = {"job": deque(maxlen=10), "sweep": deque(maxlen=10)}
 
@@ -60,9 +66,9 @@ def map_case(context: schemathesis.HookContext, case: schemathesis.Case) -> sche
     if _mode(case) != schemathesis.GenerationMode.POSITIVE:
         return case
     operation = f"{case.method} {case.operation.path}"
-    field = {"POST /v1/jobs": "dataset", "POST /openai/v1/fine_tuning/jobs": "training_file"}.get(operation)
-    if field is not None and isinstance(case.body, dict) and len(case.body.get(field, "")) % 4:
-        case.body = case.body | {field: "digits"}
+    for field, known in _KNOWN.get(operation, {}).items():
+        if isinstance(case.body, dict) and len(case.body.get(field, "")) % 4:
+            case.body = case.body | {field: known}
     if operation == "GET /v1/compare":
         case.query = _that_there_are(case.query or {})
     if operation == "POST /v1/compare" and isinstance(case.body, dict):
