@@ -73,12 +73,10 @@ async def _framework(request: Request, error: Exception) -> Response:
 def _methods_of(request: Request) -> list[str]:
     """Return every method that the request's path answers to: the framework names those of one route only."""
     paths: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
-    return sorted(
-        method.upper()
-        for path, operations in paths.items()
-        if compile_path(path)[0].match(request.scope["path"])
-        for method in operations
-    )
+    asked = request.scope["path"]
+    # A path of its own goes before one with parameters that it would fit as well (`/v1/datasets/from-url`).
+    found = [asked] if asked in paths else [path for path in paths if compile_path(path)[0].match(asked)]
+    return sorted(method.upper() for path in found for method in paths[path])
 
 
 async def _validation(request: Request, error: Exception) -> Response:

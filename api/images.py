@@ -9,6 +9,7 @@ from typing import Any
 
 from fastapi import Request
 from pydantic import ValidationError
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -22,6 +23,19 @@ MAX_BYTES = 8 * 2**20
 """Of a request: what waits for workers is in the broker's memory."""
 
 _FIELD = "image"
+
+
+class _Parser(MultiPartParser):
+    """An image with a content type is a file, although it has no file's name: RFC 7578 (section 4.2) asks for none."""
+
+    def on_headers_finished(self) -> None:
+        part = self._current_part
+        disposition = part.content_disposition or b""
+        options = parse_options_header(disposition)[1]
+        typed = any(name == b"content-type" for name, _ in part.item_headers)
+        if typed and options.get(b"name") == _FIELD.encode() and b"filename" not in options:
+            part.content_disposition = disposition + b'; filename=""'
+        super().on_headers_finished()
 
 
 async def read_images(request: Request) -> tuple[list[bytes], int]:
@@ -67,7 +81,7 @@ async def _of_form(request: Request, body: bytes) -> tuple[list[bytes], int]:
     async def once() -> AsyncGenerator[bytes, None]:
         yield body
 
-    parser = MultiPartParser(request.headers, once(), max_files=MAX_IMAGES, max_fields=4, max_part_size=MAX_BYTES)
+    parser = _Parser(request.headers, once(), max_files=MAX_IMAGES, max_fields=4, max_part_size=MAX_BYTES)
     try:
         form = await parser.parse()
     except MultiPartException as error:

@@ -15,6 +15,8 @@ _MAKERS: dict[str, tuple[str, ...]] = {
     "model_id": ("upload_model",),
     "delivery_id": ("send_test_message",),
 }
+# The same of parameters of queries, which name a resource to choose by.
+_CHOOSERS: dict[str, str] = {"job": "job_id", "sweep": "sweep_id"}
 
 
 def add(document: dict[str, Any]) -> None:
@@ -40,7 +42,7 @@ def add(document: dict[str, Any]) -> None:
 def _links(
     operations: dict[str, tuple[str, dict[str, Any]]], parameter: str, made_at: str
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    for name, (path, _) in operations.items():
+    for name, (path, operation) in operations.items():
         names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
         known = {other: f"$request.path.{other}" for other in names if f"{{{other}}}" in made_at}
         # A link has to fill the whole path; what it cannot fill is a name, of which there are some that always are.
@@ -49,3 +51,6 @@ def _links(
             if "name" in names:
                 filled["name"] = "report.json"
             yield name, {"operationId": name, "parameters": filled}
+        queried = {row["name"] for row in operation.get("parameters", ()) if row["in"] == "query"}
+        for chooser in (query for query, made in _CHOOSERS.items() if made == parameter and query in queried):
+            yield name, {"operationId": name, "parameters": {f"query.{chooser}": "$response.body#/id"}}

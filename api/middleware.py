@@ -93,7 +93,7 @@ class RequestMiddleware:
                 await respond(Request(scope), _expected(error))(scope, receive, send_named)
             finally:
                 seconds = time.perf_counter() - begin
-                route = getattr(scope.get("route"), "path", "none")
+                route = getattr(scope.get("route"), "path_format", "none")
                 self.instruments.request(scope["method"], route, status, seconds)
                 log.info(
                     "request",

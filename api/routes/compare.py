@@ -41,7 +41,7 @@ _OK: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {"
 async def compare_jobs(
     context: AppContext,
     key: ReadKey,
-    job: Annotated[list[JobReference] | None, Query(max_length=MOST_JOBS, description=JOBS)] = None,
+    job: Annotated[list[JobReference] | None, Query(min_length=1, max_length=MOST_JOBS, description=JOBS)] = None,
     sweep: Annotated[SweepReference | None, Query(description=SWEEP)] = None,
     metric: Annotated[list[MetricName] | None, Query(max_length=MOST_METRICS, description=METRICS)] = None,
     kind: Annotated[list[MetricKind] | None, Query(max_length=MOST_KINDS, description=KINDS)] = None,
@@ -51,7 +51,7 @@ async def compare_jobs(
 ) -> Response:
     """Compare jobs: the parameters that differ, least, greatest and last value of each metric, results and curves."""
     asked = CompareRequest(jobs=job, sweep=sweep, metrics=metric, kinds=kind, align=align, points=points, equal=equal)
-    return await _answer(context, asked, key.organisation_id)
+    return await _answer(context, asked, key.organisation_id, jobs="job")
 
 
 @routes.post(
@@ -61,12 +61,13 @@ async def compare_jobs(
 )
 async def compare_many_jobs(asked: CompareRequest, context: AppContext, key: ReadKey) -> Response:
     """Compare jobs, as `GET /v1/compare` does, by a body: for more of them than fit into a URL. Changes nothing."""
-    return await _answer(context, asked, key.organisation_id)
+    return await _answer(context, asked, key.organisation_id, jobs="jobs")
 
 
-async def _answer(context: Context, asked: CompareRequest, organisation: str) -> Response:
+async def _answer(context: Context, asked: CompareRequest, organisation: str, *, jobs: str) -> Response:
+    """Compare; ``jobs`` is how the jobs to compare are called where they were to be named."""
     if asked.jobs is None and asked.sweep is None:
-        raise Invalid(errors=[FieldError(field="job", message="name the jobs to compare, or a sweep")])
+        raise Invalid(errors=[FieldError(field=jobs, message="name the jobs to compare, or a sweep")])
 
     def work() -> bytes:
         from jobs import compare  # noqa: PLC0415 - imports NumPy, which the API process does without until then

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from anyio import to_thread
 from fastapi import Header, Query, Request, Response
 from sqlalchemy import Connection
+from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.responses import FileResponse
 
 from api.auth import ReadKey, WriteKey
@@ -43,6 +44,14 @@ from jobs.imports import LONGEST_NAME
 from jobs.keys import Key
 from jobs.records import Dataset
 
+
+class _DatasetConvertor(StringConvertor):
+    """Of paths: an id, and not the name of an operation beside the data sets."""
+
+    regex = "(?!from-(?:url|folder)$)[^/]+"
+
+
+register_url_convertor("dataset", _DatasetConvertor())
 routes = router("datasets")
 
 _ROUTE = "POST /v1/datasets"
@@ -186,7 +195,7 @@ async def list_datasets(
     return DatasetList(data=[*uploaded, *shown], has_more=len(builtin) > room)
 
 
-@routes.get("/datasets/{dataset_id}", responses=problems(NotFound))
+@routes.get("/datasets/{dataset_id:dataset}", responses=problems(NotFound))
 async def get_dataset(dataset_id: DatasetId, context: AppContext, key: ReadKey) -> DatasetObject:
     """Get a data set with its profile."""
     builtin = BUILTIN_DATASETS.get(dataset_id)
@@ -201,7 +210,7 @@ async def get_dataset(dataset_id: DatasetId, context: AppContext, key: ReadKey) 
 
 
 @routes.get(
-    "/datasets/{dataset_id}/thumbnails",
+    "/datasets/{dataset_id:dataset}/thumbnails",
     response_class=FileResponse,
     responses={
         **PICTURE_ANSWERS,
@@ -234,7 +243,7 @@ async def get_thumbnails(
     return await serve_picture(request, partial(context.store.blobs.local, sha256), version=sha256, name=name)
 
 
-@routes.delete("/datasets/{dataset_id}", status_code=204, responses=problems(NotFound, Conflict, DatasetInUse))
+@routes.delete("/datasets/{dataset_id:dataset}", status_code=204, responses=problems(NotFound, Conflict, DatasetInUse))
 async def delete_dataset(dataset_id: DatasetId, context: AppContext, key: WriteKey) -> None:
     """Delete an uploaded data set. Jobs that have ended keep their results; one that has not ended prevents it."""
     if dataset_id in BUILTIN_DATASETS:

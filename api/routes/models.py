@@ -34,6 +34,8 @@ from api.routes.jobs import IdempotencyKey
 from api.routing import created, problems, router
 from api.schemas.common import ULID, Limit, ModelId
 from api.schemas.models import (
+    MAX_IMAGES,
+    MAX_TOP_K,
     ExportFormat,
     ExportList,
     ExportObject,
@@ -79,8 +81,13 @@ _IMAGES = {
     "additionalProperties": False,
     "required": ["image"],
     "properties": {
-        "image": {"type": "array", "items": {"type": "string", "format": "binary"}},
-        "top_k": {"type": "integer", "minimum": 1, "default": 5},
+        "image": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": MAX_IMAGES,
+            "items": {"type": "string", "format": "binary"},
+        },
+        "top_k": {"type": "integer", "minimum": 1, "maximum": MAX_TOP_K, "default": 5},
     },
 }
 
@@ -241,7 +248,10 @@ async def get_model_card(model_id: ModelId, context: AppContext, key: ReadKey) -
                         "anyOf": [PredictRequest.model_json_schema(), PredictRowsRequest.model_json_schema()],
                     }
                 },
-                "multipart/form-data": {"schema": _IMAGES},
+                "multipart/form-data": {
+                    "schema": _IMAGES,
+                    "encoding": {"image": {"contentType": "image/png, image/jpeg, image/webp, image/bmp"}},
+                },
             },
         }
     },

@@ -49,10 +49,14 @@ class CompareRequest(BaseModel):
         strict=True,
         json_schema_extra={
             "examples": [{"jobs": ["job_01JD0000000000000000000001", "job_01JD0000000000000000000002"]}],
+            "anyOf": [
+                {"required": ["jobs"], "properties": {"jobs": {"type": "array"}}},
+                {"required": ["sweep"], "properties": {"sweep": {"type": "string"}}},
+            ],
         },
     )
 
-    jobs: list[JobReference] | None = Field(default=None, max_length=MOST_JOBS, description=JOBS)
+    jobs: list[JobReference] | None = Field(default=None, min_length=1, max_length=MOST_JOBS, description=JOBS)
     sweep: SweepReference | None = Field(default=None, description=SWEEP)
     metrics: list[MetricName] | None = Field(default=None, max_length=MOST_METRICS, description=METRICS)
     kinds: list[MetricKind] | None = Field(default=None, max_length=MOST_KINDS, description=KINDS)

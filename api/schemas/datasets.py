@@ -190,6 +190,7 @@ class UrlImport(BaseModel):
     url: str = Field(
         min_length=1,
         max_length=LONGEST_URL,
+        json_schema_extra={"format": "uri"},
         description="An http or https URL of the file itself: no redirect is followed.",
     )
     name: str | None = Field(

@@ -17,7 +17,7 @@ _RUNNING = "Jobs of the key that may run at the same time; null: as many as the 
 _STEPS = "Optimiser steps that a job of the key may be planned to take; null: as many as the service's settings say."
 _MEMORY = "Memory in bytes that a job of the key may be planned to take; null: as much as the service's settings say."
 _EXPIRES = "When it stops opening anything; null: not by itself."
-_LARGEST = 2**62
+_LARGEST = 2**53 - 1  # the largest that every reader of JSON takes for what it is (RFC 8259, section 6)
 _MOST = 2**31 - 1
 
 
@@ -54,7 +54,7 @@ class NewKey(BaseModel):
     )
     expires_at: (
         Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_text), AfterValidator(_in_the_future)] | None
-    ) = Field(default=None, description=_EXPIRES)
+    ) = Field(default=None, examples=["2099-12-31T23:59:59Z"], description=_EXPIRES)
     max_queued: int | None = Field(default=None, ge=0, le=_MOST, description=_QUEUED)
     max_running: int | None = Field(default=None, ge=1, le=_MOST, description=_RUNNING)
     max_steps: int | None = Field(default=None, ge=1, le=_LARGEST, description=_STEPS)

@@ -71,6 +71,13 @@ def test_what_cannot_be_asked_is_named(client: TestClient, params: dict[str, Any
     assert field in [error["field"] for error in response.json()["errors"]]
 
 
+@pytest.mark.parametrize("body", [{}, {"jobs": []}, {"jobs": None, "sweep": None}])
+def test_a_body_names_something_to_compare(client: TestClient, body: dict[str, Any]) -> None:
+    response = client.post("/v1/compare", json=body)
+    assert response.status_code == 422
+    assert [error["field"] for error in response.json()["errors"]] == ["jobs"]
+
+
 def test_another_organisations_job_is_no_job(client: TestClient, store: Store, two: list[str]) -> None:
     with store.write() as connection:
         connection.execute(update(jobs).where(jobs.c.id == two[1]).values(organisation_id="org_other"))

@@ -48,6 +48,14 @@ def test_a_key_that_ends_at_no_moment_to_come(client: TestClient, moment: Any) -
     assert [error["field"] for error in response.json()["errors"]] == ["expires_at"]
 
 
+def test_bounds_are_numbers_that_every_reader_of_json_takes_for_what_they_are(client: TestClient) -> None:
+    for name in ("max_steps", "max_memory_bytes"):
+        assert _made(client, **{name: 2**53 - 1})[name] == 2**53 - 1
+        response = client.post("/v1/keys", json={"name": "x", "scopes": ["read"], name: 2**53})
+        assert response.status_code == 422
+        assert [error["field"] for error in response.json()["errors"]] == [name]
+
+
 def test_rotation(client: TestClient) -> None:
     made = _made(client)
     changed = client.post(f"/v1/keys/{made['id']}/rotate?overlap_seconds=60").json()

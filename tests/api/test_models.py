@@ -79,6 +79,8 @@ def test_predictions_are_those_of_the_library(
         assert [share["label"] for share in entry["top"]] == [label for label, _ in row.top]
         assert [share["probability"] for share in entry["top"]] == pytest.approx([share for _, share in row.top])
     form = service.client.post(url, files=[("image", data) for data in images], data={"top_k": "2"})
+    nameless = [("image", (None, data, "image/png")) for data in images]
+    assert service.client.post(url, files=nameless, data={"top_k": "2"}).json() == form.json()
     assert form.json() == answer.json()
 
 

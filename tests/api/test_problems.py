@@ -47,6 +47,12 @@ def test_refusals_of_the_framework(client: TestClient) -> None:
     _check(response, 405, "method_not_allowed")
     assert response.headers["allow"] == "GET, POST"
     assert client.put("/docs").headers["allow"] == "GET"
+    for operation in ("from-url", "from-folder"):  # is no data set, though it stands where their ids stand
+        for method in ("GET", "DELETE", "OPTIONS"):
+            response = client.request(method, f"/v1/datasets/{operation}")
+            _check(response, 405, "method_not_allowed")
+            assert response.headers["allow"] == "POST"
+    assert client.put("/v1/datasets/digits").headers["allow"] == "DELETE, GET"
     _check(client.get("/v1/jobs/"), 404, "not_found")
     _check(
         client.post("/v1/jobs", content=b"{}", headers={"Content-Type": "text/plain"}), 415, "unsupported_media_type"

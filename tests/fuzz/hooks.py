@@ -3,45 +3,35 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
+import re
 import string
 import tempfile
-import zipfile
+from collections import deque
 from collections.abc import Callable
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import schemathesis
 from hypothesis import strategies as st
-from PIL import Image
-from pydantic import ValidationError
+from pydantic import AwareDatetime, TypeAdapter, ValidationError
+from schemathesis.core.failures import Failure
+from schemathesis.openapi.checks import EnsureResourceAvailability
 
+from api import json_body
 from api.middleware import MAX_TARGET_BYTES
+from api.problems import MAX_ERRORS
 from fqt_core.config import ARCHITECTURES
 from fqt_core.config.builtin import BUILTIN_DATASETS
+from jobs import urls
+from jobs.errors import UrlRefusedError
+from jobs.settings import Settings
 from jobs.spec import JobSpec
 from jobs.sweep_spec import SweepSpec
 from tests.api import registry
-
-
-def _archive(counts: tuple[int, int]) -> bytes:
-    """A zip of two classes with so many images each."""
-    data = io.BytesIO()
-    with zipfile.ZipFile(data, "w") as file:
-        for name, count in zip("ab", counts, strict=True):
-            for number in range(count):
-                picture = io.BytesIO()
-                Image.new("L", (8, 8), number + 100 * (name == "b")).save(picture, "PNG")
-                file.writestr(f"{name}/{number}.png", picture.getvalue())
-    return data.getvalue()
-
-
-def _picture() -> bytes:
-    data = io.BytesIO()
-    Image.new("L", (8, 8), 100).save(data, "PNG")
-    return data.getvalue()
+from tests.fuzz.archives import archive, picture
 
 
 def _models() -> list[bytes]:
@@ -51,13 +41,82 @@ def _models() -> list[bytes]:
 
 # The type is what the content is.
 for media in ("application/zip", "application/x-tar", "application/gzip", "application/octet-stream"):
-    schemathesis.openapi.media_type(media, st.tuples(st.integers(3, 6), st.integers(3, 6)).map(_archive))
+    schemathesis.openapi.media_type(media, st.tuples(st.integers(3, 6), st.integers(3, 6)).map(archive))
+for media in ("png", "jpeg", "webp", "bmp"):
+    schemathesis.openapi.media_type(f"image/{media}", st.just(picture(100, media)))
 schemathesis.openapi.media_type("application/x-safetensors", st.sampled_from(_models()))
 
-schemathesis.openapi.format("byte", st.just(base64.b64encode(_picture()).decode()))
+schemathesis.openapi.format("byte", st.just(base64.b64encode(picture(100)).decode()))
 schemathesis.openapi.format("event-seq", st.sampled_from(["0", "1"]))  # every log has a first event
 names = st.text(string.ascii_lowercase, min_size=1, max_size=20)
 schemathesis.openapi.format("uri", st.builds("https://{}.example/{}".format, names, names))
+
+
+# Fields of bodies that name what there is, and one of the things that there are.
+_KNOWN: dict[str, dict[str, str]] = {
+    "POST /v1/jobs": {"dataset": "digits"},
+    "POST /openai/v1/fine_tuning/jobs": {"training_file": "digits", "model": "resnet18"},
+    "POST /v1/datasets/from-folder": {"folder": "photos"},
+}
+# What was made last of what is compared, by the name of what makes it.
+_made: dict[str, deque[str]] = {"job": deque(maxlen=10), "sweep": deque(maxlen=10)}
+
+_gone: set[str] = set()
+
+
+@schemathesis.hook
+def map_case(context: schemathesis.HookContext, case: schemathesis.Case) -> schemathesis.Case:
+    """Name what there is, where only its shape is known: or nothing but its absence is ever told."""
+    if _mode(case) != schemathesis.GenerationMode.POSITIVE:
+        return case
+    operation = f"{case.method} {case.operation.path}"
+    for field, known in _KNOWN.get(operation, {}).items():
+        if isinstance(case.body, dict) and len(case.body.get(field, "")) % 4:
+            case.body = case.body | {field: known}
+    if operation == "GET /v1/compare":
+        case.query = _that_there_are(case.query or {})
+    if operation == "POST /v1/compare" and isinstance(case.body, dict):
+        case.body = _that_there_are(case.body)
+    return case
+
+
+def _that_there_are(asked: dict[str, Any]) -> dict[str, Any]:
+    """A question to compare with ids of what was made instead of those that were made up, as many of them."""
+    asked, jobs, sweeps = dict(asked), _made["job"], _made["sweep"]
+    for name in {"job", "jobs"} & asked.keys():
+        if jobs and isinstance(asked[name], list):
+            asked[name] = [jobs[index % len(jobs)] for index in range(len(asked[name]))]
+    if sweeps and asked.get("sweep"):
+        asked["sweep"] = sweeps[-1]
+    return asked
+
+
+def _mode(case: schemathesis.Case) -> schemathesis.GenerationMode | None:
+    return getattr(getattr(case.meta, "generation", None), "mode", None)
+
+
+@schemathesis.check
+def what_is_made_is_remembered(
+    ctx: schemathesis.CheckContext, response: schemathesis.Response, case: schemathesis.Case
+) -> None:
+    """For the hooks; finds no fault."""
+    kind = {"/v1/jobs": "job", "/v1/sweeps": "sweep"}.get(case.operation.path)
+    if kind is not None and response.status_code == 201:
+        _made[kind].append(json.loads(response.content)["id"])
+    if case.method == "DELETE" and response.status_code < 300:
+        _gone.update(case.path_parameters.values())
+        for ids in _made.values():
+            for gone in _gone.intersection(ids):
+                ids.remove(gone)
+
+
+@schemathesis.hook
+def filter_failure(
+    context: schemathesis.HookContext, failure: Failure, case: schemathesis.Case, response: schemathesis.Response
+) -> bool:
+    """Data sets and jobs are found under two paths, ours and OpenAI's: what is deleted under one is gone from both."""
+    gone = _gone.intersection(case.path_parameters.values())
+    return not (isinstance(failure, EnsureResourceAvailability) and response.status_code == 404 and gone)
 
 
 @schemathesis.check
@@ -82,8 +141,7 @@ def what_the_schema_allows_is_refused_for_what_is_wrong_with_it(
     ctx: schemathesis.CheckContext, response: schemathesis.Response, case: schemathesis.Case
 ) -> None:
     """A request that fits the schema is refused only where this module, too, finds something wrong, and for that."""
-    mode = getattr(getattr(case.meta, "generation", None), "mode", None)
-    if mode != schemathesis.GenerationMode.POSITIVE:
+    if _mode(case) != schemathesis.GenerationMode.POSITIVE:
         return
     if response.status_code == 414:
         assert len(response.request.path_url) > MAX_TARGET_BYTES
@@ -92,9 +150,17 @@ def what_the_schema_allows_is_refused_for_what_is_wrong_with_it(
         assert "\\u0000" in text or "\\ud" in text, "refused as malformed, and is not"
     wrong = _WRONG.get(f"{case.method} {case.operation.path}")
     if response.status_code == 422 and wrong is not None:
-        told = {error["field"].split(".")[0]: error for error in json.loads(response.content)["errors"]}
-        if unfounded := told.keys() - wrong(case):
-            raise AssertionError(f"refused for what is right: {[told[name] for name in sorted(unfounded)]}")
+        document = json.loads(response.content)
+        told = {error["field"].split(".")[0]: error for error in document["errors"][:MAX_ERRORS]}
+        if unfounded := (told or {document["code"]: document}).keys() - wrong(case):
+            raise AssertionError(f"refused for what is right: {[told.get(name, name) for name in sorted(unfounded)]}")
+        for error in document["errors"][MAX_ERRORS:]:
+            assert re.fullmatch(r"[1-9][0-9]* more are wrong and not listed", error["message"])
+
+
+def _as_read(body: Any) -> Any:
+    """A body as the API reads it: a whole number is an integer, however it is written."""
+    return json_body.parse(json.dumps(body).encode())
 
 
 def _wrong_job(body: Any) -> set[str]:
@@ -113,7 +179,7 @@ def _wrong_job(body: Any) -> set[str]:
     if known is None or not set(body.get("classes") or ()) <= set(known.classes):
         found.add("classes")
     try:
-        spec = JobSpec.model_validate_json(json.dumps(body), strict=True)
+        spec = JobSpec.model_validate(_as_read(body))
     except ValidationError as error:
         return found | {str(row["loc"][0]) for row in error.errors() if not _shape(row)}
     training, method = spec.training, spec.method
@@ -158,7 +224,7 @@ def _shape(row: Any) -> bool:
 
 def _wrong_sweep(body: Any) -> set[str]:
     try:
-        spec = SweepSpec.model_validate(body)
+        spec = SweepSpec.model_validate(_as_read(body))
     except ValidationError as error:
         return {str(row["loc"][0]) for row in error.errors() if not _shape(row)}
     found = {"metric", "max_jobs"} if spec.metric.startswith("validation") or spec.algorithm == "grid" else set()
@@ -177,14 +243,41 @@ def _wrong_openai(body: Any) -> set[str]:
     if body["model"] not in ARCHITECTURES:
         found |= {"model", "initial_weights", "architecture"}
     given = body.get("hyperparameters") or body.get("method") or body.get("seed") is not None or "training" in body
-    extra = {name or "body" for name in spec.keys() - own}  # a name without letters is told as the body itself
+    # Of a path, the name up to a dot; a name without letters is told as the body itself.
+    extra = {name.split(".")[0] if name else "body" for name in spec.keys() - own}
     if body.get("task") == "tabular":
         found |= _OF_TABLES | {"training_file", "model", "hyperparameters"}
     return found | extra | ({"training", "hyperparameters", "method"} if given else set())
 
 
-def _unnamed(given: Any) -> set[str]:
-    return {"job"} if given.get("jobs", given.get("job")) is None and given.get("sweep") is None else set()
+def _wrong_key(body: Any) -> set[str]:
+    """A key ends in the future, which is another time for each request."""
+    ends = body.get("expires_at")
+    if ends is None:
+        return set()
+    if ends.startswith("0000") or re.search(":[0-9]{2}:60", ends):  # no year and no second of Python's
+        return {"expires_at"}
+    return {"expires_at"} if TypeAdapter(AwareDatetime).validate_python(ends) <= datetime.now(UTC) else set()
+
+
+def _wrong_url(body: Any) -> set[str]:
+    """Not every URL leads anywhere; and downloads are played, so that a file has its own SHA-256 and no other."""
+    found = {"download_failed"} if body.get("sha256") else set()
+    try:
+        urls.parse(body["url"], private=False, ports=Settings().url_ports)
+    except UrlRefusedError:
+        found.add("url")
+    return found
+
+
+def _wrong_prediction(body: Any) -> set[str]:
+    """All models that are uploaded classify images: they have no use for rows of a table."""
+    return {"images", "rows"} if isinstance(body, dict) and "rows" in body else set()
+
+
+def _unnamed(query: Any) -> set[str]:
+    """What to compare: one of two parameters of a query, of which each may be left out."""
+    return set() if query.get("job") or query.get("sweep") else {"job"}
 
 
 _CORNERS = 128
@@ -192,7 +285,9 @@ _WRONG: dict[str, Callable[[schemathesis.Case], set[str]]] = {
     "POST /v1/jobs": lambda case: _wrong_job(case.body),
     "POST /v1/sweeps": lambda case: _wrong_sweep(case.body),
     "POST /openai/v1/fine_tuning/jobs": lambda case: _wrong_openai(case.body),
-    "POST /v1/compare": lambda case: _unnamed(case.body),
+    "POST /v1/keys": lambda case: _wrong_key(case.body),
+    "POST /v1/datasets/from-url": lambda case: _wrong_url(case.body),
+    "POST /v1/models/{model_id}/predict": lambda case: _wrong_prediction(case.body),
     "GET /v1/compare": lambda case: _unnamed(case.query or {}),
     "GET /v1/jobs/{job_id}/metrics": lambda _case: set(),
 }

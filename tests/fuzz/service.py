@@ -4,32 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+import io
 import itertools
 import re
 import socket
+import tempfile
 import threading
 import time
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.app import create_app
-from fqt_core.data import profile
-from jobs import artifacts, checkpoints, datasets, events, jobs, lease
+from api.app import create_app, prepare
+from api.server import Server, configuration
+from fqt_core.data import look_through, profile
+from jobs import artifacts, blob_rows, checkpoints, datasets, events, imports, jobs, keys, lease, models
 from jobs.asks import Desk
+from jobs.blobs import Blob
+from jobs.completion import complete
 from jobs.errors import JobsError
+from jobs.ids import new_id
 from jobs.offers import Offer
+from jobs.records import Dataset, Job
 from jobs.settings import Settings
 from jobs.states import JobState
 from jobs.store import Store
 from tests.api import registry
+from tests.fuzz.archives import archive, picture
 from worker.model_desk import ModelDesk
 
-_PAUSED_SECONDS = 0.5
+_PAUSED_SECONDS = 3.0
 
 
 class Workers:
@@ -37,6 +46,8 @@ class Workers:
 
     def __init__(self) -> None:
         self.store: Store | None = None
+        with tempfile.TemporaryDirectory() as folder:
+            self._model = registry.packed(Path(folder))
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._play, daemon=True)
 
@@ -69,40 +80,85 @@ class Workers:
             row = datasets.claim_check(connection, dataset_id, 60)
         if row is None:
             return
-        found = profile(self.store.blobs.path(row.sha256))
-        error = {"code": "dataset_invalid", "message": "the data set cannot be used", "faults": found["faults"]}
-        outcome = {"error": error} if found["faults"] else {"profile": found}
+        with tempfile.TemporaryDirectory() as folder:
+            outcome = self._look(row, Path(folder) / "thumbnails")
         with self.store.write() as connection:
+            for blob in (outcome.get("thumbnails"), outcome.get("listing")):
+                if blob is not None:
+                    blob_rows.register(connection, self.store.blobs, blob)
             datasets.finish_check(connection, dataset_id, row.check_epoch, **outcome)
 
+    def _look(self, row: Dataset, thumbnails: Path) -> dict[str, Any]:
+        """What came of a look, ready for ``finish_check``. Every URL leads to the same archive."""
+        assert self.store is not None
+        source = row.source or {}
+        if source.get("kind") == "folder":
+            look = look_through(self.store.settings.folders[source["folder"]], thumbnails=thumbnails)
+            assert look.listing is not None
+            listing = self.store.blobs.put_stream([look.listing])
+            return {
+                "profile": look.profile, "thumbnails": self._keep(thumbnails), "listing": listing, "size": look.size
+            }  # fmt: skip
+        if source.get("kind") == "url":
+            content = archive((3, 4))
+            if source.get("sha256") not in {None, hashlib.sha256(content).hexdigest()}:
+                return {"error": {"code": "digest_mismatch", "message": "the file has another SHA-256", "faults": []}}
+            with self.store.write() as connection:
+                found = imports.fetched(connection, self.store.blobs, row, self.store.blobs.put_stream([content]))
+            assert found is not None
+            row = found
+        assert row.sha256 is not None
+        record = profile(self.store.blobs.path(row.sha256), thumbnails=thumbnails)
+        if record["faults"]:
+            error = {"code": "dataset_invalid", "message": "the data set cannot be used", "faults": record["faults"]}
+            return {"error": error}
+        return {"profile": record, "thumbnails": self._keep(thumbnails)}
+
+    def _keep(self, thumbnails: Path) -> Blob:
+        assert self.store is not None
+        return self.store.blobs.put_stream([thumbnails.read_bytes()])
+
     def _play(self) -> None:
-        """Run what waits; cancel what is paused for long: a stream of a job that never ends would never end either."""
+        """Run what waits, every other second, so that jobs are seen waiting as well; cancel what is paused for long.
+
+        A stream of a job that never ends would never end either.
+        """
         while not self._stop.wait(0.05):
-            with contextlib.suppress(JobsError):
-                self._round()
+            if int(time.monotonic()) % 2:
+                with contextlib.suppress(JobsError):
+                    self._round()
 
     def _round(self) -> None:
         assert self.store is not None
-        with self.store.write() as connection:
-            job = lease.claim(connection, ["cpu", "cuda"], "fuzz", 60)
-        if job is not None:
-            self._attempt(job.id, job.lease_epoch)
+        while (job := self._claim(self.store)) is not None:
+            self._attempt(job)
         with self.store.write() as connection:
             for resting in jobs.list_jobs(connection, states=[JobState.PAUSED, JobState.QUEUED]).data:
                 seconds = time.time() - resting.created_at.timestamp()
                 if seconds > _PAUSED_SECONDS:  # paused, or in a queue that nobody serves
                     jobs.request_cancel(connection, resting.id)
 
-    def _attempt(self, job_id: str, epoch: int) -> None:
+    def _claim(self, store: Store) -> Job | None:
+        with store.write() as connection:
+            return lease.claim(connection, ["cpu", "cuda"], "fuzz", 60)
+
+    def _attempt(self, job: Job) -> None:
         assert self.store is not None
-        store = self.store
+        store, job_id, epoch = self.store, job.id, job.lease_epoch
         steps = [("metric", {"kind": "step", "step": step, "loss": 1 / step}) for step in (1, 2)]
-        report, state = store.blobs.put_stream([b'{"a": 1}']), store.blobs.put_stream([job_id.encode()])
+        state = store.blobs.put_stream([job_id.encode()])
+        files = [
+            ("report.json", "report", b'{"a": 1}', None),
+            ("model.safetensors", "model", self._model, {"fp32_bytes": 4 * len(self._model)}),
+            ("examples.webp", "examples", picture(100, "webp"), {"side": 8, "columns": 1, "cells": [[0, 1, 1]]}),
+        ]
+        blobs = [store.blobs.put_stream([content]) for _, _, content, _ in files]
         with store.write() as connection:
             events.append(connection, job_id, epoch, [("log", {"level": "info", "message": "plays"}), *steps])
             checkpoints.add(connection, store.blobs, job_id, epoch, state, step=2, keep=2)
-            artifacts.add(connection, store.blobs, job_id, epoch, report, name="report.json", kind="report")
-            lease.succeed(connection, job_id, epoch, {"step": 2})
+            for (name, kind, _, details), blob in zip(files, blobs, strict=True):
+                artifacts.add(connection, store.blobs, job_id, epoch, blob, name=name, kind=kind, details=details)
+            complete(connection, store.blobs, job, {"step": 2}, model_id=new_id(models.PREFIX))
 
 
 class Desks:
@@ -157,19 +213,58 @@ class OnceOnly:
         return b"%d-%s" % (next(self.count), value[:200])
 
 
+class LetIn:
+    """Lets the fuzzer in with the key that it came with, although it revokes and rotates that one like any other."""
+
+    def __init__(self, app: ASGIApp, store: Store, plain: str) -> None:
+        self.app = app
+        self._store = store
+        self._sent = f"Bearer {plain}".encode()
+        self._valid = plain
+        self._lock = threading.Lock()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        header = (b"authorization", self._sent)
+        if scope["type"] == "http" and header in scope["headers"]:
+            valid = (b"authorization", f"Bearer {await asyncio.to_thread(self._key)}".encode())
+            scope["headers"] = [valid if row == header else row for row in scope["headers"]]
+        await self.app(scope, receive, send)
+
+    def _key(self) -> str:
+        """One that opens, with every scope: the last one, or a new one if that has ended."""
+        secret = self._store.key_secret
+        with self._lock:
+            with self._store.read() as connection:
+                opens = keys.verify(connection, secret, self._valid) is not None
+            if not opens:
+                with self._store.write() as connection:
+                    _, self._valid = keys.create(connection, secret, name="fuzzer", scopes=["admin"])
+            return self._valid
+
+
 class Service:
     """The app under uvicorn in a thread. ``requests`` counts what it has answered."""
 
     def __init__(self, folder: Path) -> None:
-        self.settings = Settings(data_dir=folder, reaper_seconds=600, max_upload_bytes=1 << 20)
+        photos = folder.with_name("photos")
+        photos.mkdir()
+        with zipfile.ZipFile(io.BytesIO(archive((3, 3)))) as file:
+            file.extractall(photos)
+        # Without limits of rates: behind an answer that something was asked too often, nothing is tested.
+        self.settings = Settings(
+            data_dir=folder, reaper_seconds=600, max_upload_bytes=1 << 20,
+            dataset_urls="public", dataset_folders=f"photos={photos}",
+            rate_limit_key="off", rate_limit_address="off", rate_limit_failures="off",
+        )  # fmt: skip
         self.workers = Workers()
         self.app: FastAPI = create_app(self.settings, doorbell=self.workers)
         context = self.app.state.context
         object.__setattr__(context, "asker", Desks(context.store, folder / "desks"))
         self._socket = socket.create_server(("127.0.0.1", 0))
-        self._server = uvicorn.Server(
-            uvicorn.Config(OnceOnly(self.app), log_config=None, access_log=False, server_header=False, loop="asyncio")
-        )
+        prepare(context)
+        self.app.add_middleware(OnceOnly)
+        self.app.add_middleware(LetIn, store=context.store, plain=self.key())
+        self._server = Server(self.app, configuration(self.app, self.settings))
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
 
     @property
@@ -193,7 +288,6 @@ class Service:
         return self.settings.key_path.read_text().strip()
 
     def stop(self) -> None:
-        self.app.state.context.hub.close()
         self._server.should_exit = True
         self._thread.join(10)
         self._socket.close()

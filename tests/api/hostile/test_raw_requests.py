@@ -45,12 +45,9 @@ def _exchange(port: int, sent: bytes) -> list[tuple[int, dict[str, str], Any]]:
     begin = time.monotonic()
     received = b""
     with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS) as connection:
-        try:
-            connection.sendall(sent)
-            while piece := connection.recv(1 << 16):
-                received += piece
-        except ConnectionResetError:
-            pass
+        connection.sendall(sent)
+        while piece := connection.recv(1 << 16):
+            received += piece
     assert time.monotonic() - begin < PATIENCE_SECONDS
     answers = []
     while received:
@@ -141,9 +138,9 @@ _REQUESTS: dict[str, tuple[bytes, int]] = {
     "an unknown encoding": (_START + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n" + _AFTER, 400),
     "chunked twice": (_START + b"Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n" + _AFTER, 400),
     "a header of 40 kB": (b"GET /v1/jobs HTTP/1.1\r\nHost: localhost\r\nX-A: " + b"x" * 40_000 + b"\r\n\r\n", 431),
-    "a header of 1 MB": (b"GET /v1/jobs HTTP/1.1\r\nHost: localhost\r\nX-A: " + b"x" * 1_000_000 + b"\r\n\r\n", 400),
+    "a header of 1 MB": (b"GET /v1/jobs HTTP/1.1\r\nHost: localhost\r\nX-A: " + b"x" * 1_000_000 + b"\r\n\r\n", 431),
     "a path of 40 kB": (b"GET /" + b"x" * 40_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414),
-    "a path of 1 MB": (b"GET /" + b"x" * 1_000_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+    "a path of 1 MB": (b"GET /" + b"x" * 1_000_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414),
     "a method of 20 kB": (b"X" * 20_000 + b" /v1/jobs HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 401),
     "an upgrade": (
         b"GET /v1/jobs HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n"
