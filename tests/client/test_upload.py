@@ -129,7 +129,7 @@ def test_faults_of_the_images_are_listed(client: Client, script: Script, folder:
     }
     script.on("POST", "/v1/datasets", httpx.Response(202, json={"id": "ds_1", "state": "checking"}))
     script.on("GET", "/v1/datasets/ds_1", httpx.Response(200, json=invalid))
-    with pytest.raises(InvalidRequestError, match="unusable: b: x; y; z$"):
+    with pytest.raises(InvalidRequestError, match=r"unusable: b: x; y; z$"):
         client.datasets.upload(folder)
 
 

@@ -181,6 +181,7 @@ def _show_plan(plan: Plan, as_json: bool) -> None:
         {
             "classes": ", ".join(plan.classes),
             examples_of(plan.spec): f"{plan.train_images} to train on, {plan.validation_images} to validate with",
+            "input": _input(plan),
             "steps": steps,
             "arithmetic": plan.arithmetic,
             "parameters": parameters if examples_of(plan.spec) == "images" else None,
@@ -191,8 +192,24 @@ def _show_plan(plan: Plan, as_json: bool) -> None:
         }
     )
     _show_presets(plan)
-    for warning in plan.warnings:
+    for warning in (*plan.warnings, *plan.advice):
         print(printable(f"warning: {warning}"))
+
+
+def _input(plan: Plan) -> str | None:
+    """What the network sees of an image, and what the images are like."""
+    if plan.input is None:
+        return None
+    seen, found = plan.input, plan.input.get("found")
+    side = seen["image_size"]
+    resized = f"{side}x{side} pixels, {_colours(seen['channels'])}"
+    if found is None:
+        return resized
+    return f"{resized}; the images have {found['width']}x{found['height']} pixels, {_colours(found['channels'])}"
+
+
+def _colours(channels: int) -> str:
+    return "grey" if channels == 1 else "RGB"
 
 
 def _gradient(plan: Plan) -> str | None:
