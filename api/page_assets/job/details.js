@@ -159,5 +159,11 @@ export function failure(error) {
   );
 }
 
+/** That the model which the job started from was better, and what to try. */
+export function setback(found) {
+  if (!found) return "";
+  return h("div", { class: "notice busy", role: "status" }, h("strong", {}, "Worse than what it started from: "), found.message, " ", h("a", { href: `#/models/${found.model}` }, "That model"));
+}
+
 export const times = (job) =>
   [`created ${dateTime(job.created_at)}`, job.started_at && `started ${dateTime(job.started_at)}`, job.finished_at && `ended ${dateTime(job.finished_at)}`].filter(Boolean).join(" · ");

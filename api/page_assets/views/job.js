@@ -6,7 +6,7 @@ import { datasetNames } from "../lib/names.js";
 import { percent } from "../lib/format.js";
 import { follow } from "../lib/stream.js";
 import { Curves } from "../job/curves.js";
-import { Files, configuration, failure, tiles, times } from "../job/details.js";
+import { Files, configuration, failure, setback, tiles, times } from "../job/details.js";
 import { Log } from "../job/log.js";
 
 const LEAST_PAUSE = 700;
@@ -53,7 +53,7 @@ class JobView {
       this.state = job.state;
       this.badge.replaceChildren(stateBadge(job.state));
       this.actions.replaceChildren(...this.buttons());
-      this.failed.replaceChildren(failure(job.error));
+      this.failed.replaceChildren(failure(job.error) || setback(job.result?.setback));
     }
     this.bar.value = progress.total_steps ? progress.step / progress.total_steps : 0;
     this.times.textContent = times(job);
