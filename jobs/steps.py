@@ -71,10 +71,14 @@ def too_few_steps(spec: JobSpec, images: int) -> list[SpecFault]:
     if isinstance(spec.method, Fqt) and spec.method.average_bits < _FEW_BITS:
         remedies.append("the preset `balanced`, which needs half as many")
     message = (
-        f"{per_epoch * epochs} optimiser steps ({epochs} epochs of {per_epoch}) are few for {spec.method.name}, which "
-        f"wants about {least}: use {' or '.join(remedies)}"
+        f"few optimiser steps for {spec.method.name}: {per_epoch * epochs} ({per_epoch} in an epoch), where about "
+        f"{least} are wanted; use {_or(remedies)}"
     )
     return [SpecFault("training.epochs", message)]
+
+
+def _or(parts: Sequence[str]) -> str:
+    return " or ".join([", ".join(parts[:-1]), parts[-1]] if parts[1:] else parts)
 
 
 def _smaller_batch(spec: JobSpec, images: int, least: int) -> int | None:

@@ -145,12 +145,17 @@ def test_what_no_worker_can_run_is_a_warning(
     [
         # 1438 images: 12 batches of 128, 90 of 16.
         ({"name": "fqt"}, 9, 128, None),
-        ({"name": "fqt"}, 8, 128, ["96 optimiser steps (8 epochs of 12)", "(9)", "(64)", "`balanced`"]),
+        (
+            {"name": "fqt"},
+            8,
+            128,
+            ["few optimiser steps for fqt: 96 (12 in an epoch)", "(9), a", "(64) or", "`balanced`"],
+        ),
         ({"name": "fqt", "preset": "balanced"}, 8, 128, None),
         ({"name": "fqt", "preset": "balanced"}, 4, 128, ["about 50", "epochs (5) or a smaller batch_size (64)"]),
         ({"name": "qat"}, 1, 64, ["use more epochs (3) or a smaller batch_size (16)"]),
         ({"name": "fp32"}, 3, 128, None),
-        ({"name": "statquant"}, 1, 2048, ["wants about 25: use more epochs (25) or a smaller batch_size (32)"]),
+        ({"name": "statquant"}, 1, 2048, ["about 25 are wanted; use more epochs (25) or a smaller batch_size (32)"]),
         ({"name": "fqt"}, 1, 8, None),
     ],
 )

@@ -42,7 +42,7 @@ export class PlanPanel {
       h("dl", {}, rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
       plan.seconds_reason ? h("p", { class: "hint" }, plan.seconds_reason) : "",
       plan.warnings.length ? h("div", { class: "notice busy" }, h("strong", {}, "It could not run now"), h("ul", {}, plan.warnings.map((row) => h("li", {}, row.message)))) : "",
-      plan.advice.length ? h("div", { class: "notice busy" }, h("strong", {}, "It would hardly learn"), h("ul", {}, plan.advice.map((row) => h("li", {}, row.message)))) : "",
+      plan.advice.length ? h("div", { class: "notice busy" }, h("strong", {}, "Worth a change first"), h("ul", {}, plan.advice.map((row) => h("li", {}, row.message)))) : "",
       plan.presets.length ? this.presets(plan) : "",
     );
   }

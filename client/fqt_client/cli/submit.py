@@ -215,8 +215,12 @@ def _colours(channels: int) -> str:
 def _gradient(plan: Plan) -> str | None:
     if plan.gradient_bits is None or examples_of(plan.spec) == "rows":
         return None
-    bits = f"{plan.gradient_bits:.4g} bits per element on average"
+    bits = f"{_bits(plan.gradient_bits)} per element on average"
     return f"at most {bits}, chosen layer by layer when the job starts" if plan.bits_are_chosen else bits
+
+
+def _bits(count: float) -> str:
+    return f"{count:.4g} bit{'s' if count != 1 else ''}"
 
 
 def _show_presets(plan: Plan) -> None:
@@ -229,7 +233,7 @@ def _show_presets(plan: Plan) -> None:
         share = preset["step_macs"] / plan.step_macs
         print(
             printable(
-                f"  {preset['name']:9} {preset['gradient_bits']:.4g} bits per gradient element, {share:.2f} times the "
+                f"  {preset['name']:9} {_bits(preset['gradient_bits'])} per gradient element, {share:.2f} times the "
                 f"products of this job, {time}"
             )
         )
