@@ -59,6 +59,9 @@ def test_images_and_files_are_sent(fqt: Run, script: Script, tmp_path: Path) -> 
     code, out, _ = fqt("models", "predict", MODEL_ID, str(tmp_path / "a.png"), "--top", "2")
     assert code == 0
     assert "cat (90.0 %)" in out
+    assert (
+        "Is a directory — name the images in it; `fqt predict`" in fqt("models", "predict", MODEL_ID, str(tmp_path))[2]
+    )
     assert "dog (10.0 %)" in out
     assert b"an image" in script.seen("POST", f"{PATH}/predict")[0].content
     (tmp_path / "m.safetensors").write_bytes(CONTENT)
