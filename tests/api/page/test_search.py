@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import time
 
 from playwright.sync_api import expect
 
 from tests.api.browser import Visit
-from tests.api.page.helpers import SOON, points_of
+from tests.api.page.helpers import points_of, wait_for_success
 from tests.api.process import Api
 
 SPEC = {
@@ -24,10 +23,8 @@ SPEC = {
 def test_a_search_shows_widths_and_budgets_and_hands_its_network_on(visit: Visit, api: Api) -> None:
     with api.client() as client:
         job_id = client.post("/v1/jobs", json=SPEC).json()["id"]
-        deadline = time.monotonic() + SOON / 1000
-        while (job := client.get(f"/v1/jobs/{job_id}").json())["state"] != "succeeded":
-            assert time.monotonic() < deadline, job
-            time.sleep(0.2)
+        wait_for_success(client, [job_id])
+        job = client.get(f"/v1/jobs/{job_id}").json()
         told = client.get(f"/v1/jobs/{job_id}/metrics?kind=search").json()["data"]
     page, found = visit.page, job["record"]["structure"]
     reports = len(told[0]["steps"])
