@@ -26,7 +26,9 @@ class FieldError(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    field: str = Field(description="Path of the field, e.g. `training.epochs`, or the place in the file.")
+    field: str = Field(
+        description="Path of the field, e.g. `training.epochs`, or the place in the file; empty: the whole of it."
+    )
     message: str = Field(description="What is wrong with it.")
     allowed: list[Any] | dict[str, Any] | None = Field(
         default=None, description="What would be allowed: the values, or the bounds by their JSON Schema names."

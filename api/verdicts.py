@@ -88,7 +88,7 @@ def _faults(error: dict[str, Any]) -> list[FieldError]:
     """Return a worker's findings as field errors: the place in the file stands for the field."""
     return [
         FieldError(
-            field=str(fault.get("where") or "file"),
+            field=str(fault.get("where") or ""),
             message="; ".join(str(fault[part]) for part in ("message", "remedy") if fault.get(part)),
         )
         for fault in error.get("faults") or []

@@ -27,14 +27,15 @@ class ConversionError(FqtError):
 
 @dataclass(frozen=True)
 class DataFault:
-    """One thing that is wrong with a data set: ``where`` (file or member), what, and the remedy."""
+    """One thing that is wrong with a data set: ``where`` (file or member; empty: as a whole), what, and the remedy."""
 
     where: str
     message: str
     remedy: str = ""
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.message}" + (f"; {self.remedy}" if self.remedy else "")
+        where = f"{self.where}: " if self.where else ""
+        return f"{where}{self.message}" + (f"; {self.remedy}" if self.remedy else "")
 
 
 class DataError(FqtError, ValueError):

@@ -28,12 +28,22 @@ from jobs.tables import DEFAULT_ORGANISATION, datasets, jobs, keys
 
 
 @dataclass(frozen=True)
+class ImageShape:
+    """Median width and height of a data set's images in pixels, and 1 channel if all of them are grey, else 3."""
+
+    width: int
+    height: int
+    channels: int
+
+
+@dataclass(frozen=True)
 class DatasetSource:
     """What a job needs to know of its data set. ``id`` and ``sha256`` are ``None`` for a built-in one.
 
     ``counts`` are the training images of each class where they are known, ``images`` their sum; ``validation_images``
     counts the data set's own validation part, 0 if it has none. ``table`` describes
-    rows and columns (:func:`fqt_core.trees.profile.profile_table`); ``None``: it holds images.
+    rows and columns (:func:`fqt_core.trees.profile.profile_table`); ``None``: it holds images. ``shape``: what an image
+    is like, if that is known.
     """
 
     reference: str
@@ -44,6 +54,7 @@ class DatasetSource:
     images: int
     validation_images: int
     table: dict[str, Any] | None = None
+    shape: ImageShape | None = None
 
 
 def create(
@@ -182,7 +193,8 @@ def source(connection: Connection, reference: str, *, organisation: str | None =
     if builtin is not None:
         classes = list(builtin.classes)
         own = builtin.validation_images
-        return DatasetSource(reference, None, None, classes, None, builtin.images - own, own)
+        shape = ImageShape(builtin.size, builtin.size, builtin.channels)
+        return DatasetSource(reference, None, None, classes, None, builtin.images - own, own, shape=shape)
     ready = (datasets.c.id == reference) & (datasets.c.state == "ready")
     query = select(datasets).where(ready, within(datasets, organisation))
     row = connection.execute(query.with_for_update(read=True)).one_or_none()
@@ -199,7 +211,13 @@ def source(connection: Connection, reference: str, *, organisation: str | None =
         sum(counts.values()),
         int(profile.get("validation_images") or 0),
         profile.get("table"),
+        _shape(profile),
     )
+
+
+def _shape(profile: Mapping[str, Any]) -> ImageShape | None:
+    sizes = profile.get("sizes")
+    return ImageShape(**sizes["median"], channels=profile["channels"]) if sizes else None
 
 
 def claim_check(connection: Connection, dataset_id: str, lease_seconds: float) -> Dataset | None:

@@ -71,6 +71,10 @@ def _figures(model: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     if accuracy is not None:
         kind = "as its file says" if model["source"] == "upload" else f"of {images} validation {_examples(model)}"
         rows.append(("accuracy", f"{accuracy:.2%} ({kind})"))
+    if lost := facts.get("setback"):
+        rows.append(
+            ("accuracy of the model that it started from", f"{lost['validation_accuracy']:.2%}: more than this")
+        )
     if facts.get("arithmetic"):
         kernels = f"; kernels {facts['isa']} on {facts['device']}" if facts.get("isa") else ""
         rows.append(("arithmetic of the gradients' products", f"{facts['arithmetic']}{kernels}"))

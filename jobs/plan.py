@@ -14,13 +14,14 @@ from fqt_core.config.method_base import OneBitForward
 from fqt_core.config.plan import network_plan
 from fqt_core.config.preset import PresetName
 from jobs import tabular, validation
+from jobs.datasets import ImageShape
 from jobs.errors import SpecFault
 from jobs.memory import memory_bytes, teacher_network, trained_network
 from jobs.offers import Offer, shortcomings
 from jobs.organisations import within
 from jobs.spec import JobSpec
 from jobs.states import JobState
-from jobs.steps import steps_per_epoch
+from jobs.steps import steps_per_epoch, too_few_steps
 from jobs.tables import jobs
 from jobs.validation import UNBOUNDED, Bounds, Sources
 
@@ -46,6 +47,15 @@ class PresetPlan:
 
 
 @dataclass(frozen=True)
+class InputPlan:
+    """What the network sees: squares of ``image_size`` pixels, with 1 channel (grey) or 3; ``found``: the images."""
+
+    image_size: int
+    channels: int
+    found: ImageShape | None
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a job would take. Sizes are in bytes; ``macs`` are multiply-accumulates of one image's forward pass,
     ``step_macs`` those of its training step, over kept groups alone; ``gradient_bits`` are bits per gradient element,
@@ -53,10 +63,12 @@ class Plan:
     starts, so that ``gradient_bits`` has the budget and ``step_macs`` is over all groups.
 
     ``seconds`` is ``None`` where nothing comparable has run here yet, and then ``seconds_reason`` says so. ``warnings``
-    name the fields that keep the job from running on the workers of the moment.
+    name the fields that keep the job from running on the workers of the moment, ``advice`` those that keep it from a
+    good result. ``input`` is ``None`` of a table.
     """
 
     classes: list[str]
+    input: InputPlan | None
     train_images: int
     validation_images: int
     epochs: int
@@ -76,6 +88,7 @@ class Plan:
     seconds_reason: str | None
     presets: list[PresetPlan]
     warnings: list[SpecFault]
+    advice: list[SpecFault]
 
 
 def plan(
@@ -103,6 +116,7 @@ def plan(
         reason = "the time of a search is not predicted"
     return Plan(
         classes=sources.classes,
+        input=InputPlan(spec.network.image_size, spec.network.channels, sources.dataset.shape),
         train_images=train,
         validation_images=held,
         epochs=spec.training.epochs,
@@ -122,6 +136,7 @@ def plan(
         seconds_reason=reason if seconds is None else None,
         presets=[_preset(spec, name, len(sources.classes), train, measured) for name in PRESETS],
         warnings=shortcomings(spec, memory, offers),
+        advice=too_few_steps(spec, train) if spec.search is None else [],
     )
 
 
@@ -131,6 +146,7 @@ def _plan_of_trees(spec: JobSpec, sources: Sources, offers: Sequence[Offer] | No
     memory, size = tabular.memory_bytes(table), tabular.model_bytes(method, sources.classes)
     return Plan(
         classes=sources.classes,
+        input=None,
         train_images=sources.train,
         validation_images=sources.held,
         epochs=method.iterations,
@@ -150,6 +166,7 @@ def _plan_of_trees(spec: JobSpec, sources: Sources, offers: Sequence[Offer] | No
         seconds_reason="how long trees grow is not predicted",
         presets=[],
         warnings=shortcomings(spec, memory, offers),
+        advice=[],
     )
 
 

@@ -130,7 +130,10 @@ def predict(
     top: Annotated[int, typer.Option("--top", min=1, help="Classes to name per image.")] = 3,
     as_json: JsonOption = False,
 ) -> None:
-    """Predict the classes of images with a fetched model, on this machine. A job's model is fetched first."""
+    """Predict the classes of images with a fetched model, on this machine. A job's model is fetched first.
+
+    Folders are gone through with all that is in them; where a folder has the name of a class, accuracy is told.
+    """
     from service.predict import run  # noqa: PLC0415
 
     run(model, images, top=top, as_json=as_json)

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fqt_client.cli.output import print_json, print_table, share_text, transfer_bar
+from fqt_client.cli.output import print_json, print_line, print_table, share_text, transfer_bar
 from fqt_client.cli.session import connect, job_id
 from fqt_client.errors import LocalFileError
+from fqt_core.data.names import is_junk
 from fqt_core.errors import FqtError
 
 if TYPE_CHECKING:
     from fqt_core.export import PackedModel, Prediction
 
 IMAGE_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image, and the names of the folders that it is in below the one that was named, the outermost first."""
+
+    path: Path
+    folders: tuple[str, ...] = ()
+
+    def true_class(self, classes: Collection[str]) -> str | None:
+        """The class that its folders name, the innermost first; ``None`` if none of them is a class."""
+        return next((name for name in reversed(self.folders) if name in classes), None)
 
 
 def run(model: str, images: Sequence[Path], *, top: int, as_json: bool) -> None:
@@ -28,31 +42,53 @@ def run(model: str, images: Sequence[Path], *, top: int, as_json: bool) -> None:
     files = image_files(images)
     path = model_file(model, quiet=as_json)
     packed = load(path)
-    predictions = predict(packed, files, top=top)
+    predictions = predict(packed, [file.path for file in files], top=top)
+    truths = [file.true_class(packed.classes) for file in files]
+    score = _score(truths, predictions)
     if as_json:
         print_json(
             {
                 "model": str(path),
                 "classes": list(packed.classes),
+                "accuracy": score,
                 "predictions": [
                     {
-                        "image": str(file),
+                        "image": str(file.path),
+                        "true": truth,
                         "label": prediction.label,
                         "probability": prediction.probability,
                         "top": [{"label": label, "probability": share} for label, share in prediction.top],
                     }
-                    for file, prediction in zip(files, predictions, strict=True)
+                    for file, truth, prediction in zip(files, truths, predictions, strict=True)
                 ],
             }
         )
         return
     count = max(len(prediction.top) for prediction in predictions)
-    columns = ("image", "prediction", *(f"{index}." for index in range(2, count + 1)))
+    known = ("true",) if score is not None else ()
+    columns = ("image", *known, "prediction", *(f"{index}." for index in range(2, count + 1)))
     rows = [
-        (file, *(f"{label} ({share_text(share)})" for label, share in prediction.top))
-        for file, prediction in zip(files, predictions, strict=True)
+        (
+            file.path,
+            *(truth or "–" for _ in known),
+            *(f"{label} ({share_text(share)})" for label, share in prediction.top),
+        )
+        for file, truth, prediction in zip(files, truths, predictions, strict=True)
     ]
     print_table(columns, rows, empty="no images")
+    if score is not None:
+        shown = f"{share_text(score['share'])} ({score['right']} of {score['images']} images whose folder is a class)"
+        print_line(f"\naccuracy  {shown}")
+
+
+def _score(truths: Sequence[str | None], predictions: Sequence[Prediction]) -> dict[str, Any] | None:
+    """How many of the images with a known class are predicted right; ``None``: no class is known."""
+    verdicts = [
+        prediction.label == truth for truth, prediction in zip(truths, predictions, strict=True) if truth is not None
+    ]
+    if not verdicts:
+        return None
+    return {"images": len(verdicts), "right": sum(verdicts), "share": sum(verdicts) / len(verdicts)}
 
 
 _TREES = b"tree\nversion="
@@ -82,23 +118,28 @@ def model_file(model: str, *, quiet: bool = False) -> Path:
             return client.jobs.download(identity, "model", cache / f"{identity}.safetensors", progress=progress)
 
 
-def image_files(paths: Sequence[Path]) -> list[Path]:
-    """The image files that ``paths`` name; a folder stands for the images in it.
+def image_files(paths: Sequence[Path]) -> list[ImageFile]:
+    """The image files that ``paths`` name; a folder stands for the images in it, at any depth, but for hidden ones.
 
     Raises:
         LocalFileError: a path does not exist, or a folder has no images.
     """
-    files: list[Path] = []
+    files: list[ImageFile] = []
     for path in paths:
         if path.is_dir():
-            found = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_ENDINGS)
+            below = sorted(
+                file.relative_to(path)
+                for file in path.rglob("*")
+                if file.suffix.lower() in IMAGE_ENDINGS and file.is_file()
+            )
+            found = [ImageFile(path / file, file.parent.parts) for file in below if not is_junk(file.as_posix())]
             if not found:
                 raise LocalFileError(
                     f"there are no images in {path}", remedy=f"known are {', '.join(sorted(IMAGE_ENDINGS))}"
                 )
             files.extend(found)
         elif path.is_file():
-            files.append(path)
+            files.append(ImageFile(path))
         else:
             raise LocalFileError(f"there is no image {path}")
     return files

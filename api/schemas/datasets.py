@@ -46,7 +46,7 @@ class ClassCount(Schema):
 class DatasetFault(Schema):
     """What keeps the data set from being used, and where."""
 
-    where: str = Field(description="The file, or `(file)` for the data set as a whole.")
+    where: str = Field(description="The file; empty: the data set as a whole.")
     message: str
     remedy: str
 

@@ -26,12 +26,29 @@ class PresetPlanObject(Schema):
     )
 
 
+class ShapeObject(Schema):
+    """What the images of a data set are like."""
+
+    width: int = Field(description="Median width in pixels.")
+    height: int = Field(description="Median height in pixels.")
+    channels: int = Field(description="1: all are grey; 3: RGB.")
+
+
+class InputObject(Schema):
+    """What the network sees of an image."""
+
+    image_size: int = Field(description="Side in pixels of the square that each image is resized to.")
+    channels: int = Field(description="1: grey, 3: RGB; images are converted.")
+    found: ShapeObject | None = Field(description="The images before that; null where it is not known.")
+
+
 class PlanObject(Schema):
     """The answer to a dry run: the spec is valid, and this is what the job would take."""
 
     object: Literal["plan"] = "plan"
     spec: JobSpec = Field(description="What was asked for, with every default filled in.")
     classes: list[str] = Field(description="The classes that would be trained on, in label order.")
+    input: InputObject | None = Field(description="What the network sees of an image; null of a table.")
     train_images: int
     validation_images: int
     epochs: int
@@ -62,9 +79,13 @@ class PlanObject(Schema):
     warnings: list[FieldError] = Field(
         description="What keeps the job from running on the workers of the moment, and what to do about it."
     )
+    advice: list[FieldError] = Field(description="What speaks against a good result, and what to do about it.")
 
     @classmethod
     def of(cls, spec: JobSpec, plan: Plan) -> Self:
         """Show a plan of the domain."""
-        warnings = [as_field_error(fault) for fault in plan.warnings]
-        return cls.model_validate(asdict(plan) | {"spec": spec, "warnings": warnings})
+        told = {
+            "warnings": [as_field_error(fault) for fault in plan.warnings],
+            "advice": [as_field_error(fault) for fault in plan.advice],
+        }
+        return cls.model_validate(asdict(plan) | {"spec": spec} | told)

@@ -143,7 +143,13 @@ class AsyncDatasets:
                 str(error.get("message") or "the data set cannot be used"),
                 status=422,
                 code=str(error.get("code") or "dataset_invalid"),
-                faults=tuple(FieldFault(str(entry.get("where") or ""), str(entry.get("message"))) for entry in faults),
+                faults=tuple(
+                    FieldFault(
+                        str(entry.get("where") or ""),
+                        "; ".join(str(entry[part]) for part in ("message", "remedy") if entry.get(part)),
+                    )
+                    for entry in faults
+                ),
             )
         return dataset
 

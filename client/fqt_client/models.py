@@ -206,11 +206,13 @@ class Job(Identified):
 class Plan(Resource):
     """What a dry run answers. ``seconds`` is None without like jobs to go by: then ``seconds_reason`` says so.
 
-    ``warnings`` name what keeps the job from running on the workers of the moment, and what to do about it.
+    ``warnings`` name what keeps the job from running on the workers of the moment, ``advice`` what keeps it from a good
+    result, both with what to do about it. ``input`` says what the network sees of an image, and what the images are.
     """
 
     spec: Mapping[str, Any] = field(default_factory=dict)
     classes: list[str] = field(default_factory=list)
+    input: Mapping[str, Any] | None = None
     train_images: int | None = None
     validation_images: int | None = None
     epochs: int | None = None
@@ -230,10 +232,12 @@ class Plan(Resource):
     seconds_reason: str | None = None
     presets: list[Mapping[str, Any]] = field(default_factory=list)
     warnings: list[FieldFault] = field(default_factory=list)
+    advice: list[FieldFault] = field(default_factory=list)
 
     @classmethod
     def _convert(cls, values: dict[str, Any]) -> dict[str, Any]:
-        values["warnings"] = [fault_from_json(entry) for entry in values.get("warnings") or []]
+        for told in ("warnings", "advice"):
+            values[told] = [fault_from_json(entry) for entry in values.get(told) or []]
         return super()._convert(values)
 
 

@@ -198,4 +198,5 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise LocalFileError(f"cannot read {path}: {error.strerror}") from error
+        remedy = "name the images in it; `fqt predict` goes through folders" if path.is_dir() else None
+        raise LocalFileError(f"cannot read {path}: {error.strerror}", remedy=remedy) from error

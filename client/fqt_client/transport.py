@@ -58,13 +58,15 @@ class AsyncTransport:
     Args:
         config: URL and key.
         wire: the way to the network.
-        retries: how often a request that may be repeated is repeated after 429, 502, 503, 504 or a broken connection.
+        retries: how often a request that may be repeated is repeated after 429, 502, 503, 504 or a broken connection;
+            not where the service is not there from the outset: that is told at once.
     """
 
     def __init__(self, config: ClientConfig, wire: Wire, *, retries: int = 4) -> None:
         self.config = config
         self.wire = wire
         self.retries = retries
+        self._heard = False
 
     async def json(self, method: str, path: str, /, **options: Any) -> Any:
         """Send a request with :meth:`request` and decode its JSON answer.
@@ -97,7 +99,8 @@ class AsyncTransport:
         """Send a request and return its successful answer.
 
         It is repeated when that cannot do a thing twice: the method is safe, an ``Idempotency-Key`` is sent, the
-        service took no notice of it (429), or the connection was never made.
+        service took no notice of it (429), or the connection was never made. Where nothing has ever answered, a
+        connection that is refused is no outage that passes: nothing is repeated.
 
         Args:
             method: HTTP method.
@@ -130,10 +133,12 @@ class AsyncTransport:
                 response = await self.wire.fetch(self.wire.build(method, path, **options))
             except httpx.TransportError as error:
                 never_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
-                if last or not (repeatable or never_sent):
+                absent = isinstance(error, httpx.ConnectError) and not self._heard
+                if last or absent or not (repeatable or never_sent):
                     raise self.cannot_connect(error) from error
                 await self.wire.sleep(backoff(attempt))
                 continue
+            self._heard = True
             if response.is_success:
                 return response
             refusal = self.refusal(response)
@@ -157,6 +162,7 @@ class AsyncTransport:
             httpx.TransportError: the connection failed, now or while reading.
         """
         reply = await self.wire.open(self.wire.build("GET", path, **_options(None, headers, timeout)))
+        self._heard = True
         try:
             if not reply.is_success:
                 await self.wire.read(reply)

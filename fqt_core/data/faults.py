@@ -5,7 +5,7 @@ from __future__ import annotations
 from fqt_core.errors import DataError, DataFault
 
 MAX_FAULTS = 20
-WHOLE_FILE = "(file)"
+WHOLE_FILE = ""
 """``where`` of a fault that concerns the data set as a whole."""
 
 

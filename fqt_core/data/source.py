@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from fqt_core.config import class_names
-from fqt_core.data.faults import Faults
+from fqt_core.data.faults import WHOLE_FILE, Faults
 from fqt_core.data.limits import Limits
 from fqt_core.data.names import printable
 
@@ -60,17 +60,17 @@ class Source(ABC):
                 self.faults.add(printable(name), f"the name of this class {reason}", "rename the class")
         train = self.labels.get("train", np.zeros(0, np.int64))
         if not len(train):
-            self.faults.add("(file)", "no images for training", self.remedies["images"])
+            self.faults.add(WHOLE_FILE, "no images for training", self.remedies["images"])
             return
         counts = np.bincount(train, minlength=len(self.classes))
         if len(self.classes) < 2:
             self.faults.add(
-                "(file)",
+                WHOLE_FILE,
                 f"only one class ({self.classes[0]!r}); a classifier needs at least two",
                 self.remedies["classes"],
             )
         if len(self.classes) > self.limits.classes:
-            self.faults.add("(file)", f"more than {self.limits.classes:,} classes", "use fewer classes")
+            self.faults.add(WHOLE_FILE, f"more than {self.limits.classes:,} classes", "use fewer classes")
             return
         for name, count in zip(self.classes, counts, strict=True):
             if count == 0:

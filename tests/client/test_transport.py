@@ -80,6 +80,8 @@ def test_what_might_be_done_twice_is_not_repeated(client: Client, script: Script
         client.datasets.delete("ds_1")
     assert len(script.requests) == 1
     script.on("DELETE", "/v1/datasets/ds_1", httpx.ConnectError("refused"), httpx.Response(204))
+    script.on("GET", PATH, httpx.Response(200, json=job()))
+    client.jobs.get(JOB_ID)
     client.datasets.delete("ds_1")  # the connection was never made, so nothing can have been done
 
 
@@ -114,6 +116,12 @@ def test_no_connection_names_the_service_and_the_remedy(client: Client, script: 
     with pytest.raises(CannotConnectError, match=r"http://127\.0\.0\.1:1 \(connection refused\)") as caught:
         client.jobs.get(JOB_ID)
     assert "fqt up" in str(caught.value.remedy)
+    assert script.waits == []  # whoever was never there is not waited for; who has answered once may be back soon
+    script.on(
+        "GET", PATH, httpx.Response(200, json=job()), httpx.ConnectError("refused"), httpx.Response(200, json=job())
+    )
+    assert [client.jobs.get(JOB_ID).id for _ in range(2)] == [JOB_ID] * 2
+    assert len(script.waits) == 1
 
 
 def test_an_answer_that_is_no_service_of_ours_is_told(client: Client, script: Script) -> None:

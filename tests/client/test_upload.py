@@ -122,11 +122,14 @@ def test_faults_of_the_images_are_listed(client: Client, script: Script, folder:
     invalid = {
         "id": "ds_1",
         "state": "invalid",
-        "error": {"message": "unusable", "faults": [{"where": "b", "message": "x"}]},
+        "error": {
+            "message": "unusable",
+            "faults": [{"where": "b", "message": "x"}, {"where": "", "message": "y", "remedy": "z"}],
+        },
     }
     script.on("POST", "/v1/datasets", httpx.Response(202, json={"id": "ds_1", "state": "checking"}))
     script.on("GET", "/v1/datasets/ds_1", httpx.Response(200, json=invalid))
-    with pytest.raises(InvalidRequestError, match="unusable: b: x"):
+    with pytest.raises(InvalidRequestError, match=r"unusable: b: x; y; z$"):
         client.datasets.upload(folder)
 
 

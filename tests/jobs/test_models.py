@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from jobs import artifacts, completion, jobs, lease, models
+from jobs import artifacts, completion, events, jobs, lease, models
 from jobs.audit import audit
 from jobs.blobs import Blob
 from jobs.errors import InvalidSpecError, LeaseLostError, NotFoundError
@@ -50,6 +52,41 @@ def test_an_attempt_that_lost_its_job_registers_nothing(store: Store) -> None:
     with store.read() as connection:
         assert [row.id for row in models.list_models(connection, organisation=DEFAULT_ORGANISATION).data] == [made.id]
     assert (get(store, now.id).result or {})["model"] == made.id
+
+
+def _ended(store: Store, accuracy: float, **changes: object) -> tuple[Job, list[dict[str, Any]], str]:
+    """A job of one file that reached so much: the job, its warnings, and its model's card."""
+    made = submit(store, **changes)
+    job = claim(store)
+    assert job is not None
+    assert job.id == made.id
+    _leave_files(store, job)
+    reached = {"validation_accuracy": accuracy, "validation_images": 100, "train_images": 400, "classes": ["0", "1"]}
+    with store.write() as connection:
+        completion.complete(connection, store.blobs, job, reached, model_id=new_id(models.PREFIX))
+        told = [dict(event.data) for event in events.read(connection, job.id, types=["warning"])]
+        card = next(row for row in artifacts.list_artifacts(connection, job.id) if row.name == "card.md")
+    with store.blobs.open(card.sha256) as file:
+        return get(store, job.id), told, file.read().decode()
+
+
+def test_a_job_that_ends_below_its_parent_says_so(store: Store) -> None:
+    parent, told, card = _ended(store, 0.9)
+    assert (told, "setback" in (parent.result or {})) == ([], False)
+    model_id = (parent.result or {})["model"]
+    child, [warning], card = _ended(store, 0.6, initial_weights=parent.id, training={"epochs": 1})
+    assert (warning["code"], warning["model"], warning["validation_accuracy"]) == ("below_parent", model_id, 0.9)
+    assert warning["message"] == (
+        f"the accuracy, 60.0%, is below the 90.0% of the model that the job started from ({model_id}): try the preset "
+        "`balanced`, smaller batches, more epochs or a lower learning_rate; or keep that model"
+    )
+    assert (child.result or {})["setback"]["message"] == warning["message"]
+    assert "| accuracy of the model that it started from | 90.00%: more than this |" in card
+    balanced = {"name": "fqt", "preset": "balanced"}
+    _, [warning], _ = _ended(store, 0.6, initial_weights=model_id, method=balanced, training={"epochs": 100})
+    assert "try the preset `accurate`, more epochs or" in warning["message"]
+    _, told, card = _ended(store, 0.88, initial_weights=model_id)  # two images of a hundred are chance
+    assert (told, "started from |" in card.split("## Where")[0]) == ([], False)
 
 
 def test_files_stay_as_long_as_a_model_a_job_or_an_export_names_them(store: Store) -> None:

@@ -9,10 +9,12 @@ from fqt_core.config.plan import network_plan
 from fqt_core.data import ImageDataset
 from fqt_core.data.batches import TrainingData
 from jobs import artifacts, lease
+from jobs.datasets import ImageShape
 from jobs.errors import InvalidSpecError
+from jobs.ids import new_id
 from jobs.offers import Offer
-from jobs.plan import Plan, plan
-from jobs.steps import steps_per_epoch
+from jobs.plan import InputPlan, Plan, plan
+from jobs.steps import steps_per_epoch, too_few_steps
 from jobs.store import Store
 from tests.jobs.helpers import claim, ready_dataset, spec, submit
 
@@ -136,6 +138,52 @@ def test_what_no_worker_can_run_is_a_warning(
     with store.read() as connection:
         made = plan(connection, spec(**changes), offers)
     assert [warning.field for warning in made.warnings] == fields
+
+
+@pytest.mark.parametrize(
+    ("method", "epochs", "batch", "says"),
+    [
+        # 1438 images: 12 batches of 128, 90 of 16.
+        ({"name": "fqt"}, 9, 128, None),
+        (
+            {"name": "fqt"},
+            8,
+            128,
+            ["few optimiser steps for fqt: 96 (12 in an epoch)", "(9), a", "(64) or", "`balanced`"],
+        ),
+        ({"name": "fqt", "preset": "balanced"}, 8, 128, None),
+        ({"name": "fqt", "preset": "balanced"}, 4, 128, ["about 50", "epochs (5) or a smaller batch_size (64)"]),
+        ({"name": "qat"}, 1, 64, ["use more epochs (3) or a smaller batch_size (16)"]),
+        ({"name": "fp32"}, 3, 128, None),
+        ({"name": "statquant"}, 1, 2048, ["about 25 are wanted; use more epochs (25) or a smaller batch_size (32)"]),
+        ({"name": "fqt"}, 1, 8, None),
+    ],
+)
+def test_few_steps_are_told_with_what_to_do(
+    store: Store, method: dict[str, Any], epochs: int, batch: int, says: list[str] | None
+) -> None:
+    made = planned(store, method=method, training={"epochs": epochs, "batch_size": batch})
+    assert [told.field for told in made.advice] == ["training.epochs"] * bool(says)
+    assert all(part in made.advice[0].message for part in says or ())
+
+
+def test_weights_that_were_trained_before_need_fewer_steps() -> None:
+    parent = new_id("job")
+    assert too_few_steps(spec(training={"epochs": 5}), 1438)
+    assert not too_few_steps(spec(training={"epochs": 5}, initial_weights=parent), 1438)
+    [told] = too_few_steps(spec(training={"epochs": 4}, initial_weights=parent), 1438)
+    assert "about 50" in told.message
+
+
+def test_what_the_network_sees_is_told(store: Store) -> None:
+    seen = planned(store).input
+    assert seen == InputPlan(8, 1, ImageShape(8, 8, 1))
+    sizes = {"median": {"width": 500, "height": 375}}
+    mine = ready_dataset(store, {"a": 10, "b": 10}, sizes=sizes, channels=3)
+    seen = planned(store, dataset=mine).input
+    assert seen == InputPlan(8, 1, ImageShape(500, 375, 3))
+    seen = planned(store, dataset=ready_dataset(store, {"a": 9, "b": 10})).input
+    assert seen == InputPlan(8, 1, None)
 
 
 def test_a_dry_run_names_every_fault(store: Store) -> None:

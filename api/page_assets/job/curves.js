@@ -27,6 +27,15 @@ const QUANTISERS = [
   { name: "kept_samples", label: "Kept samples", log: false },
   { name: "kept_channels", label: "Kept channels", log: false },
 ];
+const WIDTHS = [
+  { name: "expected_width", label: "Expected channels", log: false },
+  { name: "likeliest_width", label: "Likeliest channels", log: false },
+  { name: "widest", label: "Most channels to choose", log: false },
+  { name: "widest_probability", label: "Probability of the most", log: false },
+];
+const BUDGETS = { macs_of_budget: "multiply-adds", parameters_of_budget: "parameters" };
+/** The kinds of reports beside those of each step, by what the job does. */
+const KINDS = { trees: ["epoch", "full_precision"], search: ["epoch", "search"], training: ["epoch", "quantization", "telemetry"] };
 
 export class Curves {
   constructor(job, signal) {
@@ -44,17 +53,23 @@ export class Curves {
     this.flips = chart("Weight-flip rate", { format: share });
     this.noise = new HeatMap({ title: "Gradient noise by layer", figures: NOISE });
     this.quantisers = new HeatMap({ title: "Quantisers by layer", figures: QUANTISERS });
-    // Trees have neither layers nor weights.
-    const parts = [this.loss, this.accuracy, this.rate, this.speed, ...(this.examples === "rows" ? [] : [this.noise, this.quantisers, this.flips])];
-    signal.addEventListener("abort", () => parts.forEach((part) => part.destroy()));
+    this.budget = chart("Share of the budget", { format: (value) => percent(value), log: false });
+    this.widths = new HeatMap({ title: "Widths by layer", figures: WIDTHS });
+    this.task = "training";
+    if (this.examples === "rows") this.task = "trees";
+    else if (job.spec.search) this.task = "search";
+    // Trees have neither layers nor weights, and a search quantises no gradients.
+    const own = { trees: [], search: [this.widths, this.budget], training: [this.noise, this.quantisers, this.flips] };
+    const parts = [this.loss, this.accuracy, this.rate, this.speed, ...own[this.task]];
+    const every = new Set([...parts, ...Object.values(own).flat()]);
+    signal.addEventListener("abort", () => every.forEach((part) => part.destroy()));
     this.element = h("section", { class: "charts", "aria-label": "Curves" }, parts.map((part) => part.element));
   }
 
   /** Fetch what was reported so far; give the seq that the event stream goes on after. */
   async load() {
     const steps = this.fetch({ kind: "step", max_points: FIRST_POINTS });
-    const kinds = this.examples === "rows" ? ["epoch", "full_precision"] : ["epoch", "quantization", "telemetry"];
-    const others = kinds.map((kind) => this.fetch({ kind, max_points: LAYER_POINTS }));
+    const others = KINDS[this.task].map((kind) => this.fetch({ kind, max_points: LAYER_POINTS }));
     const step = await steps;
     this.showSteps(step);
     this.thinned = step.data.some((series) => series.steps.length >= FIRST_POINTS / 2);
@@ -87,7 +102,7 @@ export class Curves {
 
   /** Take in a metric event. */
   take(data) {
-    if (data.kind === "telemetry" || data.kind === "quantization") {
+    if (data.layers) {
       for (const [layer, figures] of Object.entries(data.layers)) {
         for (const [name, value] of Object.entries(figures)) this.figure(data.kind, `${layer}/${name}`, data.step, value);
       }
@@ -98,6 +113,7 @@ export class Curves {
   }
 
   figure(kind, name, step, value) {
+    if (this.task === "search" && name.startsWith("validation_")) return; // no images are set aside
     if (kind === "step") {
       if (name === "loss") this.loss.add("training", step, value);
       else if (name === "learning_rate") this.rate.add("learning rate", step, value);
@@ -111,8 +127,9 @@ export class Curves {
       else if (name === "validation_accuracy") this.accuracy.add("validation, full precision", step, value);
     } else {
       const cut = name.lastIndexOf("/");
-      const map = kind === "telemetry" ? this.noise : this.quantisers;
-      map.add(name.slice(0, cut), name.slice(cut + 1), step, value);
+      const [layer, what] = [name.slice(0, cut), name.slice(cut + 1)];
+      if (what in BUDGETS) this.budget.add(BUDGETS[what], step, value);
+      else ({ telemetry: this.noise, quantization: this.quantisers, search: this.widths })[kind].add(layer, what, step, value);
     }
   }
 

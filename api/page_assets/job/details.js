@@ -2,7 +2,7 @@
 
 import { get } from "../lib/api.js";
 import { copyButton, h } from "../lib/dom.js";
-import { bytes, count, dateTime, examplesOf, figure, flatten, percent, plain, seconds } from "../lib/format.js";
+import { bytes, count, dateTime, examplesOf, figure, flatten, large, percent, plain, seconds } from "../lib/format.js";
 import { asCurl, asJson, asPython } from "../lib/snippets.js";
 
 const tile = (name, value, more = "") => h("div", { class: "tile" }, h("dt", {}, name), h("dd", {}, value, more ? h("small", {}, more) : ""));
@@ -78,7 +78,7 @@ export function configuration(job) {
       name,
     ),
   );
-  return h("section", { class: "card" }, h("div", { class: "row between" }, h("h2", {}, "Configuration"), h("div", { class: "row", role: "group", "aria-label": "Form" }, buttons)), body, exchanged(job), bits(job));
+  return h("section", { class: "card" }, h("div", { class: "row between" }, h("h2", {}, "Configuration"), h("div", { class: "row", role: "group", "aria-label": "Form" }, buttons)), body, exchanged(job), bits(job), structure(job));
 }
 
 function exchanged(job) {
@@ -103,6 +103,25 @@ function bits(job) {
       h("caption", {}, "Chosen when the job started"),
       h("thead", {}, h("tr", {}, ["Layer", "Bits", "Kept", "Clip"].map((name) => h("th", { scope: "col" }, name)))),
       h("tbody", {}, rows.map(([layer, row]) => h("tr", {}, h("th", { scope: "row", class: "mono" }, layer), [row.bits, row.keep, row.clip].map((value) => h("td", { class: "number" }, figure(value)))))),
+    ),
+  );
+}
+
+/** The widths that a search has found, beside those that it began with. */
+function structure(job) {
+  const found = job.record?.structure;
+  if (!found) return "";
+  const share = (number, what, budget) => `${large(number)} ${what} (${percent(number / budget)} of the budget)`;
+  return h(
+    "details",
+    { open: "" },
+    h("summary", {}, `Found: ${share(found.macs, "multiply-adds", found.macs_budget)}, ${share(found.parameters, "parameters", found.parameters_budget)}`),
+    h(
+      "table",
+      { id: "structure" },
+      h("caption", {}, "Channels of each convolution"),
+      h("thead", {}, h("tr", {}, ["Layer", "Before", "Found"].map((name) => h("th", { scope: "col" }, name)))),
+      h("tbody", {}, Object.entries(found.widths).map(([layer, width]) => h("tr", {}, h("th", { scope: "row", class: "mono" }, layer), [found.began[layer], width].map((value) => h("td", { class: "number" }, count(value)))))),
     ),
   );
 }
@@ -157,6 +176,12 @@ export function failure(error) {
     h("p", {}, h("code", {}, error.code), error.param ? [" at ", h("code", {}, error.param)] : "", error.attempts > 1 ? ` after ${error.attempts} attempts` : ""),
     error.log?.length ? h("details", {}, h("summary", {}, "Last lines"), h("pre", { class: "code", tabindex: "0" }, error.log.join("\n"))) : "",
   );
+}
+
+/** That the model which the job started from was better, and what to try. */
+export function setback(found) {
+  if (!found) return "";
+  return h("div", { class: "notice busy", role: "status" }, h("strong", {}, "Worse than what it started from: "), found.message, " ", h("a", { href: `#/models/${found.model}` }, "That model"));
 }
 
 export const times = (job) =>

@@ -3,6 +3,9 @@
 import { h } from "../lib/dom.js";
 import { bytes, count, examplesOf, figure, large, percent, seconds } from "../lib/format.js";
 
+const pixels = (width, height) => `${width} × ${height}`;
+const colours = (channels) => (channels === 1 ? "grey" : "RGB");
+
 export class PlanPanel {
   constructor() {
     this.body = h("div", {}, h("p", { class: "dim" }, "The plan appears as soon as the form is complete."));
@@ -22,6 +25,8 @@ export class PlanPanel {
     const network = plan.parameters > 0;
     const rows = [
       [examplesOf(plan.spec) === "rows" ? "Rows" : "Images", `${count(plan.train_images)} + ${count(plan.validation_images)} to validate`],
+      plan.input && ["Input", `${pixels(plan.input.image_size, plan.input.image_size)}, ${colours(plan.input.channels)}`],
+      plan.input?.found && ["of images", `${pixels(plan.input.found.width, plan.input.found.height)}, ${colours(plan.input.found.channels)}`],
       ["Classes", plan.classes.length ? count(plan.classes.length) : "none: a number is predicted"],
       ["Steps", `${count(plan.steps)} (${count(plan.steps_per_epoch)} per epoch)`],
       ["Time", plan.seconds === null ? "not known yet" : `about ${seconds(plan.seconds)}`],
@@ -37,6 +42,7 @@ export class PlanPanel {
       h("dl", {}, rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
       plan.seconds_reason ? h("p", { class: "hint" }, plan.seconds_reason) : "",
       plan.warnings.length ? h("div", { class: "notice busy" }, h("strong", {}, "It could not run now"), h("ul", {}, plan.warnings.map((row) => h("li", {}, row.message)))) : "",
+      plan.advice.length ? h("div", { class: "notice busy" }, h("strong", {}, "Worth a change first"), h("ul", {}, plan.advice.map((row) => h("li", {}, row.message)))) : "",
       plan.presets.length ? this.presets(plan) : "",
     );
   }

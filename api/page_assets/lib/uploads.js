@@ -44,7 +44,7 @@ export class Uploads {
 
 function refused(name, error, box) {
   const faults = error instanceof Problem ? error.errors : [];
-  const told = h("table", { class: "faults" }, h("caption", { class: "unseen" }, "Faults"), h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Where"), h("th", { scope: "col" }, "What is wrong, and what to do"))), h("tbody", {}, faults.map((fault) => h("tr", {}, h("th", { scope: "row", class: "mono" }, fault.field), h("td", {}, fault.message)))));
+  const told = h("table", { class: "faults" }, h("caption", { class: "unseen" }, "Faults"), h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Where"), h("th", { scope: "col" }, "What is wrong, and what to do"))), h("tbody", {}, faults.map((fault) => h("tr", {}, h("th", { scope: "row", class: fault.field ? "mono" : "" }, fault.field || "the data set"), h("td", {}, fault.message)))));
   return [
     h("div", { class: "row between" }, h("h2", {}, `${name} was not taken`), h("button", { type: "button", class: "small", onclick: () => box.remove() }, "Dismiss")),
     h("div", { class: "notice bad", role: "alert" }, h("strong", {}, error.message), faults.length ? h("div", { class: "scroll" }, told) : ""),

@@ -128,7 +128,7 @@ class Datasets {
     const faults = row.error?.faults ?? [];
     return [
       warnings.length ? h("div", { class: "notice busy" }, h("strong", {}, "Worth a look"), h("ul", {}, warnings.map((text) => h("li", {}, text)))) : "",
-      row.error ? h("div", { class: "notice bad" }, h("strong", {}, row.error.message ?? "It cannot be used."), h("ul", {}, faults.map((fault) => h("li", {}, h("code", {}, fault.where ?? "file"), ` ${fault.message}`)))) : "",
+      row.error ? h("div", { class: "notice bad" }, h("strong", {}, row.error.message ?? "It cannot be used."), h("ul", {}, faults.map((fault) => h("li", {}, fault.where ? h("code", {}, fault.where) : "", ` ${fault.message}${fault.remedy ? `; ${fault.remedy}` : ""}`)))) : "",
     ];
   }
 

@@ -6,7 +6,7 @@ import { datasetNames } from "../lib/names.js";
 import { percent } from "../lib/format.js";
 import { follow } from "../lib/stream.js";
 import { Curves } from "../job/curves.js";
-import { Files, configuration, failure, tiles, times } from "../job/details.js";
+import { Files, configuration, failure, setback, tiles, times } from "../job/details.js";
 import { Log } from "../job/log.js";
 
 const LEAST_PAUSE = 700;
@@ -53,13 +53,14 @@ class JobView {
       this.state = job.state;
       this.badge.replaceChildren(stateBadge(job.state));
       this.actions.replaceChildren(...this.buttons());
-      this.failed.replaceChildren(failure(job.error));
+      this.failed.replaceChildren(failure(job.error) || setback(job.result?.setback));
     }
     this.bar.value = progress.total_steps ? progress.step / progress.total_steps : 0;
     this.times.textContent = times(job);
     this.tiles.replaceChildren(...tiles(job, this.files.rows));
-    if (this.settled !== Boolean(job.record?.bits_chosen)) {
-      this.settled = Boolean(job.record?.bits_chosen);
+    const settled = Boolean(job.record?.bits_chosen || job.record?.structure);
+    if (this.settled !== settled) {
+      this.settled = settled;
       this.configured.replaceChildren(configuration(job));
     }
     document.title = `${job.state === "running" && progress.total_steps ? `${percent(progress.step / progress.total_steps, 0)} ` : ""}${job.name || job.id} · fqt`;
@@ -71,6 +72,7 @@ class JobView {
     if (job.result?.model) found.unshift(h("a", { class: "button primary", href: `#/models/${job.result.model}` }, "Try the model"));
     if (!may("write")) return found;
     found.unshift(h("a", { class: "button", href: `#/new?from=${job.id}` }, "Use as template"));
+    if (job.state === "succeeded" && job.record?.structure) found.unshift(h("a", { class: "button primary", href: `#/new?structure=${job.id}` }, "Train this network"));
     const act = (name, title, kind = "") => found.push(h("button", { type: "button", class: kind, id: name, onclick: () => this.act(name) }, title));
     if (["queued", "running"].includes(job.state)) act("pause", "Pause");
     if (job.state === "paused") act("resume", "Resume", "primary");

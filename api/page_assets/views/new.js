@@ -283,7 +283,12 @@ export default {
       const origin = succeeded.find((job) => job.id === query.get("weights"));
       if (origin) view.fit(origin.spec); // another network would not take its weights
       if (query.get("weights")) view.startFrom(query.get("weights"));
-      if (query.get("from")) view.spec = (await get(`/v1/jobs/${encodeURIComponent(query.get("from"))}`, { signal })).spec;
+      const job = async (id) => get(`/v1/jobs/${encodeURIComponent(id)}`, { signal });
+      if (query.get("from")) view.spec = (await job(query.get("from"))).spec;
+      if (query.get("structure")) {
+        const { spec, record } = await job(query.get("structure"));
+        view.spec = { ...spec, name: null, search: null, architecture: record.structure.architecture };
+      }
       main.replaceChildren(view.element);
       await view.dryRun();
     } catch (error) {

@@ -41,7 +41,7 @@ class Sweeps {
       h("div", { class: "row between" }, h("h2", {}, called), stateBadge(row.state)),
       h("progress", { max: String(row.jobs), value: String(done), "aria-label": `Jobs of ${called} that have ended` }),
       h("p", { class: "hint" }, `${done} of ${row.jobs} jobs`),
-      row.reason ? h("p", { class: "notice bad" }, row.reason.message) : "",
+      row.reason ? h("p", { class: `notice ${row.state === "failed" ? "bad" : ""}` }, row.reason.message) : "",
       this.best(row),
       h("dl", { class: "facts" }, facts.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
       h(

@@ -24,12 +24,14 @@ from fqt_client.cli.output import (
 from fqt_client.cli.session import JsonOption, connect, job_id, sweep_id
 from fqt_client.client import Client
 from fqt_client.comparison import Alignment, ComparedJob, ComparedMetric, Comparison
+from fqt_client.errors import NotFoundError
 
 app = typer.Typer()
 METRICS = ("loss", "validation_accuracy")
 ALL = "all"
 POINTS = 200
 FOUND = 20
+RECENT = 5
 _AXES = {"step": "steps {} to {}", "epoch": "epochs {} to {}", "time": "{} to {} of running"}
 
 
@@ -69,14 +71,24 @@ def compare(
     """Compare jobs: the parameters that differ, least, greatest and last value of metrics, and their curves.
 
     Which jobs: those that are named, those of a sweep, and the newest ones that `--name`, `--state` and so on choose.
+    Without any of these, the newest five that have succeeded.
     """
     chosen = JobFilter(state, name, method, architecture, dataset)
-    if not (jobs or sweep or chosen or limit):
-        raise typer.BadParameter("name jobs, or choose them by --sweep, --name or -n", param_hint="JOB")
+    nobody = not (jobs or sweep or chosen or limit)
+    if nobody:
+        chosen, limit = JobFilter(state="succeeded"), RECENT
     names = list(metric or METRICS)
     with connect() as client:
+        ids = _ids(client, jobs or [], chosen, limit)
+        if nobody and not ids:
+            raise NotFoundError(
+                "no job has succeeded yet, so there is nothing to compare",
+                status=404,
+                code="not_found",
+                remedy="name jobs that run, or make one: fqt submit --dataset digits",
+            )
         found = client.compare(
-            _ids(client, jobs or [], chosen, limit),
+            ids,
             sweep=sweep_id(client, sweep) if sweep is not None else None,
             metrics=() if ALL in names else names,
             align=by,
@@ -85,8 +97,10 @@ def compare(
         )
     if as_json:
         print_json(found.raw)
-    else:
-        show(found)
+        return
+    if nobody:
+        print_line("The newest jobs that have succeeded; name others, or choose them by --sweep, --name or -n.\n")
+    show(found)
 
 
 def _ids(client: Client, named: Sequence[str], chosen: JobFilter, limit: int | None) -> list[str]:

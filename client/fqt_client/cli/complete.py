@@ -44,7 +44,8 @@ def _sweeps(client: Client) -> list[tuple[str, str]]:
 
 
 def _models(client: Client) -> list[tuple[str, str]]:
-    return [(model.id, model.name or model.format) for model in client.models.list_page(limit=MOST).data]
+    page = client.models.list_page(limit=MOST)
+    return [("last", "the newest model"), *((model.id, model.name or model.format) for model in page.data)]
 
 
 def states(incomplete: str) -> list[str]:

@@ -93,6 +93,7 @@ def show(job: JobArgument, as_json: JsonOption = False) -> None:
             "processes": _processes(found.spec.get("parallel"), record.get("gradients_exchanged")),
             "progress": _progress(found),
             "accuracy": share_text(found.accuracy) if explained is None else None,
+            "warning": ((found.result or {}).get("setback") or {}).get("message"),
             "R²": f"{explained:.4f}" if explained is not None else None,
             "created": time_text(found.created_at),
             "took": duration_text(found.seconds) if found.seconds is not None else None,

@@ -9,7 +9,7 @@ import typer
 
 from fqt_client.cli import complete
 from fqt_client.cli.output import bytes_text, print_facts, print_json, print_table, share_text, time_text, transfer_bar
-from fqt_client.cli.session import JsonOption, connect
+from fqt_client.cli.session import JsonOption, connect, model_id
 from fqt_client.cli.table_rows import read_rows
 from fqt_client.client import Client
 from fqt_client.models import Model
@@ -17,7 +17,10 @@ from fqt_client.models import Model
 app = typer.Typer(help="List, download, predict with, export and upload models.")
 
 ModelArgument = Annotated[
-    str, typer.Argument(metavar="MODEL", help="Id of the model: mdl_…", autocompletion=complete.models)
+    str,
+    typer.Argument(
+        metavar="MODEL", help="Id of the model: mdl_…; `last` is the newest one.", autocompletion=complete.models
+    ),
 ]
 OutputOption = Annotated[
     Path, typer.Option("--output", "-o", metavar="FILE|DIR", help="Where to write; default: here, under the id.")
@@ -68,8 +71,8 @@ def show(
 ) -> None:
     """Show one model and what it came from, or its card."""
     with connect() as client:
-        found = client.models.get(model)
-        text = client.models.card(model) if card else ""
+        found = client.models.get(model_id(client, model))
+        text = client.models.card(found.id) if card else ""
     if as_json:
         print_json({**found.raw, "card": text} if card else found.raw)
     elif card:
@@ -81,10 +84,12 @@ def show(
 @app.command()
 def download(model: ModelArgument, output: OutputOption = Path(), as_json: JsonOption = False) -> None:
     """Download a model's safetensors file, checked by its sha256."""
-    with connect() as client, transfer_bar(f"Fetching {model}", shown=not as_json) as progress:
-        path = client.models.download(model, output, progress=progress)
+    with connect() as client:
+        identity = model_id(client, model)
+        with transfer_bar(f"Fetching {identity}", shown=not as_json) as progress:
+            path = client.models.download(identity, output, progress=progress)
     if as_json:
-        print_json({"model": model, "path": str(path)})
+        print_json({"model": identity, "path": str(path)})
     else:
         print(path)
 
@@ -98,8 +103,8 @@ def export(
 ) -> None:
     """Have a model exported by the service, and download the result."""
     with connect() as client:
-        made = client.models.export(model, format)
-        with transfer_bar(f"Fetching {made.format} of {model}", shown=not as_json) as progress:
+        made = client.models.export(model_id(client, model), format)
+        with transfer_bar(f"Fetching {made.format} of {made.model}", shown=not as_json) as progress:
             path = client.models.download_export(made, output, progress=progress)
     if as_json:
         print_json({**made.raw, "path": str(path)})
@@ -118,13 +123,14 @@ def predict(
 ) -> None:
     """Predict the classes of images, or rows of a table, in the service. (`fqt predict` predicts images here.)"""
     with connect() as client:
+        identity = model_id(client, model)
         if images[0].suffix.lower() == ".csv":
-            _predict_rows(client, client.models.get(model), images, top, as_json)
+            _predict_rows(client, client.models.get(identity), images, top, as_json)
             return
-        found = client.models.predict(model, images, top_k=top)
+        found = client.models.predict(identity, images, top_k=top)
     if as_json:
         predictions = [{"image": str(file), **row.raw} for file, row in zip(images, found, strict=True)]
-        print_json({"model": model, "predictions": predictions})
+        print_json({"model": identity, "predictions": predictions})
         return
     count = max(len(row.top) for row in found)
     columns = ("image", "prediction", *(f"{index}." for index in range(2, count + 1)))
@@ -172,11 +178,12 @@ def upload(
 def delete(model: ModelArgument, as_json: JsonOption = False) -> None:
     """Delete a model and its exports. Files of the job that made it stay with the job."""
     with connect() as client:
-        client.models.delete(model)
+        identity = model_id(client, model)
+        client.models.delete(identity)
     if as_json:
-        print_json({"model": model, "deleted": True})
+        print_json({"model": identity, "deleted": True})
     else:
-        print(f"Deleted {model}")
+        print(f"Deleted {identity}")
 
 
 def _facts(model: Model) -> None:

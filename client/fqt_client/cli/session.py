@@ -10,7 +10,7 @@ import typer
 from fqt_client.cli import complete
 from fqt_client.client import Client
 from fqt_client.errors import NotFoundError
-from fqt_client.models import Dataset, Job, Listing, Page
+from fqt_client.models import Dataset, Job, Listing, Model, Page
 from fqt_client.sweeps import Sweep
 
 LAST = "last"
@@ -58,6 +58,15 @@ def dataset_id(client: Client, text: str) -> str:
     return _newest(Page(Listing(islice(uploaded, 1)), True), "data sets", "fqt datasets add DIR")
 
 
+def model_id(client: Client, text: str) -> str:
+    """The id of the model that ``text`` means.
+
+    Raises:
+        NotFoundError: it is `last`, and there are no models.
+    """
+    return text if text != LAST else _newest(client.models.list_page(limit=1), "models", "fqt submit --dataset digits")
+
+
 def sweep_id(client: Client, text: str) -> str:
     """The id of the sweep that ``text`` means.
 
@@ -67,7 +76,7 @@ def sweep_id(client: Client, text: str) -> str:
     return text if text != LAST else _newest(client.sweeps.list_page(limit=1), "sweeps", "fqt sweep create --help")
 
 
-def _newest(page: Page[Job] | Page[Sweep] | Page[Dataset], what: str, how: str) -> str:
+def _newest(page: Page[Job] | Page[Sweep] | Page[Dataset] | Page[Model], what: str, how: str) -> str:
     if not page.data:
         raise NotFoundError(f"there are no {what} yet", status=404, code="not_found", remedy=f"make one: {how}")
     return page.data[0].id

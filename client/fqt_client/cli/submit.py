@@ -181,6 +181,7 @@ def _show_plan(plan: Plan, as_json: bool) -> None:
         {
             "classes": ", ".join(plan.classes),
             examples_of(plan.spec): f"{plan.train_images} to train on, {plan.validation_images} to validate with",
+            "input": _input(plan),
             "steps": steps,
             "arithmetic": plan.arithmetic,
             "parameters": parameters if examples_of(plan.spec) == "images" else None,
@@ -191,15 +192,35 @@ def _show_plan(plan: Plan, as_json: bool) -> None:
         }
     )
     _show_presets(plan)
-    for warning in plan.warnings:
+    for warning in (*plan.warnings, *plan.advice):
         print(printable(f"warning: {warning}"))
+
+
+def _input(plan: Plan) -> str | None:
+    """What the network sees of an image, and what the images are like."""
+    if plan.input is None:
+        return None
+    seen, found = plan.input, plan.input.get("found")
+    side = seen["image_size"]
+    resized = f"{side}x{side} pixels, {_colours(seen['channels'])}"
+    if found is None:
+        return resized
+    return f"{resized}; the images have {found['width']}x{found['height']} pixels, {_colours(found['channels'])}"
+
+
+def _colours(channels: int) -> str:
+    return "grey" if channels == 1 else "RGB"
 
 
 def _gradient(plan: Plan) -> str | None:
     if plan.gradient_bits is None or examples_of(plan.spec) == "rows":
         return None
-    bits = f"{plan.gradient_bits:.4g} bits per element on average"
+    bits = f"{_bits(plan.gradient_bits)} per element on average"
     return f"at most {bits}, chosen layer by layer when the job starts" if plan.bits_are_chosen else bits
+
+
+def _bits(count: float) -> str:
+    return f"{count:.4g} bit{'s' if count != 1 else ''}"
 
 
 def _show_presets(plan: Plan) -> None:
@@ -212,7 +233,7 @@ def _show_presets(plan: Plan) -> None:
         share = preset["step_macs"] / plan.step_macs
         print(
             printable(
-                f"  {preset['name']:9} {preset['gradient_bits']:.4g} bits per gradient element, {share:.2f} times the "
+                f"  {preset['name']:9} {_bits(preset['gradient_bits'])} per gradient element, {share:.2f} times the "
                 f"products of this job, {time}"
             )
         )

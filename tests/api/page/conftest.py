@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,7 +18,7 @@ from jobs.store import Store
 from jobs.sweep_spec import SweepSpec
 from jobs.tables import DEFAULT_ORGANISATION, trials
 from tests.api.browser import Visit, chromium, visiting
-from tests.api.page.helpers import EPOCHS, NETWORK, PICTURES
+from tests.api.page.helpers import EPOCHS, NETWORK, PICTURES, wait_for_success
 from tests.api.process import Api
 from tests.jobs.helpers import get
 from tests.worker.processes import REAL, Process
@@ -85,11 +84,8 @@ def submitted(api: Api) -> list[str]:
 @pytest.fixture(scope="package")
 def trained(api: Api, submitted: list[str]) -> list[str]:
     """Those jobs, which have succeeded."""
-    deadline = time.monotonic() + 240
     with api.client() as client:
-        while {client.get(f"/v1/jobs/{job_id}").json()["state"] for job_id in submitted} != {"succeeded"}:
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+        wait_for_success(client, submitted)
     return submitted
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from typing import Any
 
+import httpx
 from playwright.sync_api import Page, expect
 
 PICTURES = os.environ.get("FQT_PICTURES")
@@ -31,6 +33,14 @@ def wait_for_points(page: Page, least: int) -> int:
         assert time.monotonic() < deadline, f"{points} points, {least} wanted"
         page.wait_for_timeout(100)
     return points
+
+
+def wait_for_success(client: httpx.Client, job_ids: Sequence[str]) -> None:
+    """Wait until jobs have succeeded: processes start and share a machine that others use too."""
+    deadline = time.monotonic() + 240
+    while {client.get(f"/v1/jobs/{job_id}").json()["state"] for job_id in job_ids} != {"succeeded"}:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 def drop(page: Page, name: str, content: bytes, zone: str = "drop") -> None:

@@ -7,12 +7,15 @@ import re
 
 import httpx
 from playwright.sync_api import Browser, expect
+from sqlalchemy import update
 
 from jobs import keys
 from jobs.store import Store
+from jobs.tables import jobs
 from tests.api.browser import Visit, visiting
 from tests.api.page.helpers import EPOCHS, REFUSED, wait_for_points
 from tests.api.process import Api
+from tests.jobs.helpers import get
 
 
 def test_it_is_plain_files(api: Api) -> None:
@@ -79,6 +82,21 @@ def test_a_finished_job_is_looked_at_compared_and_fetched(visit: Visit, trained:
         files = client.get(f"/v1/jobs/{trained[0]}/artifacts").json()["data"]
     [report] = [row for row in files if row["name"] == "report.json"]
     assert hashlib.sha256(download.value.path().read_bytes()).hexdigest() == report["sha256"]
+
+
+def test_a_job_that_ended_below_its_parent_leads_to_it(visit: Visit, trained: list[str], store: Store) -> None:
+    job = get(store, trained[-1])
+    lost = {"model": "mdl_0", "validation_accuracy": 0.9, "message": "below the 90.0% of its parent: try more epochs"}
+    with store.write() as connection:
+        change = update(jobs).where(jobs.c.id == job.id)
+        connection.execute(change.values(result={**(job.result or {}), "setback": lost}))
+    visit.go(f"/jobs/{job.id}")
+    notice = visit.page.locator(".notice", has_text="Worse than what it started from")
+    expect(notice).to_contain_text("try more epochs")
+    expect(notice.get_by_role("link")).to_have_attribute("href", "#/models/mdl_0")
+    assert visit.violations() == []
+    with store.write() as connection:
+        connection.execute(change.values(result=job.result))
 
 
 def test_the_report_of_a_sweep_shows_rows_over_seeds_and_what_failed(visit: Visit, reported: str, api: Api) -> None:

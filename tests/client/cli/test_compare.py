@@ -63,7 +63,6 @@ def test_options_choose_jobs_metrics_and_the_axis(fqt: Run, script: Script) -> N
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "name jobs, or choose them by --sweep, --name or -n"),
         (["mine"], "'mine' cannot be the id of a job — `fqt jobs` lists them: job_…"),
         (["--sweep", "mine"], "'mine' cannot be the id of a sweep"),
         (["--by", "day", JOB_ID], "'day' is not one of 'step', 'epoch', 'time'"),
@@ -74,6 +73,19 @@ def test_what_cannot_be_compared_is_told(fqt: Run, script: Script, arguments: li
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert said in err
     assert script.requests == []
+
+
+def test_without_a_choice_the_newest_that_succeeded_are_compared(fqt: Run, script: Script) -> None:
+    rows = [job("succeeded") | {"id": f"{JOB_ID[:-1]}{number}"} for number in range(7)]
+    script.on("GET", "/v1/jobs", httpx.Response(200, json={"data": rows, "has_more": False}))
+    assert fqt("compare")[1].startswith("The newest jobs that have succeeded; name others")
+    assert _asked(script)["jobs"] == [row["id"] for row in rows[:5]]
+    assert script.seen("GET", "/v1/jobs")[-1].url.params["state"] == "succeeded"
+    assert json.loads(fqt("compare", "--json")[1])["jobs"]
+    script.on("GET", "/v1/jobs", httpx.Response(200, json={"data": [], "has_more": False}))
+    code, out, err = fqt("compare")
+    assert (code, out) == (4, "")
+    assert "no job has succeeded yet" in err
 
 
 def test_what_a_name_says_already_and_what_is_not_there_is_left_out(fqt: Run, script: Script) -> None:

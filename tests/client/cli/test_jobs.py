@@ -33,6 +33,14 @@ def test_a_failed_job_is_shown_with_its_last_lines(fqt: Run, script: Script) -> 
     assert "\x1b" not in out
 
 
+def test_a_job_that_ended_below_its_parent_is_shown_with_what_to_try(fqt: Run, script: Script) -> None:
+    result = {"validation_accuracy": 0.5, "setback": {"message": "below the 90.0% of its parent: try more epochs"}}
+    script.on("GET", PATH, httpx.Response(200, json=job("succeeded", result=result)))
+    script.on("GET", f"{PATH}/artifacts", httpx.Response(200, json={"data": [], "has_more": False}))
+    warning = next(line for line in fqt("show", JOB_ID)[1].splitlines() if line.startswith("warning"))
+    assert warning.split(maxsplit=1)[1] == "below the 90.0% of its parent: try more epochs"
+
+
 @pytest.mark.parametrize(("verb", "state"), [("pause", "pausing"), ("resume", "queued"), ("cancel", "cancelling")])
 def test_a_job_is_steered_and_a_request_that_broke_off_is_repeated(
     fqt: Run, script: Script, verb: str, state: str

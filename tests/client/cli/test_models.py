@@ -28,6 +28,21 @@ def test_models_are_listed_and_shown(fqt: Run, script: Script) -> None:
     assert json.loads(fqt("models", "list", "--json")[1]) == [MODEL]
 
 
+def test_last_is_the_newest_model(fqt: Run, script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.png").write_bytes(b"an image")
+    assert MODEL_ID in fqt("models", "show", "last")[1]
+    assert fqt("models", "show", "last", "--card")[1] == "# pets\n"
+    assert fqt("models", "download", "last")[1].strip() == f"{MODEL_ID}.safetensors"
+    assert fqt("models", "export", "last")[1].strip() == f"{MODEL_ID}.onnx"
+    assert json.loads(fqt("models", "predict", "last", "a.png", "--json")[1])["model"] == MODEL_ID
+    assert fqt("models", "delete", "last")[1] == f"Deleted {MODEL_ID}\n"
+    script.on("GET", "/v1/models", httpx.Response(200, json={"data": [], "has_more": False}))
+    code, out, err = fqt("models", "show", "last")
+    assert (code, out) == (4, "")
+    assert err == "fqt: there are no models yet — make one: fqt submit --dataset digits\n"
+
+
 def test_files_come_under_the_name_of_the_model(fqt: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert fqt("models", "download", MODEL_ID)[0] == 0
@@ -44,6 +59,9 @@ def test_images_and_files_are_sent(fqt: Run, script: Script, tmp_path: Path) -> 
     code, out, _ = fqt("models", "predict", MODEL_ID, str(tmp_path / "a.png"), "--top", "2")
     assert code == 0
     assert "cat (90.0 %)" in out
+    assert (
+        "Is a directory — name the images in it; `fqt predict`" in fqt("models", "predict", MODEL_ID, str(tmp_path))[2]
+    )
     assert "dog (10.0 %)" in out
     assert b"an image" in script.seen("POST", f"{PATH}/predict")[0].content
     (tmp_path / "m.safetensors").write_bytes(CONTENT)

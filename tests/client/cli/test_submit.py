@@ -64,10 +64,17 @@ def test_the_newest_data_set_is_the_last_one_that_was_uploaded(fqt: Run, script:
 
 def test_a_dry_run_shows_what_keeps_the_job_from_running(fqt: Run, script: Script) -> None:
     warning = {"field": "device", "message": "no worker serves 'cuda'", "allowed": ["cpu"]}
-    script.on("POST", "/v1/jobs", httpx.Response(200, json={"object": "plan", "warnings": [warning]}))
+    advice = {"field": "training.epochs", "message": "2 steps are few"}
+    seen = {"image_size": 32, "channels": 3, "found": {"width": 500, "height": 375, "channels": 1}}
+    plan = {"object": "plan", "warnings": [warning], "advice": [advice], "input": seen}
+    script.on("POST", "/v1/jobs", httpx.Response(200, json=plan))
     code, out, _ = fqt("submit", "--dataset", "digits", "--dry-run")
     assert code == 0
-    assert out.splitlines()[-1] == "warning: device: no worker serves 'cuda' (allowed: cpu)"
+    assert "32x32 pixels, RGB; the images have 500x375 pixels, grey" in out
+    assert out.splitlines()[-2:] == [
+        "warning: device: no worker serves 'cuda' (allowed: cpu)",
+        "warning: training.epochs: 2 steps are few",
+    ]
 
 
 def test_bits_that_the_job_chooses_are_asked_for_by_a_budget_and_shown(fqt: Run, script: Script) -> None:

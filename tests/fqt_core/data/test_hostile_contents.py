@@ -89,12 +89,12 @@ def empty_class(path: Path) -> Path:
     return write_zip(path, {**class_folders(), "birds/": b""})
 
 
-@case("(file)", "only one class")
+@case("", "only one class")
 def one_class_only(path: Path) -> Path:
     return write_zip(path, class_folders(("cats",)))
 
 
-@case("(file)", "no images for training")
+@case("", "no images for training")
 def images_without_class_folders(path: Path) -> Path:
     return write_zip(path, {f"{index}.png": picture(index) for index in range(3)})
 
@@ -104,7 +104,7 @@ def class_without_training_images(path: Path) -> Path:
     return write_zip(path, {**class_folders(prefix="train/"), **class_folders(("birds",), prefix="val/")})
 
 
-@case("(file)", "more than 20 classes")
+@case("", "more than 20 classes")
 def too_many_classes(path: Path) -> Path:
     return write_zip(path, class_folders(tuple(f"c{index:02}" for index in range(25)), 1))
 
@@ -236,7 +236,7 @@ def npz_with_an_endless_header(path: Path) -> Path:
     return write_zip(path, {"images.npy": content, "labels.npy": npy(LABELS)})
 
 
-@case("(file)", "no images and labels among its arrays")
+@case("", "no images and labels among its arrays")
 def npz_with_other_keys(path: Path) -> Path:
     return write_npz(path, a=IMAGES, b=LABELS)
 
