@@ -275,16 +275,30 @@ struct ArrangeColumns {
   }
 };
 
-// Arranges columns in scratch memory, which it returns.
+// Columns of b in fragment order.
+struct Columns {
+  GlobalArray<const uint32_t> words;
+  int64_t fragments, steps;  // of a group; of a column
+
+  FQT_HOST_DEVICE static int64_t place(int64_t fragments, int64_t steps, int64_t group, int64_t column, int64_t k) {
+    const Slot slot = slot_of_b(static_cast<int>(k % fragment_words), static_cast<int>(column % fragment_columns));
+    const int64_t fragment = group * fragments + column / fragment_columns;
+    return ((fragment * steps + k / fragment_words) * warp_size + slot.lane) * 2 + slot.number;
+  }
+  FQT_DEVICE uint32_t load(const Thread& t, int64_t group, int64_t column, int64_t k) const {
+    return words.load(t, place(fragments, steps, group, column, k));
+  }
+};
+
+// Arranges columns in scratch memory.
 template <typename Source>
-GlobalArray<const uint32_t> arrange_columns(const Source& source, int64_t groups, int64_t columns, int64_t words,
-                                            const Queue& queue) {
+Columns arrange_columns(const Source& source, int64_t groups, int64_t columns, int64_t words, const Queue& queue) {
   ArrangeColumns<Source> kernel{source, groups, columns, words, {}};
   const int64_t count = 2 * kernel.pairs();
   auto* memory = queue.scratch<uint32_t>(count);
   kernel.b = {memory, count};
   launch(kernel, {ceil_div(kernel.pairs(), kernel.threads)}, queue);
-  return {memory, count};
+  return {{memory, count}, ceil_div(columns, fragment_columns), kernel.steps()};
 }
 
 }  // namespace fqt::cuda
