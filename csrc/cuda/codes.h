@@ -93,22 +93,6 @@ struct ArrangeBytes {
   }
 };
 
-struct Fill {
-  static constexpr int threads = 256, blocks = 4;
-  using Shared = NoShared;
-  GlobalArray<uint32_t> words;
-  int64_t count;
-
-  FQT_DEVICE void operator()(const Thread& t, Shared&) const {
-    const int64_t i = t.block_x() * threads + t.index();
-    if (i < count) words.store(t, i, 0);
-  }
-};
-
-inline void fill_with_zeros(uint32_t* words, int64_t count, const Queue& queue) {
-  launch(Fill{{words, count}, count}, {ceil_div(count, Fill::threads)}, queue);
-}
-
 // Arranged codes.
 struct Codes {
   GlobalArray<const uint32_t> words, used;

@@ -152,12 +152,6 @@ struct Combine {
   }
 };
 
-// How many blocks share out the steps of one result: enough to keep a large GPU busy, each with work that is worth its start.
-int64_t splits_for(int64_t blocks, int64_t steps) {
-  constexpr int64_t wanted_blocks = 1024, least_steps = 16;
-  return larger(1, smaller(ceil_div(wanted_blocks, blocks), steps / least_steps));
-}
-
 int64_t column_count(const Geometry& g) { return static_cast<int64_t>(g.taps()) * (g.group_channels() + 1); }
 
 template <typename Order>

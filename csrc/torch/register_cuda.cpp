@@ -7,6 +7,7 @@
 #include "hwnc.h"
 #include "hwnc_entry.h"
 #include "hwnc_normalization.h"
+#include "int8.h"
 #include "rim.h"
 
 namespace fqt::rim {

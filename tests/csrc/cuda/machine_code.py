@@ -83,6 +83,14 @@ def products(path: int, targets: set[str]) -> list[Kernel]:
     return found
 
 
+def all_products() -> list[Kernel]:
+    return [*(kernel for path in (BITS, BYTES, WORDS) for kernel in products(path, TARGETS)), *signed_products()]
+
+
+def signed_products() -> list[Kernel]:
+    return [k for k in KERNELS if re.search(r"7ProductI\w+int8_cu", k.name)]
+
+
 def test_every_target_has_every_kernel() -> None:
     assert {kernel.target for kernel in KERNELS} == TARGETS
     names = {
@@ -104,6 +112,14 @@ def test_products_of_bytes_run_on_tensor_cores() -> None:
         assert kernel.count(r"IMMA\.8816\.U8\.U8$") >= 4 * 16
 
 
+def test_products_of_signed_bytes_run_on_tensor_cores() -> None:
+    found = signed_products()
+    assert len(found) == 3 * len(TARGETS)
+    for kernel in found:
+        pattern = r"IMMA\.8816\.S8\.S8$" if kernel.target == "sm_75" else r"IMMA\.16832\.S8\.S8$"
+        assert kernel.count(pattern) >= 16
+
+
 def test_products_of_words_need_no_tensor_cores() -> None:
     for kernel in products(WORDS, TARGETS):
         assert kernel.count("[BI]MMA") == 0
@@ -111,17 +127,15 @@ def test_products_of_words_need_no_tensor_cores() -> None:
 
 
 def test_products_keep_everything_in_registers() -> None:
-    for path in (BITS, BYTES, WORDS):
-        for kernel in products(path, TARGETS):
-            assert (kernel.local, kernel.stack) == (0, 0)
-            assert kernel.count("LDL|STL") == 0
+    for kernel in all_products():
+        assert (kernel.local, kernel.stack) == (0, 0)
+        assert kernel.count("LDL|STL") == 0
 
 
 def test_the_stated_number_of_blocks_fits_a_multiprocessor() -> None:
-    for path in (BITS, BYTES, WORDS):
-        for kernel in products(path, TARGETS):
-            assert 3 * 128 * -(-kernel.registers // 8) * 8 <= REGISTERS_OF_A_MULTIPROCESSOR
-            assert 3 * kernel.shared <= SHARED_MEMORY_OF_A_BLOCK
+    for kernel in all_products():
+        assert 3 * 128 * -(-kernel.registers // 8) * 8 <= REGISTERS_OF_A_MULTIPROCESSOR
+        assert 3 * kernel.shared <= SHARED_MEMORY_OF_A_BLOCK
     for kernel in KERNELS:
         assert kernel.shared <= SHARED_MEMORY_OF_A_BLOCK // 3
         assert kernel.local == 0

@@ -8,6 +8,7 @@
 #include "../../../csrc/torch/adam.h"
 #include "../../../csrc/torch/hwnc_entry.h"
 #include "../../../csrc/torch/hwnc_normalization.h"
+#include "../../../csrc/torch/int8.h"
 #include "../../../csrc/torch/rim.h"
 
 namespace {

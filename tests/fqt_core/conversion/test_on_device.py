@@ -51,7 +51,6 @@ def test_layers_and_chains_have_kernels() -> None:
     ("method", "options", "missing"),
     [
         ("fqt", {"groups": "pixel"}, "pixel_input_gradient, pixel_weight_gradient"),
-        ("unified-int8", {}, "int8_conv2d, int8_input_gradient, int8_weight_gradient"),
     ],
 )
 def test_what_has_no_kernels_is_named(method: str, options: dict[str, Any], missing: str) -> None:
@@ -61,6 +60,12 @@ def test_what_has_no_kernels_is_named(method: str, options: dict[str, Any], miss
         ("reference", f"fallback: there are no CUDA kernels of {missing}")
     }
     assert kernels_on(GPU, trained_layers(model)) == "reference"
+
+
+def test_layers_of_bytes_have_kernels() -> None:
+    model, rows = converted("unified-int8")
+    assert {(row["isa"], row["reason"]) for row in of(rows_on(GPU, model, rows), "converted")} == {("cuda", "")}
+    assert kernels_on(GPU, trained_layers(model)) == "cuda"
 
 
 def test_a_chain_without_kernels_falls_back(monkeypatch: pytest.MonkeyPatch) -> None:
