@@ -251,7 +251,7 @@ def _chain_rows(model: nn.Module) -> list[ConversionRow]:
             if reason:
                 reason = f"its layers run one by one: {reason}"
             else:
-                reason, action = f"{len(chain.blocks)} binarised convolutions run as one chain on the CPU", "fused"
+                reason, action = f"{len(chain.blocks)} binarised convolutions run as one chain", "fused"
             rows.append(ConversionRow(name, type(module).__name__, cast("Action", action), reason))
     return rows
 

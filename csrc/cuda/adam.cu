@@ -3,8 +3,8 @@
 #include <cmath>
 
 #include "../cpu/support.h"
-#include "device.h"
 #include "kernels.h"
+#include "rows.h"
 
 namespace fqt::cuda {
 namespace {
@@ -77,22 +77,8 @@ struct AdamRow {
   GlobalArray<uint32_t> signs;
   GlobalArray<float> mean;
 
-  // Which row of the gradient belongs to output channel d, or -1: the index rises.
-  FQT_DEVICE int64_t find(const Thread& t, int64_t d) const {
-    int64_t low = 0, high = kept;
-    while (low < high) {
-      const int64_t middle = (low + high) / 2;
-      if (index.load(t, middle) < d) {
-        low = middle + 1;
-      } else {
-        high = middle;
-      }
-    }
-    return low < kept && index.load(t, low) == d ? low : -1;
-  }
-
   FQT_DEVICE void operator()(const Thread& t, Shared& s) const {
-    const int64_t d = t.block_x(), row = find(t, d);
+    const int64_t d = t.block_x(), row = find(t, index, kept, d);  // of the gradient
     for (int64_t i = t.warp(); i < taps * halves; i += threads / warp_size) {
       const int64_t tap = i / halves, c = i % halves * warp_size + t.lane();
       bool sign = false;

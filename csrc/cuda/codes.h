@@ -14,6 +14,9 @@ namespace fqt::cuda {
 
 constexpr int most_planes = 8;
 
+// The lowest bits of four bytes, side by side: the product brings bit 8 * i to bit 24 + i, and no two of its terms meet.
+FQT_HOST_DEVICE uint32_t low_bits_of_bytes(uint32_t bytes) { return (bytes & 0x01010101U) * 0x01020408U >> 24; }
+
 // Rows of codes, side by side in memory, and in each row segments of equal length.
 struct CodeRows {
   GlobalArray<const uint8_t> codes;
@@ -24,64 +27,71 @@ struct CodeRows {
 
   // Words of a segment, each for 32 codes.
   FQT_HOST_DEVICE int64_t words() const { return ceil_div(length, half_bits); }
-  // A code of segment `at` (of all rows), 0 past the end.
-  FQT_DEVICE uint32_t load(const Thread& t, int64_t at, int64_t i) const {
-    return i < length ? codes.load(t, at * length + i) : 0;
+  // Codes i to i + 3 of segment `at` (of all rows), a byte each, 0 past the end.
+  FQT_DEVICE uint32_t load4(const Thread& t, int64_t at, int64_t i) const {
+    uint32_t word = 0;
+FQT_UNROLL
+    for (int j = 0; j < 4; ++j) {
+      if (i + j < length) word |= static_cast<uint32_t>(codes.load(t, at * length + i + j)) << (8 * j);
+    }
+    return word;
   }
 };
 
+// Rows of codes as chains have them, (pixels, rows, samples): a row is one segment, pixel by pixel. There are a multiple of 4 samples.
+struct CodesOfPixels {
+  static constexpr int64_t segments = 1;
+  GlobalArray<const uint32_t> codes;
+  int64_t rows, samples, length;
+
+  CodesOfPixels(const uint8_t* data, int64_t pixels, int64_t rows_, int64_t samples_)
+      : codes(reinterpret_cast<const uint32_t*>(data), pixels * rows_ * samples_ / 4), rows(rows_), samples(samples_),
+        length(pixels * samples_) {}
+
+  FQT_HOST_DEVICE int64_t words() const { return ceil_div(length, half_bits); }
+  FQT_DEVICE uint32_t load4(const Thread& t, int64_t row, int64_t i) const {
+    return i < length ? codes.load(t, ((i / samples * rows + row) * samples + i % samples) / 4) : 0;
+  }
+};
+
+template <typename From>
 struct ArrangePlanes {
   static constexpr int threads = 128, blocks = 4;
   using Shared = NoShared;
-  CodeRows from;
+  From from;
   GlobalArray<uint32_t> planes, used;  // `used`: all bits of all codes
 
   FQT_DEVICE void operator()(const Thread& t, Shared&) const {
     const int64_t i = t.block_x() * threads + t.index(), words = from.words(), count = from.rows * from.segments * words;
     if (i >= count) return;
     uint32_t plane[most_planes] = {}, all = 0;
-    for (int j = 0; j < half_bits; ++j) {
-      const uint32_t code = from.load(t, i / words, i % words * half_bits + j);
-      all |= code;
+    for (int j = 0; j < half_bits; j += 4) {
+      const uint32_t codes = from.load4(t, i / words, i % words * half_bits + j);
+      all |= codes;
 FQT_UNROLL
-      for (int p = 0; p < most_planes; ++p) plane[p] |= (code >> p & 1) << j;
+      for (int p = 0; p < most_planes; ++p) plane[p] |= low_bits_of_bytes(codes >> p) << j;
     }
+    all |= all >> 16;
+    all = (all | all >> 8) & 255;
 FQT_UNROLL
     for (int p = 0; p < most_planes; ++p) planes.store(t, p * count + i, plane[p]);
     if (all != 0) used.merge(t, 0, all);
   }
 };
 
+template <typename From>
 struct ArrangeBytes {
   static constexpr int threads = 128, blocks = 4;
   using Shared = NoShared;
-  CodeRows from;
+  From from;
   GlobalArray<uint32_t> bytes;
 
   FQT_DEVICE void operator()(const Thread& t, Shared&) const {
     const int64_t i = t.block_x() * threads + t.index(), words = 8 * from.words();
     if (i >= from.rows * from.segments * words) return;
-    uint32_t word = 0;
-    for (int j = 0; j < 4; ++j) word |= from.load(t, i / words, i % words * 4 + j) << (8 * j);
-    bytes.store(t, i, word);
+    bytes.store(t, i, from.load4(t, i / words, i % words * 4));
   }
 };
-
-struct Fill {
-  static constexpr int threads = 256, blocks = 4;
-  using Shared = NoShared;
-  GlobalArray<uint32_t> words;
-  int64_t count;
-
-  FQT_DEVICE void operator()(const Thread& t, Shared&) const {
-    const int64_t i = t.block_x() * threads + t.index();
-    if (i < count) words.store(t, i, 0);
-  }
-};
-
-inline void fill_with_zeros(uint32_t* words, int64_t count, const Queue& queue) {
-  launch(Fill{{words, count}, count}, {ceil_div(count, Fill::threads)}, queue);
-}
 
 // Arranged codes.
 struct Codes {
@@ -98,17 +108,19 @@ struct Codes {
   }
 };
 
-template <Words words>
-Codes arrange_codes(const CodeRows& rows, const Queue& queue) {
+template <Words words, typename From>
+Codes arrange_codes(const From& rows, const Queue& queue) {
   const int64_t count = rows.rows * rows.segments * rows.words();
   if constexpr (words == Words::bits) {
     auto *planes = queue.scratch<uint32_t>(most_planes * count), *used = queue.scratch<uint32_t>(1);
     fill_with_zeros(used, 1, queue);
-    launch(ArrangePlanes{rows, {planes, most_planes * count}, {used, 1}}, {ceil_div(count, ArrangePlanes::threads)}, queue);
+    const ArrangePlanes<From> kernel{rows, {planes, most_planes * count}, {used, 1}};
+    launch(kernel, {ceil_div(count, kernel.threads)}, queue);
     return {{planes, most_planes * count}, {used, 1}, count, rows.words()};
   } else {
     auto* bytes = queue.scratch<uint32_t>(8 * count);
-    launch(ArrangeBytes{rows, {bytes, 8 * count}}, {ceil_div(8 * count, ArrangeBytes::threads)}, queue);
+    const ArrangeBytes<From> kernel{rows, {bytes, 8 * count}};
+    launch(kernel, {ceil_div(8 * count, kernel.threads)}, queue);
     return {{bytes, 8 * count}, {}, 8 * count, 8 * rows.words()};
   }
 }

@@ -1,8 +1,11 @@
-// The forward product: bits times bits (fqt_core/ops/forward.py). With bits a of the input and b of the weight, over the taps inside,
+// The forward product: bits times bits (fqt_core/ops/forward.py, and hwnc/forward.py for chains). With bits a of the input and b of the weight, over the taps inside,
 //
 //     Σ (2 a - 1)(2 b - 1)  =  4 Σ a b  -  2 Σ a  -  Σ (2 b - 1)
 //
 // a is 0 outside; the last sum is one of a few for each output channel, and comes from a summed-area table over taps.
+#include <type_traits>
+
+#include "channel_moments.h"
 #include "geometry.h"
 #include "kernels.h"
 #include "product.h"
@@ -44,7 +47,8 @@ struct WeightRows {
   }
 };
 
-template <Path path_>
+// `Order`: of places; `Result`: what holds a sum.
+template <Path path_, typename Order, typename Result>
 struct Forward {
   static constexpr Path path = path_;
   static constexpr Words words = Words::bits;
@@ -52,7 +56,7 @@ struct Forward {
   PackedChannels x;
   GlobalArray<const uint32_t> b;
   GlobalArray<const int32_t> table;
-  GlobalArray<int32_t> y;
+  GlobalArray<Result> y;
   int64_t rows, columns, steps, splits;
 
   FQT_DEVICE int planes(const Thread&) const { return 1; }
@@ -71,62 +75,66 @@ struct Forward {
       const int h = g.y.input(pixel.y, walk.y), w = g.x.input(pixel.x, walk.x), word = walk.word;
       walk.advance(g, of.x.words());
       if (!g.y.inside(h) || !g.x.inside(w)) return 0;
-      return of.x.load(t, (static_cast<int64_t>(pixel.n) * g.y.size + h) * g.x.size + w, group, word);
+      return of.x.load(t, g.inputs<Order>().number(pixel.n, h, w), group, word);
     }
   };
   FQT_DEVICE Row row(const Thread&, int64_t r, int64_t group) const {
-    return {*this, Pixel(r, g.y.out, g.x.out), static_cast<int>(group), r < rows, {}};
+    return {*this, g.results<Order>().pixel(r), static_cast<int>(group), r < rows, {}};
   }
 
   // Corners of the taps inside in the table, and where the pixel's results are.
   struct Place {
-    int64_t corners[2][2], result;
+    int64_t corners[2][2];
+    ChannelRun result;
   };
   FQT_DEVICE Place place(const Thread&, int64_t r) const {
-    const Pixel p(r, g.y.out, g.x.out);
+    const Pixel p = g.results<Order>().pixel(r);
     const int64_t lines[] = {g.y.first_tap(p.y), g.y.end_tap(p.y)}, taps[] = {g.x.first_tap(p.x), g.x.end_tap(p.x)};
     Place place{};
     for (int i = 0; i < 2; ++i) {
       for (int j = 0; j < 2; ++j) place.corners[i][j] = (lines[i] * (g.x.kernel + 1) + taps[j]) * g.outputs;
     }
-    place.result = p.n * g.outputs * g.out_pixels() + static_cast<int64_t>(p.y) * g.x.out + p.x;
+    place.result = g.results<Order>().run(r, g.outputs);
     return place;
   }
   FQT_DEVICE void store(const Thread& t, const Place& p, int64_t group, int64_t column, int32_t acc, int32_t sum) const {
     const int64_t d = group * g.group_outputs() + column;
     const int32_t inside = table.load(t, p.corners[1][1] + d) - table.load(t, p.corners[0][1] + d) -
                            table.load(t, p.corners[1][0] + d) + table.load(t, p.corners[0][0] + d);
-    y.store(t, p.result + d * g.out_pixels(), 4 * acc - 2 * sum - inside);
+    y.store(t, p.result.first + d * p.result.stride, static_cast<Result>(4 * acc - 2 * sum - inside));
   }
 };
 
-template <Path path>
-void convolve(const ForwardArguments& a, const Queue& queue) {
+template <Path path, typename Order, typename Arguments>
+void convolve(const Arguments& a, const Queue& queue) {
+  using Result = std::remove_pointer_t<decltype(a.y)>;
   const Geometry g(a.shape);
   const int64_t taps = g.taps(), corners = static_cast<int64_t>(g.y.kernel + 1) * (g.x.kernel + 1) * g.outputs;
   const PackedChannels weight(a.weight, g.outputs * taps, g.group_channels(), 1);
   auto* table = queue.scratch<int32_t>(corners);
   launch(SumTaps{g, weight, {table, corners}}, {ceil_div(corners, SumTaps::threads)}, queue);
   const int64_t words = taps * weight.words();
-  const auto b = arrange_columns(WeightRows{g, weight}, g.groups, g.group_outputs(), words, queue);
-  const Forward<path> problem{g, PackedChannels(a.x, g.samples * g.pixels(), g.channels, g.groups), b, {table, corners},
+  const Columns b = arrange_columns(WeightRows{g, weight}, g.groups, g.group_outputs(), words, queue);
+  const Forward<path, Order, Result> problem{g, PackedChannels(a.x, g.samples * g.pixels(), g.channels, g.groups), b.words, {table, corners},
                               {a.y, g.samples * g.outputs * g.out_pixels()}, g.samples * g.out_pixels(), g.group_outputs(),
-                              ceil_div(words, fragment_words), 1};
+                              b.steps, 1};
   launch_product(problem, g.groups, queue);
+}
+
+template <typename Order, typename Arguments>
+void convolve(const Arguments& a, const Queue& queue) {
+  with_path(queue.path, [&](auto path) { convolve<path, Order>(a, queue); });
 }
 
 }  // namespace
 
-void binary_conv2d(const ForwardArguments& a, const Queue& queue) {
-  if (queue.path == Path::bits) {
-    convolve<Path::bits>(a, queue);
-  } else if (queue.path == Path::bytes) {
-    convolve<Path::bytes>(a, queue);
-  } else {
-    convolve<Path::words>(a, queue);
-  }
-}
+void binary_conv2d(const ForwardArguments& a, const Queue& queue) { convolve<BySample>(a, queue); }
+void binary_linear(const ForwardArguments& a, const Queue& queue) { convolve<BySample>(a, queue); }
 
-void binary_linear(const ForwardArguments& a, const Queue& queue) { binary_conv2d(a, queue); }
+void hwnc_binary_conv2d(const HwncConvArguments& a, const Queue& queue) {
+  convolve<ByPixel>(a, queue);
+  const ConvShape& s = a.shape;
+  channel_moments(a.y, s.out_height * s.out_width * s.samples, s.outputs, a.sum, a.square, queue);
+}
 
 }  // namespace fqt::cuda

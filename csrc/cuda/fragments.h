@@ -49,21 +49,24 @@ FQT_DEVICE void multiply_bits(const Thread&, Accumulator& c, const Quad& a, cons
 #endif
 }
 
-// Adds products of unsigned bytes.
-FQT_DEVICE void multiply_bytes(const Thread&, Accumulator& c, const Quad& a, const Pair& b) {
+// Adds products of bytes, unsigned (u8) or signed (s8). Compute capability 7.5 has a quarter of it: 8 rows, 16 bytes.
 #if __CUDA_ARCH__ >= 800
-  asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.u8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-      : "+r"(c.value[0]), "+r"(c.value[1]), "+r"(c.value[2]), "+r"(c.value[3])
-      : "r"(a.word[0]), "r"(a.word[1]), "r"(a.word[2]), "r"(a.word[3]), "r"(b.word[0]), "r"(b.word[1]));
+#define FQT_MULTIPLY_BYTES(type)                                                                                         \
+  asm("mma.sync.aligned.m16n8k32.row.col.s32." type "." type ".s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};" \
+      : "+r"(c.value[0]), "+r"(c.value[1]), "+r"(c.value[2]), "+r"(c.value[3])                                            \
+      : "r"(a.word[0]), "r"(a.word[1]), "r"(a.word[2]), "r"(a.word[3]), "r"(b.word[0]), "r"(b.word[1]))
 #else
-  // Compute capability 7.5 has a quarter of it: 8 rows, 16 bytes.
-  for (int i = 0; i < 4; ++i) {
-    asm("mma.sync.aligned.m8n8k16.row.col.s32.u8.u8.s32 {%0,%1}, {%2}, {%3}, {%0,%1};"
-        : "+r"(c.value[i % 2 * 2]), "+r"(c.value[i % 2 * 2 + 1])
-        : "r"(a.word[i]), "r"(b.word[i / 2]));
-  }
+#define FQT_MULTIPLY_BYTES(type)                                                                       \
+  for (int i = 0; i < 4; ++i)                                                                          \
+  asm("mma.sync.aligned.m8n8k16.row.col.s32." type "." type ".s32 {%0,%1}, {%2}, {%3}, {%0,%1};"       \
+      : "+r"(c.value[i % 2 * 2]), "+r"(c.value[i % 2 * 2 + 1])                                         \
+      : "r"(a.word[i]), "r"(b.word[i / 2]))
 #endif
-}
+
+FQT_DEVICE void multiply_bytes(const Thread&, Accumulator& c, const Quad& a, const Pair& b) { FQT_MULTIPLY_BYTES("u8"); }
+FQT_DEVICE void multiply_signed_bytes(const Thread&, Accumulator& c, const Quad& a, const Pair& b) { FQT_MULTIPLY_BYTES("s8"); }
+
+#undef FQT_MULTIPLY_BYTES
 
 #else
 
@@ -90,21 +93,29 @@ inline void multiply_bits_of_warp(Fragments* const* lanes) {
   multiply_fragments(lanes, [](uint32_t a, uint32_t b) { return set_bits(a & b); });
 }
 
+template <typename Byte>
 inline void multiply_bytes_of_warp(Fragments* const* lanes) {
   multiply_fragments(lanes, [](uint32_t a, uint32_t b) {
     int32_t sum = 0;
-    for (int i = 0; i < 32; i += 8) sum += static_cast<int32_t>((a >> i & 255) * (b >> i & 255));
+    for (int i = 0; i < 32; i += 8) sum += static_cast<Byte>(a >> i) * static_cast<Byte>(b >> i);
     return sum;
   });
 }
 
-inline void multiply_bits(const Thread& t, Accumulator& c, const Quad& a, const Pair& b) {
+template <auto together>
+inline void multiply_together(const Thread& t, Accumulator& c, const Quad& a, const Pair& b) {
   Fragments mine{&c, a, b};
-  t.exchange<&multiply_bits_of_warp>(mine);
+  t.exchange<together>(mine);
+}
+
+inline void multiply_bits(const Thread& t, Accumulator& c, const Quad& a, const Pair& b) {
+  multiply_together<&multiply_bits_of_warp>(t, c, a, b);
 }
 inline void multiply_bytes(const Thread& t, Accumulator& c, const Quad& a, const Pair& b) {
-  Fragments mine{&c, a, b};
-  t.exchange<&multiply_bytes_of_warp>(mine);
+  multiply_together<&multiply_bytes_of_warp<uint8_t>>(t, c, a, b);
+}
+inline void multiply_signed_bytes(const Thread& t, Accumulator& c, const Quad& a, const Pair& b) {
+  multiply_together<&multiply_bytes_of_warp<int8_t>>(t, c, a, b);
 }
 
 #endif

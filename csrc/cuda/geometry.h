@@ -47,6 +47,15 @@ struct Geometry {
   FQT_HOST_DEVICE int taps() const { return y.kernel * x.kernel; }
   FQT_HOST_DEVICE int64_t pixels() const { return static_cast<int64_t>(y.size) * x.size; }
   FQT_HOST_DEVICE int64_t out_pixels() const { return static_cast<int64_t>(y.out) * x.out; }
+  // Places of its input and of its output.
+  template <typename Order>
+  FQT_HOST_DEVICE Order inputs() const {
+    return Order(samples, y.size, x.size);
+  }
+  template <typename Order>
+  FQT_HOST_DEVICE Order results() const {
+    return Order(samples, y.out, x.out);
+  }
 
  private:
   static int number(int64_t value) {
@@ -66,12 +75,43 @@ struct Geometry {
   static constexpr int64_t most = int64_t{1} << 24;
 };
 
-// Place of a number of (samples, lines, columns).
 struct Pixel {
   int n, y, x;
+};
 
-  FQT_HOST_DEVICE Pixel(int64_t i, int lines, int columns)
-      : n(static_cast<int>(i / columns / lines)), y(static_cast<int>(i / columns % lines)), x(static_cast<int>(i % columns)) {}
+// Samples of lines of columns, which are numbered sample by sample, or pixel by pixel as in chains.
+struct Places {
+  int samples, lines, columns;
+
+  FQT_HOST_DEVICE int64_t count() const { return pixels() * samples; }
+  FQT_HOST_DEVICE int64_t pixels() const { return static_cast<int64_t>(lines) * columns; }
+};
+
+// Where the channels of a place are: channel c at first + c * stride.
+struct ChannelRun {
+  int64_t first, stride;
+};
+
+// Arrays (samples, channels, lines, columns), and places (samples, lines, columns).
+struct BySample : Places {
+  FQT_HOST_DEVICE BySample(int samples_, int lines_, int columns_) : Places{samples_, lines_, columns_} {}
+  FQT_HOST_DEVICE Pixel pixel(int64_t i) const {
+    return {static_cast<int>(i / columns / lines), static_cast<int>(i / columns % lines), static_cast<int>(i % columns)};
+  }
+  FQT_HOST_DEVICE int64_t number(int n, int y, int x) const { return (static_cast<int64_t>(n) * lines + y) * columns + x; }
+  FQT_HOST_DEVICE ChannelRun run(int64_t i, int channels) const {
+    return {i / pixels() * channels * pixels() + i % pixels(), pixels()};
+  }
+};
+
+// Arrays (lines, columns, samples, channels), and places (lines, columns, samples).
+struct ByPixel : Places {
+  FQT_HOST_DEVICE ByPixel(int samples_, int lines_, int columns_) : Places{samples_, lines_, columns_} {}
+  FQT_HOST_DEVICE Pixel pixel(int64_t i) const {
+    return {static_cast<int>(i % samples), static_cast<int>(i / samples / columns), static_cast<int>(i / samples % columns)};
+  }
+  FQT_HOST_DEVICE int64_t number(int n, int y, int x) const { return (static_cast<int64_t>(y) * columns + x) * samples + n; }
+  FQT_HOST_DEVICE ChannelRun run(int64_t i, int channels) const { return {i * channels, 1}; }
 };
 
 constexpr int half_bits = 32;

@@ -39,6 +39,15 @@ class Thread {
   }
 };
 
+FQT_DEVICE void atomic_add(int64_t* to, int64_t value) {
+  static_assert(sizeof(int64_t) == sizeof(unsigned long long));
+  atomicAdd(reinterpret_cast<unsigned long long*>(to), static_cast<unsigned long long>(value));
+}
+template <typename T>
+FQT_DEVICE void atomic_add(T* to, T value) {
+  atomicAdd(to, value);
+}
+
 // `count` elements from `data` on; only the emulator keeps the count.
 template <typename T>
 class GlobalArray {
@@ -50,7 +59,7 @@ class GlobalArray {
   FQT_DEVICE Pair load2(const Thread&, int64_t i) const { return *reinterpret_cast<const Pair*>(data_ + i); }
   FQT_DEVICE void store(const Thread&, int64_t i, T value) const { data_[i] = value; }
   FQT_DEVICE void store2(const Thread&, int64_t i, Pair value) const { *reinterpret_cast<Pair*>(data_ + i) = value; }
-  FQT_DEVICE void add(const Thread&, int64_t i, T value) const { atomicAdd(data_ + i, value); }
+  FQT_DEVICE void add(const Thread&, int64_t i, T value) const { atomic_add(data_ + i, value); }
   FQT_DEVICE void merge(const Thread&, int64_t i, T bits) const { atomicOr(data_ + i, bits); }
 
  private:
@@ -63,7 +72,7 @@ class SharedArray {
   FQT_DEVICE T load(const Thread&, int i) const { return data_[i]; }
   FQT_DEVICE Quad load4(const Thread&, int i) const { return *reinterpret_cast<const Quad*>(data_ + i); }
   FQT_DEVICE void store(const Thread&, int i, T value) { data_[i] = value; }
-  FQT_DEVICE void add(const Thread&, int i, T value) { atomicAdd(data_ + i, value); }
+  FQT_DEVICE void add(const Thread&, int i, T value) { atomic_add(data_ + i, value); }
 
  private:
   alignas(16) T data_[count];

@@ -4,6 +4,8 @@
 
 #include "../cpu/adam_arguments.h"
 #include "../cpu/arguments.h"
+#include "../cpu/hwnc_arguments.h"
+#include "../cpu/int8_arguments.h"
 #include "queue.h"
 
 #define FQT_CUDA(operation, arguments)                       \

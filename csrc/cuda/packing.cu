@@ -1,15 +1,9 @@
 // Signs and windows to bits and back; the layout is that of fqt_core/ops/packing.py.
-#include "../cpu/support.h"
-#include "device.h"
+#include "bits.h"
 #include "kernels.h"
 
 namespace fqt::cuda {
 namespace {
-
-constexpr int word_bits = 64;
-
-FQT_HOST_DEVICE bool is_positive(float x) { return x >= 0.0F; }
-FQT_HOST_DEVICE bool is_inside(float x) { return x < 1.0F && x > -1.0F; }
 
 // A thread packs 64 channels of a pixel. Neighbours take neighbouring pixels, so each load is of a whole line.
 struct Pack {
@@ -36,33 +30,18 @@ struct Pack {
   }
 };
 
-// The same for single pixels, whose channels lie side by side: a lane of a warp takes one of 32 channels, half a word.
-struct PackRows {
-  static constexpr int threads = 256, blocks = 4;
-  using Shared = NoShared;
+// Single pixels: their channels lie side by side.
+struct Rows {
   GlobalArray<const float> x;
-  GlobalArray<uint32_t> sign, window;
-  int64_t samples, channels, halves;
+  int64_t channels;
 
-  FQT_DEVICE void operator()(const Thread& t, Shared&) const {
-    const int64_t half = t.block_x() * (threads / warp_size) + t.warp();
-    if (half >= samples * halves) return;
-    const int64_t n = half / halves, c = half % halves * warp_size + t.lane();
-    const bool there = c < channels;
-    const float v = there ? x.load(t, n * channels + c) : 0.0F;
-    const uint32_t signs = t.ballot(there && is_positive(v)), inside = t.ballot(there && is_inside(v));
-    if (t.lane() != 0) return;
-    sign.store(t, half, signs);
-    if (window) window.store(t, half, inside);
-  }
+  FQT_DEVICE float value(const Thread& t, int64_t row, int64_t c) const { return x.load(t, row * channels + c); }
 };
 
 void pack(const PackArguments& a, const Queue& queue) {
   const int64_t words = ceil_div(a.channels, word_bits), count = a.samples * a.pixels * words;
   if (a.pixels == 1) {
-    const auto halves = [&](uint64_t* all) { return GlobalArray<uint32_t>(reinterpret_cast<uint32_t*>(all), 2 * count); };
-    const PackRows kernel{{a.x, a.samples * a.channels}, halves(a.sign), halves(a.window), a.samples, a.channels, 2 * words};
-    launch(kernel, {ceil_div(2 * count, PackRows::threads / warp_size)}, queue);
+    pack_rows(Rows{{a.x, a.samples * a.channels}, a.channels}, a.sign, a.window, a.samples, a.channels, queue);
     return;
   }
   const Pack kernel{{a.x, a.samples * a.channels * a.pixels}, {a.sign, count}, {a.window, count},

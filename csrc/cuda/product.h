@@ -1,6 +1,6 @@
-// The three products of a binarised layer, as one: sums over words of bits, or of codes, with bits.
+// The three products of a layer, as one: sums over words of bits, or of codes, with bits; and of bytes with bytes.
 //
-//     acc[row][column] = Σ_k a[row][k] · b[k][column],     a in {0, 1} or {0, …, 255},   b in {0, 1}
+//     acc[row][column] = Σ_k a[row][k] · b[k][column],     a in {0, 1} or {0, …, 255},   b in {0, 1};   or both in {-128, …, 127}
 //
 // With signs s = 2 b - 1, the products that the layer wants follow from acc, sums of a row and sums of a column (Σ a s = 2 acc - Σ a,
 // and so on), and what padding leaves out is a 0 in a or b, which adds nothing. A block computes 128 rows x 64 columns, a thread of it
@@ -34,13 +34,15 @@ FQT_HOST_DEVICE int place_in_buffer(int fragment, int lane) {
   return fragment * fragment_room + lane / 4 * slot_stride + lane % 4 * 4;
 }
 
-// How a's words hold what is summed: 32 bits of it, or 4 bytes.
-enum class Words { bits, bytes };
+// How a's words hold what is summed: 32 bits of it, or 4 bytes. b's words are bits, but for signed bytes they are such as well.
+enum class Words { bits, bytes, signed_bytes };
 
 // How many steps of a there are for one step of b.
-constexpr int steps_per_step(Words words) { return words == Words::bits ? 1 : 8; }
+constexpr int steps_per_step(Words words) { return words == Words::bytes ? 8 : 1; }
 
+// What a word adds to the sum of its row, which nobody wants of signed bytes.
 FQT_DEVICE int32_t sum_of(Words words, uint32_t word) {
+  if (words == Words::signed_bytes) return 0;
   if (words == Words::bits) return set_bits(word);
   return static_cast<int32_t>((word & 255) + (word >> 8 & 255) + (word >> 16 & 255) + (word >> 24));
 }
@@ -51,8 +53,9 @@ using ProductBuffer = SharedArray<uint32_t, 2 * buffer_room>;
 template <Path path, Words words>
 struct Multiply;
 
-template <>
-struct Multiply<Path::bits, Words::bits> {
+// a and b are what the instruction takes.
+template <void (*multiply)(const Thread&, Accumulator&, const Quad&, const Pair&)>
+struct MultiplyAsTheyAre {
   FQT_DEVICE static void step(const Thread& t, const ProductBuffer& buffer, int first, const GlobalArray<const uint32_t>& b,
                               int64_t b_first, int64_t b_stride, int fragments, int /*part*/,
                               Accumulator (&c)[warp_row_fragments][tile_column_fragments]) {
@@ -62,10 +65,15 @@ FQT_UNROLL
     for (int n = 0; n < tile_column_fragments; ++n) {
       if (n >= fragments) break;
       const Pair of_b = b.load2(t, b_first + n * b_stride + t.lane() * 2);
-      for (int m = 0; m < warp_row_fragments; ++m) multiply_bits(t, c[m][n], a[m], of_b);
+      for (int m = 0; m < warp_row_fragments; ++m) multiply(t, c[m][n], a[m], of_b);
     }
   }
 };
+
+template <>
+struct Multiply<Path::bits, Words::bits> : MultiplyAsTheyAre<&multiply_bits> {};
+template <>
+struct Multiply<Path::bytes, Words::signed_bytes> : MultiplyAsTheyAre<&multiply_signed_bytes> {};
 
 template <>
 struct Multiply<Path::words, Words::bits> {
@@ -275,16 +283,52 @@ struct ArrangeColumns {
   }
 };
 
-// Arranges columns in scratch memory, which it returns.
+// Columns of b in fragment order.
+struct Columns {
+  GlobalArray<const uint32_t> words;
+  int64_t fragments, steps;  // of a group; of a column
+
+  FQT_HOST_DEVICE static int64_t place(int64_t fragments, int64_t steps, int64_t group, int64_t column, int64_t k) {
+    const Slot slot = slot_of_b(static_cast<int>(k % fragment_words), static_cast<int>(column % fragment_columns));
+    const int64_t fragment = group * fragments + column / fragment_columns;
+    return ((fragment * steps + k / fragment_words) * warp_size + slot.lane) * 2 + slot.number;
+  }
+  FQT_DEVICE uint32_t load(const Thread& t, int64_t group, int64_t column, int64_t k) const {
+    return words.load(t, place(fragments, steps, group, column, k));
+  }
+};
+
+// Arranges columns in scratch memory.
 template <typename Source>
-GlobalArray<const uint32_t> arrange_columns(const Source& source, int64_t groups, int64_t columns, int64_t words,
-                                            const Queue& queue) {
+Columns arrange_columns(const Source& source, int64_t groups, int64_t columns, int64_t words, const Queue& queue) {
   ArrangeColumns<Source> kernel{source, groups, columns, words, {}};
   const int64_t count = 2 * kernel.pairs();
   auto* memory = queue.scratch<uint32_t>(count);
   kernel.b = {memory, count};
   launch(kernel, {ceil_div(kernel.pairs(), kernel.threads)}, queue);
-  return {memory, count};
+  return {{memory, count}, ceil_div(columns, fragment_columns), kernel.steps()};
+}
+
+struct Fill {
+  static constexpr int threads = 256, blocks = 4;
+  using Shared = NoShared;
+  GlobalArray<uint32_t> words;
+  int64_t count;
+
+  FQT_DEVICE void operator()(const Thread& t, Shared&) const {
+    const int64_t i = t.block_x() * threads + t.index();
+    if (i < count) words.store(t, i, 0);
+  }
+};
+
+inline void fill_with_zeros(uint32_t* words, int64_t count, const Queue& queue) {
+  launch(Fill{{words, count}, count}, {ceil_div(count, Fill::threads)}, queue);
+}
+
+// How many blocks share out the steps of one result: enough to keep a large GPU busy, each with work that is worth its start.
+inline int64_t splits_for(int64_t blocks, int64_t steps) {
+  constexpr int64_t wanted_blocks = 1024, least_steps = 16;
+  return larger(1, smaller(ceil_div(wanted_blocks, blocks), steps / least_steps));
 }
 
 }  // namespace fqt::cuda

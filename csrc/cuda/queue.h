@@ -3,12 +3,25 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 namespace fqt::cuda {
 
 // How products are computed: by binary tensor cores (AND, population count), by tensor cores for bytes, or by the population
 // count of 64-bit words, which every GPU has.
 enum class Path { bits, bytes, words };
+
+// Calls use(std::integral_constant<Path, path>()).
+template <typename Use>
+void with_path(Path path, Use use) {
+  if (path == Path::bits) {
+    use(std::integral_constant<Path, Path::bits>());
+  } else if (path == Path::bytes) {
+    use(std::integral_constant<Path, Path::bytes>());
+  } else {
+    use(std::integral_constant<Path, Path::words>());
+  }
+}
 
 // A stream of a GPU (null for the emulator), the path for products, and memory: kernels allocate nothing themselves. What
 // `allocate` gives is theirs until the work that was queued with it has ended.

@@ -1,10 +1,10 @@
 // Scans over the groups of a gradient (fqt_core/ops/ranges.py). A block scans a piece of a group; a second kernel joins the
 // pieces. Neither least and greatest nor sums of integers depend on the order.
-#include <limits>
-
 #include "../cpu/gradient.h"
 #include "device.h"
 #include "kernels.h"
+#include "parts.h"
+#include "places.h"
 #include "reduce.h"
 
 namespace fqt::cuda {
@@ -12,8 +12,6 @@ namespace {
 
 constexpr int threads_per_piece = 256;
 constexpr int64_t piece = 4096;  // elements
-
-constexpr float infinity = std::numeric_limits<float>::infinity();
 
 // A block's piece of a group, elements in the order of memory.
 struct Pieces {
@@ -33,20 +31,6 @@ struct Pieces {
     for (int64_t i = first + t.index(); i < end; i += threads_per_piece) {
       use(data.load(t, dim == 0 ? of * size + i : (i / pixels * channels + of) * pixels + i % pixels));
     }
-  }
-};
-
-// Of two, or NaN if either is.
-struct Least {
-  FQT_HOST_DEVICE float operator()(float a, float b) const { return b < a || b != b ? b : a; }
-};
-struct Greatest {
-  FQT_HOST_DEVICE float operator()(float a, float b) const { return b > a || b != b ? b : a; }
-};
-struct Sum {
-  template <typename T>
-  FQT_HOST_DEVICE T operator()(T a, T b) const {
-    return a + b;
   }
 };
 
@@ -70,7 +54,7 @@ struct RangeOfPiece {
   }
 };
 
-// i = rint((g - lo) / (hi - lo) * 65535) of the elements, and its square.
+// Sums of places, and of their squares.
 struct MomentsOfPiece {
   static constexpr int threads = threads_per_piece, blocks = 4;
   using Shared = BlockRoom<int64_t, threads>;
@@ -79,16 +63,11 @@ struct MomentsOfPiece {
   GlobalArray<int64_t> first, second;  // of each piece
 
   FQT_DEVICE void operator()(const Thread& t, Shared& s) const {
-    constexpr float magic = 12582912.0F, top = 65535.0F;  // adding 1.5 * 2**23 and taking it off again rounds to integers
     const int64_t group = pieces.group(t);
-    const Mapping map(lo.load(t, group), hi.load(t, group), top);
+    const Mapping map(lo.load(t, group), hi.load(t, group), most_places);
     int64_t one = 0, two = 0;
     pieces.for_each(t, [&](float value) {
-      float v = ((value - map.lo) * map.scale) * map.inverse;
-      v = (v + magic) - magic;
-      v = v < top ? v : top;
-      v = v > 0.0F ? v : 0.0F;
-      const auto k = static_cast<int64_t>(v);
+      const int64_t k = place_in_range(value, map);
       one += k;
       two += k * k;
     });

@@ -13,12 +13,6 @@ inline void check_latents(const char* name, const Tensor& rows) {
   STD_TORCH_CHECK(rows.numel() > 0, name, " is empty");
 }
 
-// A tensor that a kernel changes.
-inline void check_in_place(const char* name, const Tensor& tensor) {
-  STD_TORCH_CHECK(is_here(tensor) && tensor.scalar_type() == ScalarType::Float && tensor.is_contiguous(), name,
-                  " must be float32, contiguous and on ", device_name);
-}
-
 constexpr const char* schema_mean_magnitude = "(Tensor weight) -> Tensor";
 template <auto kernel>
 Tensor mean_magnitude(Tensor weight_) {

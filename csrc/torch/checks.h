@@ -77,6 +77,12 @@ inline Tensor input(const char* name, const Tensor& tensor) {
   return tensor.is_contiguous() ? tensor : torch::stable::contiguous(tensor);
 }
 
+// A tensor that a kernel changes.
+inline void check_in_place(const char* name, const Tensor& tensor) {
+  STD_TORCH_CHECK(is_here(tensor) && tensor.scalar_type() == ScalarType::Float && tensor.is_contiguous(), name,
+                  " must be float32, contiguous and on ", device_name);
+}
+
 inline void check_dim(const char* name, const Tensor& tensor, int64_t dim) {
   STD_TORCH_CHECK(tensor.dim() == dim, name, " must have ", dim, " dimensions, got ", tensor.dim());
 }

@@ -3,9 +3,11 @@
 
 #include <optional>
 
+#include "../cpu/hwnc_arguments.h"
 #include "rim.h"
 
 namespace fqt::rim {
+inline namespace FQT_RIM_DEVICE {
 
 inline int64_t product(const Tensor& tensor, int64_t axes) {
   int64_t result = 1;
@@ -325,8 +327,7 @@ Tensor hwnc_weight_gradient(Tensor x_, Tensor codes_, int64_t channels, Sizes ke
 constexpr const char* schema_hwnc_add_rows = "(Tensor(a!) target, Tensor rows, Tensor index) -> ()";
 template <auto kernel>
 void hwnc_add_rows(Tensor target, Tensor rows_, Tensor index_) {
-  STD_TORCH_CHECK(target.is_cpu() && target.scalar_type() == ScalarType::Float && target.is_contiguous(),
-                  "target must be float32, contiguous and on the CPU");
+  check_in_place("target", target);
   const Tensor rows = input<float>("rows", rows_), index = input<int64_t>("index", index_);
   check_dim("target", target, 4);
   check_rising_index("index", index, target.size(2));
@@ -340,4 +341,5 @@ void hwnc_add_rows(Tensor target, Tensor rows_, Tensor index_) {
          threads);
 }
 
+}  // namespace FQT_RIM_DEVICE
 }  // namespace fqt::rim

@@ -4,6 +4,7 @@
 #include "hwnc.h"
 
 namespace fqt::rim {
+inline namespace FQT_RIM_DEVICE {
 
 // Floats (samples, height, width, channels).
 inline Tensor pixels(const char* name, const Tensor& x_) {
@@ -82,4 +83,5 @@ Tensor hwnc_leave(Tensor g_, Tensor index_, Tensor x_, Tensor c_, Tensor a0_, Te
   return result;
 }
 
+}  // namespace FQT_RIM_DEVICE
 }  // namespace fqt::rim

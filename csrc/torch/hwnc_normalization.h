@@ -1,19 +1,23 @@
 // The rim of the constants of batch normalisation (fqt_core/ops/hwnc/normalization.py); see rim.h.
 #pragma once
 
-#include "adam.h"
 #include "hwnc.h"
 
 namespace fqt::rim {
+inline namespace FQT_RIM_DEVICE {
 
 // Sums of a channel each, exact integers or floats.
 inline Tensor sums(const char* name, const Tensor& sums_, int64_t channels) {
   check_vector(name, sums_, channels);
   if (sums_.scalar_type() != ScalarType::Long) return input<double>(name, sums_);
   const Tensor integers = input<int64_t>(name, sums_);
+#if defined(FQT_RIM_CUDA)
+  return torch::stable::to(integers, ScalarType::Double);
+#else
   Tensor result = new_tensor(integers, {channels}, ScalarType::Double);
   for (int64_t d = 0; d < channels; ++d) result_of<double>(result)[d] = static_cast<double>(data_of<int64_t>(integers)[d]);
   return result;
+#endif
 }
 
 // A vector that may be missing; holds it alive.
@@ -84,4 +88,5 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> hwnc_normaliz
   return {c, a0, a1, weight, bias, shift, finite};
 }
 
+}  // namespace FQT_RIM_DEVICE
 }  // namespace fqt::rim

@@ -5,6 +5,7 @@
 #include "rim.h"
 
 namespace fqt::rim {
+inline namespace FQT_RIM_DEVICE {
 
 // A sum of so many products of bytes must fit 32 bits.
 inline void check_byte_products(int64_t terms) {
@@ -65,4 +66,5 @@ Tensor int8_weight_gradient(Tensor x_, Tensor codes_, Sizes kernel_size, Sizes s
   return result;
 }
 
+}  // namespace FQT_RIM_DEVICE
 }  // namespace fqt::rim

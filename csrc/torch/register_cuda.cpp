@@ -4,6 +4,10 @@
 
 #include "../cuda/kernels.h"
 #include "adam.h"
+#include "hwnc.h"
+#include "hwnc_entry.h"
+#include "hwnc_normalization.h"
+#include "int8.h"
 #include "rim.h"
 
 namespace fqt::rim {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
+from fqt_core.fused import device_obstacle
 from fqt_core.layers import BinaryLayer, QuantizedLayer
 from fqt_core.layers.byte_product import ByteProduct
 from fqt_core.layers.products import operations_of
@@ -25,19 +26,13 @@ def products_of(layer: BinaryLayer | QuantizedLayer) -> tuple[str, ...]:
     return operations_of(layer.product, pixel_rows=quantizer is not None and quantizer.groups == "pixel")
 
 
-def without_kernels(operations: Iterable[str]) -> list[str]:
-    """Those operations that run their reference on a GPU."""
-    known = native.CUDA_KERNELS if isa() != "reference" else frozenset[str]()
-    return [operation for operation in operations if operation not in known]
-
-
 def kernels_on(device: torch.device, layers: Collection[BinaryLayer | QuantizedLayer]) -> str:
     """The kernels that converted layers run on: ``torch`` without any, ``reference`` if a GPU lacks one of them."""
     if not layers:
         return "torch"
     if device.type == "cpu":
         return isa()
-    return "reference" if any(without_kernels(products_of(layer)) for layer in layers) else CUDA
+    return "reference" if any(native.without_cuda_kernels(products_of(layer)) for layer in layers) else CUDA
 
 
 def rows_on(device: torch.device, model: nn.Module, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -51,16 +46,17 @@ def rows_on(device: torch.device, model: nn.Module, rows: Sequence[dict[str, Any
     if device.type == "cpu":
         return [dict(row) for row in rows]
     modules = dict(model.named_modules())
-    return [_on_gpu(row, modules.get(row["name"])) for row in rows]
+    return [_elsewhere(row, modules.get(row["name"]), device) for row in rows]
 
 
-def _on_gpu(row: dict[str, Any], module: nn.Module | None) -> dict[str, Any]:
+def _elsewhere(row: dict[str, Any], module: nn.Module | None, device: torch.device) -> dict[str, Any]:
     if row["action"] == "fused":
-        reason = "its layers run one by one (fallback): chains have kernels on the CPU alone"
-        return row | {"action": "kept", "reason": reason}
+        obstacle = device_obstacle(device)
+        reason = f"its layers run one by one (fallback): {obstacle}"
+        return row | {"action": "kept", "reason": reason} if obstacle else dict(row)
     if row["action"] != "converted" or not isinstance(module, BinaryLayer | QuantizedLayer):
         return dict(row)
-    missing = without_kernels(products_of(module))
+    missing = native.without_cuda_kernels(products_of(module))
     if not missing:
         return row | {"isa": CUDA, "reason": ""}
     return row | {"isa": "reference", "reason": f"fallback: there are no CUDA kernels of {', '.join(missing)}"}

@@ -5,8 +5,19 @@ and gradients of samples that were pruned are never there. A network offers its 
 cannot be fused, its layers run one by one, as those of any converted network do, and the conversion report says why.
 """
 
-from fqt_core.fused.block import Block, Chain, Halving, Shortcut, obstacle
+from fqt_core.fused.block import Block, Chain, Halving, Shortcut, device_obstacle, obstacle
 from fqt_core.fused.chain import run_chain
 from fqt_core.fused.chained import Chained, run_fused, with_stem
 
-__all__ = ["Block", "Chain", "Chained", "Halving", "Shortcut", "obstacle", "run_chain", "run_fused", "with_stem"]
+__all__ = [
+    "Block",
+    "Chain",
+    "Chained",
+    "Halving",
+    "Shortcut",
+    "device_obstacle",
+    "obstacle",
+    "run_chain",
+    "run_fused",
+    "with_stem",
+]

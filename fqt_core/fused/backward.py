@@ -18,6 +18,7 @@ from fqt_core.fused.rows import RowGradient
 from fqt_core.fused.store import GradientStore
 from fqt_core.layers import BinaryConv2d
 from fqt_core.layers.latents import CompactGradient
+from fqt_core.ops import waiting
 from fqt_core.quantizers import agp
 from fqt_core.quantizers.agp import Selection
 from fqt_core.quantizers.scale import learned_scale_gradient
@@ -57,16 +58,35 @@ class BlockGradient:
         height, width, samples, channels = y.shape
         sums = ops.hwnc_gradient_sums(g.rows, y, g.index, record.norm.center)
         self.norm: NormalizationGradient = record.norm.gradient(*sums, height * width * samples)
-        self._check(self.norm.finite)
-        self._alpha = torch.ones(channels) if record.alpha is None else record.alpha
+        if waiting.at_once(y):
+            self._check(self.norm.finite)
+        self._alpha = g.rows.new_ones(channels) if record.alpha is None else record.alpha
         self._source = (g.rows, y, g.index, self.norm.c, self.norm.a0, self.norm.a1)
         ranges = ops.hwnc_gradient_range(*self._source, self._alpha, record.choice is not None)
-        self._sample_range, self._channel_range, reach = ranges[:2], ranges[2:4], float(ranges[4])
-        self._check(math.isfinite(reach))
-        self._zero = reach == 0
+        self._sample_range, self._channel_range = ranges[:2], ranges[2:4]
+        self._doubt: Tensor | None = None
+        self._zero = False
+        self._look(ranges[4])
         lo, hi = self._channel_range
         self._moments: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
         self._record_figures(gradient_range=lambda: hi.max() - lo.min())
+
+    def _look(self, reach: Tensor) -> None:
+        """See whether the gradient is finite, and zero; where a look has to wait, make its codes tell what it is.
+
+        Args:
+            reach: float32 (), from :func:`fqt_core.ops.hwnc_gradient_range`.
+        """
+        if waiting.at_once(reach):
+            self._check(math.isfinite(reach))
+            self._zero = bool(reach == 0)
+            return
+        finite = torch.isfinite(reach)
+        self._doubt = torch.where(finite, 0.0, torch.nan)
+        lo, hi, channel_lo, channel_hi = (
+            torch.where(finite, bound, 0.0) for bound in (*self._sample_range, *self._channel_range)
+        )
+        self._sample_range, self._channel_range = (lo, hi), (channel_lo, channel_hi)
 
     def input_gradient(self) -> RowGradient:
         """dL/dx by way of the convolution, after the straight-through window."""
@@ -74,7 +94,7 @@ class BlockGradient:
         self._record_figures(window_share=lambda: share_of_bits(record.window, product.channels))
         if self._zero:
             rows = self._alpha.new_empty((*record.signs.shape[:2], 0, product.channels))
-            return RowGradient(rows, torch.zeros(0, dtype=torch.int64))
+            return RowGradient(rows, _nobody(rows))
         quantizer = self.layer.method.input_gradient
         assert quantizer is not None
         q = self._quantize(self._sample_range, quantizer, Purpose.INPUT_SELECTION, Purpose.INPUT_ROUNDING)
@@ -124,7 +144,7 @@ class BlockGradient:
         product = self.record.block.product
         if self._zero:
             empty = self._alpha.new_empty((0, *product.kernel_size, product.channels))
-            return empty, torch.zeros(0, dtype=torch.int64)
+            return empty, _nobody(empty)
         quantizer = self.layer.method.weight_gradient
         assert quantizer is not None
         q = self._quantize(self._channel_range, quantizer, Purpose.WEIGHT_SELECTION, Purpose.WEIGHT_ROUNDING)
@@ -160,6 +180,8 @@ class BlockGradient:
         if quantizer.clip is not None:
             ranges = self._clipped(quantizer.groups == "sample", quantizer.clip)
         lo, hi, scale, offset = ops.kept_ranges(*ranges, chosen.index, chosen.factor, quantizer.bits)
+        if self._doubt is not None:
+            scale = scale + self._doubt
         key: PhiloxKey = state.key(index, rounding)
         tail: tuple[Any, ...] = (self.record.choice, self.record.size, chosen.index, lo, hi, quantizer.bits, *key)
         if quantizer.groups == "sample":
@@ -188,3 +210,8 @@ class BlockGradient:
     def _record_figures(self, **figures: Any) -> None:
         if self.layer.collect_statistics:
             self.layer.statistics.update({name: float(figure()) for name, figure in figures.items()})
+
+
+def _nobody(like: Tensor) -> Tensor:
+    """No samples, or channels: int64 (0,) on the device of ``like``."""
+    return torch.zeros(0, dtype=torch.int64, device=like.device)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fqt_core.config import GradientQuantizer
 from fqt_core.layers import BinaryConv2d, PackedConv2d
 from fqt_core.layers.products import ConvProduct
+from fqt_core.ops import hwnc, native
 from fqt_core.ops.hwnc.forward import INT16_MAX
 from fqt_core.parallel.batch_norm import SyncBatchNorm2d
 
@@ -200,15 +201,27 @@ def stem_obstacle(stem: Stem, images: Tensor) -> str:
     return "the images need a gradient" if images.requires_grad else ""
 
 
+def device_obstacle(device: torch.device) -> str:
+    """Why chains cannot run on a device; empty if they can."""
+    if device.type == "cpu":
+        return ""
+    if device.type != "cuda":
+        return f"chains have no kernels on {device.type}"
+    missing = native.without_cuda_kernels(hwnc.__all__)
+    return f"there are no CUDA kernels of {', '.join(missing)}" if missing else ""
+
+
 def runtime_obstacle(chain: Chain, x: Tensor) -> str:
     """Why a chain cannot take this input; empty if it can."""
-    if x.device.type != "cpu" or x.dtype != torch.float32:
-        return f"the input is {x.dtype} on {x.device}"
+    if x.dtype != torch.float32:
+        return f"the input is {x.dtype}"
+    if reason := device_obstacle(x.device):
+        return reason
     if x.dim() != 4 or x.numel() == 0:
         return f"the input has shape {tuple(x.shape)}"
     if any(_hooked(module) for module in chain.modules):
         return "hooks are registered"
-    if torch.is_autocast_enabled("cpu"):
+    if torch.is_autocast_enabled("cuda" if x.is_cuda else "cpu"):
         return "autocast is on"
     return ""
 

@@ -25,7 +25,7 @@ def run_chain(chain: Chain, x: Tensor) -> Tensor:
 
     Args:
         chain: at least one block.
-        x: float32 (N, C, H, W) on the CPU: the images if the chain has a stem, else best with channels last in memory.
+        x: float32 (N, C, H, W): the images if the chain has a stem, else best with channels last in memory.
 
     Returns:
         float32 (N, D, H', W'), the last block's output.
@@ -86,11 +86,11 @@ class _ChainFunction(torch.autograd.Function):
         # The records of a block go as soon as it is done, for at the chain's entry memory is needed most.
         kept = _graph_is_kept()
         records: list[Record] = list(ctx.records) if kept else ctx.records
-        everyone = torch.arange(gradient.shape[2], dtype=torch.int64)
+        everyone = torch.arange(gradient.shape[2], dtype=torch.int64, device=gradient.device)
         found: dict[Tensor, Tensor] = {}
         # A copy of its own, since shortcuts add to it in place.
         g = RowGradient(gradient.clone(memory_format=torch.contiguous_format), everyone)
-        store = GradientStore(chain)
+        store = GradientStore(chain, gradient.device)
         entering = ctx.needs_input_grad[0] or chain.entry is not None
         while records:
             g = _backward(records.pop(), g, everyone, found, store, wanted=bool(records) or entering)

@@ -12,6 +12,7 @@ from fqt_core.errors import NonFiniteGradientError
 from fqt_core.fused.forward import Activation
 from fqt_core.fused.normalization import Normalization, Sums, normalize
 from fqt_core.fused.rows import RowGradient
+from fqt_core.ops import waiting
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def leave(
         return ops.hwnc_leave(g.rows, g.index, record.x, one, torch.zeros_like(one), torch.zeros_like(one))
     sums = ops.hwnc_entry_sums(g.rows, g.index, record.x, record.norm.center)
     gradient = record.norm.gradient(*sums, record.x.numel() // record.x.shape[3])
-    if not gradient.finite:
+    if waiting.at_once(gradient.finite) and not gradient.finite:
         raise NonFiniteGradientError("the normalisation before the first binarised layer", step)
     found |= {norm.weight: gradient.weight, norm.bias: gradient.shift}
     return ops.hwnc_leave(g.rows, g.index, record.x, gradient.c, gradient.a0, gradient.a1)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
 
 def halve(x: Tensor) -> Tensor:
-    """Average of each 2x2 window, stride 2, an odd side rounded up: float (H, W, N, C) on the CPU."""
+    """Average of each 2x2 window, stride 2, an odd side rounded up: float (H, W, N, C)."""
     height, width, samples, channels = x.shape
     # Seen as one image whose channels are samples and channels, it is channels-last already.
     image = x.reshape(1, height, width, samples * channels).permute(0, 3, 1, 2)
@@ -24,7 +23,7 @@ def halve_backward(gradient: Tensor, size: Sequence[int]) -> Tensor:
     Each pixel of a window gets an equal share; the windows of an odd last line are smaller.
     """
     height, width = size
-    counts = [torch.full((-(-side // 2),), 2.0) for side in (height, width)]
+    counts = [gradient.new_full((-(-side // 2),), 2.0) for side in (height, width)]
     for count, side in zip(counts, (height, width), strict=True):
         count[-1] -= side % 2
     shares = gradient / (counts[0].view(-1, 1, 1, 1) * counts[1].view(-1, 1, 1))

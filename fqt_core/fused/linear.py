@@ -23,15 +23,11 @@ from fqt_core.fused.normalization import Normalization, NormalizationGradient, S
 
 @dataclass(frozen=True)
 class LinearMap:
-    """W, float64 (D, K + 1), and M, float64 (K + 1, K + 1)."""
+    """W, float64 (D, K + 1), and M, float64 (K + 1, K + 1), of ``rows`` rows u."""
 
     weight: Tensor
     moments: Tensor
-
-    @property
-    def rows(self) -> int:
-        """How many rows u there are."""
-        return int(self.moments[-1, -1])
+    rows: int
 
     @cached_property
     def products(self) -> Tensor:

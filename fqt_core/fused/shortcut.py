@@ -41,7 +41,7 @@ def go_around(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor) -> tuple[Tensor,
 
 def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d, inputs: Tensor) -> tuple[LinearMap, Normalization, Tensor]:
     """The map of float32 (rows, C), its normalisation, and both as one: float32 (D, C + 1), the shift in the end."""
-    linear = LinearMap(_weight(conv), _second_moments(inputs, whole=norm.training))
+    linear = LinearMap(_weight(conv), _second_moments(inputs, whole=norm.training), len(inputs))
     constants = linear.normalize(norm)
     folded = constants.a.double().unsqueeze(1) * linear.weight
     folded[:, -1] += constants.b
@@ -78,7 +78,7 @@ def _weight(conv: nn.Conv2d) -> Tensor:
 def _second_moments(rows: Tensor, *, whole: bool) -> Tensor:
     """M of float32 (rows, C); unless ``whole`` only their number, for a normalisation that needs nothing else."""
     channels = rows.shape[1]
-    result = torch.zeros((channels + 1, channels + 1), dtype=torch.float64)
+    result = rows.new_zeros((channels + 1, channels + 1), dtype=torch.float64)
     if whole:
         result[:-1, :-1] = rows.t() @ rows
         result[-1, :-1] = result[:-1, -1] = rows.sum(0)

@@ -23,10 +23,14 @@ from fqt_core.fused.linear import LinearMap
 from fqt_core.fused.normalization import Normalization
 from fqt_core.fused.patches import image_patches
 from fqt_core.fused.rows import RowGradient
+from fqt_core.ops import waiting
 from fqt_core.ops.geometry import output_sizes
 
 _SLICE_BYTES = 8 << 20
 """Of the convolution's output, or of patches, that are there at a time."""
+
+_GPU_SLICE_BYTES = 128 << 20
+"""The same on a GPU, which small pieces would not keep busy."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +62,8 @@ def enter_stem(stem: Stem, norm: nn.BatchNorm2d, images: Tensor, *, keep: bool) 
         activation, entry = enter(x, norm, keep=keep)
         return activation, PooledRecord(images, places, entry)
     origin = images.mean((0, 2, 3)).view(-1, 1, 1)
-    linear = LinearMap(
-        _shifted_weight(stem.conv, origin), _second_moments(stem.conv, images, origin, whole=norm.training)
-    )
+    moments = _second_moments(stem.conv, images, origin, whole=norm.training)
+    linear = LinearMap(_shifted_weight(stem.conv, origin), moments, _row_count(stem.conv, images))
     constants = linear.normalize(norm)
     signs, window, h = ops.hwnc_enter(run_stem(stem, images), constants.a, constants.b, keep)
     return Activation(signs, window, h if keep else None), LinearRecord(images, origin, linear, constants)
@@ -80,7 +83,7 @@ def leave_stem(
         weight, bias = _pooled_gradients(conv, stem.pool, record, leave(record.entry, norm, g, found, step=step))
     else:
         products = _products(conv, record, g)
-        if not bool(torch.isfinite(products).all()):
+        if waiting.at_once(products) and not bool(torch.isfinite(products).all()):
             raise NonFiniteGradientError("the normalisation before the first binarised layer", step)
         gradient, whole = record.map.gradient(record.norm, products)
         bias = whole[:, -1]
@@ -106,9 +109,10 @@ def _convolve(conv: nn.Conv2d, images: Tensor) -> Tensor:
 
 
 def _slices(conv: nn.Conv2d, images: Tensor) -> Iterator[slice]:
-    """Samples whose convolution's output is large enough to keep the processor busy, and small enough to be cached."""
+    """Samples whose convolution's output is large enough to keep the device busy; a processor caches it as well."""
     pixels = images.shape[2] * images.shape[3] // (conv.stride[0] * conv.stride[1])
-    size = max(1, _SLICE_BYTES // (4 * max(1, pixels) * conv.out_channels))
+    together = _SLICE_BYTES if images.is_cpu else _GPU_SLICE_BYTES
+    size = max(1, together // (4 * max(1, pixels) * conv.out_channels))
     for begin in range(0, len(images), size):
         yield slice(begin, min(begin + size, len(images)))
 
@@ -130,9 +134,9 @@ def _shifted_weight(conv: nn.Conv2d, origin: Tensor) -> Tensor:
 def _second_moments(conv: nn.Conv2d, images: Tensor, origin: Tensor, *, whole: bool) -> Tensor:
     """M; unless ``whole`` only the number of rows, for a normalisation that needs nothing else."""
     inputs = conv.in_channels * conv.kernel_size[0] * conv.kernel_size[1] + 1
-    result = torch.zeros((inputs, inputs), dtype=torch.float64)
+    result = images.new_zeros((inputs, inputs), dtype=torch.float64)
     if not whole:
-        result[-1, -1] = len(images) * math.prod(_output_size(conv, images))
+        result[-1, -1] = _row_count(conv, images)
         return result
     for part in _slices(conv, images):
         patches = image_patches(conv, images[part], origin)
@@ -144,7 +148,7 @@ def _products(conv: nn.Conv2d, record: LinearRecord, g: RowGradient) -> Tensor:
     """Σ g uᵀ over the samples that are there, float64 (D, C · kh · kw + 1)."""
     images, channels = record.images[g.index], g.rows.shape[3]
     rows = g.rows.flatten(0, 1).transpose(0, 1)
-    result = torch.zeros((record.map.moments.shape[0], channels), dtype=torch.float64)
+    result = images.new_zeros((record.map.moments.shape[0], channels), dtype=torch.float64)
     for part in _slices(conv, images):
         patches = image_patches(conv, images[part], record.origin)
         result += torch.bmm(patches, rows[part]).sum(0, dtype=torch.float64)
@@ -198,6 +202,11 @@ def _unpool(conv: nn.Conv2d, pool: nn.MaxPool2d, images: Tensor, g: Tensor, plac
         places.permute(0, 3, 1, 2).to(torch.int64),
     )
     return result
+
+
+def _row_count(conv: nn.Conv2d, images: Tensor) -> int:
+    """Outputs of the convolution, over all images."""
+    return len(images) * math.prod(_output_size(conv, images))
 
 
 def _output_size(conv: nn.Conv2d, images: Tensor) -> tuple[int, ...]:

@@ -22,14 +22,14 @@ class GradientStore:
     than there is room for, the system has no pages behind the rest.
     """
 
-    def __init__(self, chain: Chain) -> None:
+    def __init__(self, chain: Chain, device: torch.device) -> None:
         layers = [block.conv for block in chain.blocks]
         values = [
             layer.weight.numel() + _ALIGNMENT
             for layer in layers
             if isinstance(layer, BinaryLayer) and layer.wants_compact_gradient
         ]
-        self._room = torch.empty(sum(values))
+        self._room = torch.empty(sum(values), device=device)
         self._used = 0
 
     def take(self, shape: Sequence[int]) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any
 
@@ -92,3 +92,9 @@ LEAST_GROUP_CHANNELS: int = getattr(EXTENSION, "LEAST_GROUP_CHANNELS", 0)
 MOST_FORWARD_TERMS: int = getattr(EXTENSION, "MOST_FORWARD_TERMS", 0)
 """So do forward products whose sums have more terms."""
 ISA = choose_isa(os.environ.get(ENVIRONMENT_VARIABLE, "auto"), frozenset(isa for _, isa in KERNELS), _reason)
+
+
+def without_cuda_kernels(operations: Iterable[str]) -> list[str]:
+    """Those operations that run their reference on a GPU."""
+    known = CUDA_KERNELS if ISA != "reference" else frozenset[str]()
+    return [operation for operation in operations if operation not in known]

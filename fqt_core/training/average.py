@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from fqt_core.training.transfer import moved
+
 _WARM = 9
 """After t steps the average looks back over about (t + 9) / 9 of them, until ``decay`` limits it."""
 
@@ -97,7 +99,7 @@ def reestimate(
         for images in batches:
             if should_stop is not None and should_stop():
                 return False
-            model(images.to(device))
+            model(moved(images, device))
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum

@@ -27,12 +27,15 @@ from fqt_core.events import BitsChosen
 from fqt_core.layers import BinaryLayer
 from fqt_core.random import PhiloxState
 from fqt_core.training.allocation import allocate
+from fqt_core.training.memory import fewer, told
 from fqt_core.training.optimizer import build_optimizer
 from fqt_core.training.sensitivity import LayerNoise, Sensitivity
-from fqt_core.training.step import training_step
+from fqt_core.training.step import most_parts, training_step
+from fqt_core.training.transfer import moved
 
 WARMUP_STEPS = 32
 PROBED_BATCHES = 2
+_LEAST_IMAGES = 2  # a single one may have no variance
 
 FREE_BITS = 0.02
 """Loss that a bit per gradient element has to save on average of the layers, or it is not spent."""
@@ -148,6 +151,7 @@ def probe(
     Raises:
         ConfigurationError: every layer has an exception by the user, so that there is nothing to choose.
         StopRequestedError: ``should_stop`` said so.
+        DeviceMemoryError: the device's memory does not hold the fewest images that can be probed.
         NonFiniteLossError, NonFiniteGradientError: see :func:`~fqt_core.training.step.training_step`.
     """
     model.to(device).train()
@@ -165,12 +169,18 @@ def probe(
 
     _warm_up(model, data, training, device, layers.values(), heed)
     options = settings(method.groups)
-    sensitivity = Sensitivity(model, layers, free, method, options, min(training.micro_batch_size, data.train_images))
     images = probed_images(training.micro_batch_size, dataset.image_size)
-    for number in range(PROBED_BATCHES):
-        pictures, labels = _batch(data, WARMUP_STEPS + number, device)
-        sensitivity.measure(pictures[:images], labels[:images], seed=training.seed, number=number, heed=heed)
-    return Probed(method, options, sensitivity.noise, sensitivity.elements)
+    while True:
+        together = min(training.micro_batch_size, data.train_images)
+        sensitivity = Sensitivity(model, layers, free, method, options, together)
+        try:
+            for number in range(PROBED_BATCHES):
+                pictures, labels = _batch(data, WARMUP_STEPS + number, device)
+                sensitivity.measure(pictures[:images], labels[:images], seed=training.seed, number=number, heed=heed)
+            return Probed(method, options, sensitivity.noise, sensitivity.elements)
+        except torch.OutOfMemoryError as error:
+            reason = told(error)
+        images = fewer(images, _LEAST_IMAGES, reason)
 
 
 def _warm_up(
@@ -185,10 +195,11 @@ def _warm_up(
     model.fqt_state = PhiloxState(probe=True)  # type: ignore[assignment]
     for layer in layers:
         layer.state = model.fqt_state  # type: ignore[assignment]
+    needed = 1
     for step in range(WARMUP_STEPS):
         heed()
         batch = _batch(data, step, device)
-        training_step(
+        needed = training_step(
             model,
             optimizer,
             batch,
@@ -196,12 +207,12 @@ def _warm_up(
             step=step,
             classes=len(data.classes),
             layers=layers,
-            parts=training.micro_batches(len(batch[1])),
-        )
+            parts=max(training.micro_batches(len(batch[1])), min(needed, most_parts(len(batch[1])))),
+        ).parts
     optimizer.zero_grad(set_to_none=True)
 
 
 def _batch(data: TrainingData, number: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """The run's batches in order, epoch after epoch."""
     images, labels = data.train_batch(*divmod(number, data.steps_per_epoch))
-    return images.to(device), labels.to(device)
+    return moved(images, device), moved(labels, device)

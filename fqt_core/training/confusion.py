@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from fqt_core.events import Confusion
+from fqt_core.training.memory import Room
+from fqt_core.training.transfer import moved
 
 
 @dataclass(frozen=True)
@@ -41,18 +44,26 @@ def judge(
     """
     found: list[tuple[Tensor, Tensor, Tensor]] = []
     was_training = model.training
+    room = Room()
     model.eval()
     try:
         for images, labels in batches:
             if should_stop is not None and should_stop():
                 return None
-            logits = model(images.to(device)).float()
-            predicted = logits.argmax(1, keepdim=True)
-            certainty = torch.softmax(logits, 1).gather(1, predicted)
-            found.append((labels, predicted[:, 0].cpu(), certainty[:, 0].cpu()))
+            inputs = moved(images, device)
+            verdicts = room.each(len(labels), partial(_verdicts, model, inputs))
+            found += [(labels[part], predicted, certainty) for part, predicted, certainty in verdicts]
     finally:
         model.train(was_training)
     return Verdicts(*(torch.cat(parts) for parts in zip(*found, strict=True))) if found else None
+
+
+def _verdicts(model: nn.Module, inputs: Tensor, part: slice) -> tuple[slice, Tensor, Tensor]:
+    """The part, and of its images the predicted classes and how certain they are."""
+    logits = model(inputs[part]).float()
+    predicted = logits.argmax(1, keepdim=True)
+    certainty = torch.softmax(logits, 1).gather(1, predicted)
+    return part, predicted[:, 0].cpu(), certainty[:, 0].cpu()
 
 
 def confusion(verdicts: Verdicts, classes: Sequence[str]) -> Confusion:

@@ -17,6 +17,7 @@ from fqt_core.layers import BinaryLayer
 from fqt_core.ops import waiting
 from fqt_core.training.adam import compact_gradients
 from fqt_core.training.diagnosis import first_non_finite, first_non_finite_gradient, gradient_sum
+from fqt_core.training.memory import told
 from fqt_core.training.objective import Objective
 from fqt_core.training.replica import Replica
 from fqt_core.training.seeding import seeded
@@ -100,7 +101,7 @@ def training_step(
         except torch.OutOfMemoryError as error:
             if before is None:
                 raise
-            reason = next(iter(str(error).splitlines()), "")
+            reason = told(error)
         # Out here the error, and with it what its frames held, is gone.
         if replica.size > 1:  # the others may be waiting for this one's gradients already
             raise DeviceMemoryError(-(-len(batch[1]) // parts), reason)
@@ -174,7 +175,7 @@ def _check_loss(loss: float, model: nn.Module, images: Tensor, step: int, replic
         raise NonFiniteLossError(culprit, step)
 
 
-def _most_parts(images: int) -> int:
+def most_parts(images: int) -> int:
     """The most micro-batches that none of a batch's images is alone in, over which there may be no variance."""
     return max(1, images // 2)
 
@@ -185,7 +186,7 @@ def _smaller(images: int, parts: int, reason: str) -> int:
     Raises:
         DeviceMemoryError: there are as many already.
     """
-    most = _most_parts(images)
+    most = most_parts(images)
     if parts >= most:
         raise DeviceMemoryError(-(-images // parts), reason)
     return min(2 * parts, most)

@@ -39,6 +39,7 @@ from fqt_core.training.checkpoint import Checkpoint, check_tensors, differences,
 from fqt_core.training.choice import Choice
 from fqt_core.training.device import resolve_device
 from fqt_core.training.identity import arithmetic_of, conversion_rows, run_environment, run_identity
+from fqt_core.training.memory import told
 from fqt_core.training.objective import Objective
 from fqt_core.training.optimizer import build_optimizer, load_optimizer_tensors, optimizer_tensors
 from fqt_core.training.replica import Replica
@@ -47,6 +48,7 @@ from fqt_core.training.state import RunState
 from fqt_core.training.statistics import QuantizerStatistics
 from fqt_core.training.step import training_step
 from fqt_core.training.telemetry import Telemetry
+from fqt_core.training.transfer import moved
 
 KEPT_CHECKPOINTS = 2
 """Older checkpoint files of the run are removed; the newest is only trusted once it is synced."""
@@ -206,7 +208,7 @@ class Trainer:
         set_learning_rate(self._optimizer, self._schedule.factor(state.step))
         reporting = (state.step + 1) % config.statistics_every_steps == 0 and bool(self._statistics.layers)
         self._statistics.collect(reporting)
-        images, labels = (tensor.to(self._device) for tensor in self.data.train_batch(state.epoch, state.batch))
+        images, labels = (moved(tensor, self._device) for tensor in self.data.train_batch(state.epoch, state.batch))
         parts = self.data.micro_batches(state.batch, state.fitting(config))
         total = self.data.batch_images(state.batch)
         loss, correct, needed = training_step(
@@ -254,7 +256,7 @@ class Trainer:
         try:
             return list(self._telemetry.report(images, labels, self.state))
         except torch.OutOfMemoryError as error:
-            reason = next(iter(str(error).splitlines()), "")
+            reason = told(error)
         torch.cuda.empty_cache()
         message = f"no gradient telemetry at step {self.state.step}: the device's memory does not hold it ({reason})"
         return [LogLine(level="warning", message=message)]

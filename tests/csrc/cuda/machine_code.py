@@ -17,7 +17,12 @@ EXTENSION = ROOT / "build/cuda/_native.abi3.so"
 TOOLS = Path(sysconfig.get_path("purelib")) / "nvidia/cu13/bin"
 TARGETS = {"sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"}
 WITH_BINARY_UNITS = {"sm_80", "sm_86", "sm_89", "sm_90"}
-PRODUCTS = ("Forward", "InputGradient", "WeightGradient")
+PRODUCTS = {"Forward": 2, "InputGradient": 2, "WeightGradient": 1}
+"""How many kernels there are of each on a path: for a layer by itself, and for chains."""
+UNFUSED = (
+    r"PackRows|AddRows|Leave|SumRuns|AddRuns|MeasureRange|InputGradientILNS0_4PathE\dENS\w+ScaledInputs|ScaledWeights"
+)
+"""Kernels whose floats the reference rounds operation by operation, and that do not divide (which takes such steps)."""
 BITS, BYTES, WORDS = range(3)  # as csrc/cuda/queue.h numbers the paths
 REGISTERS_OF_A_MULTIPROCESSOR = 65536
 SHARED_MEMORY_OF_A_BLOCK = 48 << 10
@@ -74,8 +79,16 @@ KERNELS = read()
 
 def products(path: int, targets: set[str]) -> list[Kernel]:
     found = [k for k in KERNELS if k.target in targets and any(k.is_product(p, path) for p in PRODUCTS)]
-    assert len(found) == len(PRODUCTS) * len(targets)
+    assert len(found) == sum(PRODUCTS.values()) * len(targets)
     return found
+
+
+def all_products() -> list[Kernel]:
+    return [*(kernel for path in (BITS, BYTES, WORDS) for kernel in products(path, TARGETS)), *signed_products()]
+
+
+def signed_products() -> list[Kernel]:
+    return [k for k in KERNELS if re.search(r"7ProductI\w+int8_cu", k.name)]
 
 
 def test_every_target_has_every_kernel() -> None:
@@ -99,6 +112,14 @@ def test_products_of_bytes_run_on_tensor_cores() -> None:
         assert kernel.count(r"IMMA\.8816\.U8\.U8$") >= 4 * 16
 
 
+def test_products_of_signed_bytes_run_on_tensor_cores() -> None:
+    found = signed_products()
+    assert len(found) == 3 * len(TARGETS)
+    for kernel in found:
+        pattern = r"IMMA\.8816\.S8\.S8$" if kernel.target == "sm_75" else r"IMMA\.16832\.S8\.S8$"
+        assert kernel.count(pattern) >= 16
+
+
 def test_products_of_words_need_no_tensor_cores() -> None:
     for kernel in products(WORDS, TARGETS):
         assert kernel.count("[BI]MMA") == 0
@@ -106,20 +127,24 @@ def test_products_of_words_need_no_tensor_cores() -> None:
 
 
 def test_products_keep_everything_in_registers() -> None:
-    for path in (BITS, BYTES, WORDS):
-        for kernel in products(path, TARGETS):
-            assert (kernel.local, kernel.stack) == (0, 0)
-            assert kernel.count("LDL|STL") == 0
+    for kernel in all_products():
+        assert (kernel.local, kernel.stack) == (0, 0)
+        assert kernel.count("LDL|STL") == 0
 
 
 def test_the_stated_number_of_blocks_fits_a_multiprocessor() -> None:
-    for path in (BITS, BYTES, WORDS):
-        for kernel in products(path, TARGETS):
-            assert 3 * 128 * -(-kernel.registers // 8) * 8 <= REGISTERS_OF_A_MULTIPROCESSOR
-            assert 3 * kernel.shared <= SHARED_MEMORY_OF_A_BLOCK
+    for kernel in all_products():
+        assert 3 * 128 * -(-kernel.registers // 8) * 8 <= REGISTERS_OF_A_MULTIPROCESSOR
+        assert 3 * kernel.shared <= SHARED_MEMORY_OF_A_BLOCK
     for kernel in KERNELS:
         assert kernel.shared <= SHARED_MEMORY_OF_A_BLOCK // 3
         assert kernel.local == 0
+
+
+def test_no_multiplication_is_fused_with_an_addition() -> None:
+    found = [kernel for kernel in KERNELS if re.search(UNFUSED, kernel.name)]
+    assert len(found) >= 12 * len(TARGETS)
+    assert all(kernel.count("FFMA|DFMA") == 0 for kernel in found)
 
 
 def test_the_library_works_where_torch_has_no_cuda() -> None:

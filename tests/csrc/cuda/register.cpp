@@ -6,6 +6,9 @@
 
 #include "../../../csrc/cuda/kernels.h"
 #include "../../../csrc/torch/adam.h"
+#include "../../../csrc/torch/hwnc_entry.h"
+#include "../../../csrc/torch/hwnc_normalization.h"
+#include "../../../csrc/torch/int8.h"
 #include "../../../csrc/torch/rim.h"
 
 namespace {

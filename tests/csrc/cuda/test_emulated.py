@@ -87,6 +87,45 @@ def test_large_products_equal_the_reference(path: str) -> None:
         check("conv2d_weight_gradient", path, (*arguments, *case.window))
 
 
+def test_large_products_of_bytes_equal_the_reference() -> None:
+    """Several blocks of rows and of columns; then more positions than 32 bits hold the sum of, of the largest bytes."""
+    generator = torch.Generator().manual_seed(5)
+
+    def any_bytes(*shape: int) -> torch.Tensor:
+        return torch.randint(-128, 128, shape, generator=generator, dtype=torch.int8)
+
+    samples, outputs, height, width = LARGE.output
+    kernel_height, kernel_width = LARGE.kernel
+    x = any_bytes(samples, *LARGE.size, LARGE.channels)
+    weight = any_bytes(outputs, kernel_height, kernel_width, LARGE.channels)
+    window = LARGE.window[:3]
+    check("int8_conv2d", "any", (x, weight, -7, *window))
+    gradient = any_bytes(samples, height, width, outputs)
+    check("int8_input_gradient", "any", (gradient, weight, [*LARGE.size], *window))
+    check("int8_weight_gradient", "any", (x, gradient.permute(3, 0, 1, 2), [*LARGE.kernel], *window))
+    least = torch.full((1, 331, 400, 1), -128, dtype=torch.int8)
+    check("int8_weight_gradient", "any", (least, least.view(1, 1, 331, 400), [1, 1], [1, 1], [0, 0], [1, 1]))
+
+
+def test_large_chains_equal_the_reference() -> None:
+    """Slabs of pixels and of rows, more samples and channels than a block takes, several sums of 64 rows."""
+    generator = torch.Generator().manual_seed(6)
+    samples, channels, kept = 37, 70, 21
+    y = torch.randint(-40, 41, (9, 9, samples, channels), generator=generator, dtype=torch.int16)
+    index = torch.randperm(samples, generator=generator)[:kept].sort().values
+    g = torch.randn(9, 9, kept, channels, generator=generator)
+    c, a0, a1, alpha = (torch.randn(channels, generator=generator) for _ in range(4))
+    source = (g, y, index, c, a0, a1)
+    check("hwnc_max_pool2d", "any", (y, torch.arange(channels, dtype=torch.uint8) % 2))
+    check("hwnc_gradient_sums", "any", (g, y, index, a0))
+    check("hwnc_gradient_range", "any", (*source, alpha, True))
+    ranges = ops.hwnc_gradient_range(*source, alpha, False)[:4]
+    check("hwnc_gradient_moments", "any", (*source, alpha, 5, *ranges))
+    kept_channels = torch.arange(1, channels, 2)
+    of_kept = (kept_channels, *(bound[kept_channels] for bound in ranges[2:]))
+    check("hwnc_quantize_channels", "any", (*source, None, [9, 9], *of_kept, 4, 5, 6, 7, 8))
+
+
 def test_many_groups_and_elements_equal_the_reference() -> None:
     """More groups than a block has threads, more elements than it takes at once."""
     generator = torch.Generator().manual_seed(3)

@@ -49,7 +49,7 @@ def test_the_networks_run_as_one_chain(name: str, length: int, method: MethodCon
         model(images())
     assert runs == [length, length]
     (row,) = [row for row in model.fqt_report.rows if row.action == "fused"]  # type: ignore[union-attr]
-    assert row.reason == f"{length} binarised convolutions run as one chain on the CPU"
+    assert row.reason == f"{length} binarised convolutions run as one chain"
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_weight_gradients_are_in_one_allocation() -> None:
     step(model, images())
     storages = {layer.compact_gradient.rows.untyped_storage().data_ptr() for layer in layers}
     assert len(storages) == 1
-    store = GradientStore(model.chain())  # type: ignore[operator]
+    store = GradientStore(model.chain(), torch.device("cpu"))  # type: ignore[operator]
     for layer in layers:
         taken = store.take(layer.weight.shape)
         assert taken.data_ptr() % 64 == store._room.data_ptr() % 64
@@ -189,7 +189,7 @@ def test_a_linear_map_is_normalised_as_its_output_would_be() -> None:
     norm = nn.BatchNorm2d(4)
     h = functional.batch_norm(x, None, None, norm.weight, norm.bias, training=True)
     (gradient,) = torch.autograd.grad(h, x, g)
-    linear = LinearMap(weight.double(), u.double().t() @ u.double())
+    linear = LinearMap(weight.double(), u.double().t() @ u.double(), len(u))
     constants = linear.normalize(norm)
     torch.testing.assert_close(x * constants.a + constants.b, h, rtol=1e-4, atol=1e-5)
     found = linear.gradient(constants, g.double().t() @ u.double())[1]

@@ -12,15 +12,19 @@ import pytest
 import torch
 from torch import nn
 
-from fqt_core.config import EmaConfig
+from fqt_core.config import EmaConfig, Fqt
 from fqt_core.errors import DeviceMemoryError
-from fqt_core.events import LogLine, StepDone, WarningRaised
+from fqt_core.events import EpochDone, LogLine, StepDone, WarningRaised
 from fqt_core.ops import waiting
+from fqt_core.training import choice
+from fqt_core.training.confusion import judge
+from fqt_core.training.evaluation import evaluate
 from fqt_core.training.probe import GradientProbe
 from worker.child_errors import explain
 
-from .nets import config, network, sha256, stop_after, train
+from .nets import config, network, pictures, sha256, stop_after, train
 
+CPU = torch.device("cpu")
 TOLD = "CUDA out of memory. Tried to allocate 2.00 GiB.\nThe rest is for experts."
 
 
@@ -31,15 +35,17 @@ def _on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def memory_for(model: nn.Module, images: int, *, since: int = 0, backward: bool = False) -> Iterator[list[int]]:
+def memory_for(
+    model: nn.Module, images: int, *, since: int = 0, backward: bool = False, training: bool = True
+) -> Iterator[list[int]]:
     """Let a layer run out of memory over more images, from step ``since`` on; gives the sizes that it was asked for.
 
-    ``backward``: it has room on the way forward, and none on the way back.
+    ``backward``: it has room on the way forward, and none on the way back. ``training``: it runs out in this mode.
     """
     asked: list[int] = []
 
     def look(module: nn.Module, given: Any, *_: Any) -> None:
-        if module.training and model.fqt_state.step >= since:  # type: ignore[union-attr, operator]
+        if module.training == training and model.fqt_state.step >= since:  # type: ignore[union-attr, operator]
             asked.append(len(given[0]))
             if len(given[0]) > images:
                 raise torch.OutOfMemoryError(TOLD)
@@ -102,6 +108,50 @@ def test_what_does_not_fit_at_all_is_a_clear_failure() -> None:
     assert (failed.code, failed.param) == ("out_of_memory", "architecture.width")
     assert "CUDA out of memory. Tried to allocate 2.00 GiB." in failed.message
     assert "experts" not in failed.message
+
+
+def test_validation_goes_on_with_fewer_images() -> None:
+    """With the figures of the run that had the memory, but for the order of sums."""
+    plain, short = network("fqt"), network("fqt")
+    wanted = [event for event in train(plain, config(epochs=2)) if isinstance(event, EpochDone)]
+    with memory_for(short, 5, training=False) as asked:
+        found = [event for event in train(short, config(epochs=2)) if isinstance(event, EpochDone)]
+    assert asked[:4] == [18, 9, 4, 4]
+    assert sha256(short) == sha256(plain)
+    assert [event.validation_accuracy for event in found] == [event.validation_accuracy for event in wanted]
+    assert [event.validation_loss for event in found] == pytest.approx([event.validation_loss for event in wanted])
+    data = [(torch.randn(7, 1, 8, 8), torch.arange(7) % 3)]
+    whole = judge(short, data)
+    with memory_for(short, 3, training=False):
+        parts = judge(short, data)
+    assert whole is not None
+    assert parts is not None
+    assert all(torch.equal(getattr(parts, name), getattr(whole, name)) for name in ("labels", "predicted"))
+    with (
+        memory_for(short, 0, training=False),
+        pytest.raises(DeviceMemoryError, match=r"1 image \(CUDA out of memory. Tried"),
+    ):
+        evaluate(short, data)
+
+
+def test_a_probe_goes_on_with_fewer_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It finds what one of so few images finds from the start."""
+    monkeypatch.setattr(choice, "WARMUP_STEPS", 3)
+    method = Fqt(bits="auto")
+
+    def found(images: int) -> tuple[dict[str, Any], list[int]]:
+        model = network("fqt", bits=8, pruning="none")
+        monkeypatch.setattr(choice, "probed_images", lambda *_: images)
+        with memory_for(model, 6) as asked:
+            probed = choice.probe(model, pictures(), config(batch_size=16), method, CPU)
+        return {name: vars(noise) for name, noise in probed.noise.items()}, asked
+
+    seen, asked = found(16)
+    assert asked[:3] == [16, 8, 4]
+    assert asked[-4:] == [16, 8, 4, 4]
+    assert found(4)[0] == seen
+    with pytest.raises(DeviceMemoryError, match="micro-batch of 2 images"), memory_for(model := network("fqt"), 1):
+        choice.probe(model, pictures(), config(batch_size=16), method, CPU)
 
 
 def test_telemetry_that_does_not_fit_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

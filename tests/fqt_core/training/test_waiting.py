@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fqt_core.config import Method, Resnet18
+from fqt_core.config import Convnet, Method, Resnet18, Vgg16
 from fqt_core.convert import convert_
 from fqt_core.errors import NonFiniteGradientError, NonFiniteLossError
+from fqt_core.fused import block
 from fqt_core.models import build
 from fqt_core.ops import native, waiting
 from fqt_core.training.optimizer import build_optimizer
@@ -48,10 +49,23 @@ class Watch(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize(("method", "options"), METHODS)
-def test_a_step_looks_at_no_value_and_runs_what_has_kernels(method: str, options: dict[str, Any]) -> None:
+RESNET, VGG = Resnet18(width=0.25, image_size=32, channels=1), Vgg16(width=0.125, image_size=32, channels=1)
+
+
+@pytest.mark.parametrize(
+    ("network", "method", "options", "fused"),
+    [
+        *((RESNET, method, options, False) for method, options in METHODS),
+        *((config, method, options, True) for config in (RESNET, VGG) for method, options in METHODS[:2]),
+    ],
+)
+def test_a_step_looks_at_no_value_and_runs_what_has_kernels(
+    network: Resnet18 | Vgg16, method: str, options: dict[str, Any], fused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The meta device stands for a GPU: it has no values, so that a look at one is an error."""
-    model = build(Resnet18(width=0.25, image_size=32, channels=1), num_classes=3)
+    if fused:
+        monkeypatch.setattr(block, "device_obstacle", lambda _: "")
+    model = build(network, num_classes=3)
     convert_(model, Method(method, **options))
     model = model.to("meta")
     images, labels = torch.empty(4, 1, 32, 32, device="meta"), torch.zeros(4, dtype=torch.int64, device="meta")
@@ -76,7 +90,8 @@ def test_a_step_looks_at_no_value_and_runs_what_has_kernels(method: str, options
     assert [value.device.type for value in (*losses, *hits)] == ["meta"] * 4
     assert all(parameter.grad is not None for parameter in model.parameters())
     kernels = {operation for operation, _ in KERNELS}
-    assert {operation for operation, _ in watch.seen} <= kernels, "operations of chains, or others without a kernel"
+    assert {operation for operation, _ in watch.seen} <= kernels
+    assert fused == ("hwnc_binary_conv2d" in {operation for operation, _ in watch.seen})
     assert {device for _, device in watch.seen} <= {"meta"}
     assert bool(watch.seen) == (method != "fp32")
     if method != "fp32":  # Adam of ours takes the step of all parameters together, not of each by itself
@@ -137,6 +152,42 @@ def test_what_is_not_finite_is_named_all_the_same(
         hook.remove()
         assert caught.value.step == 4
     assert all(torch.equal(value, weights[name]) for name, value in model.named_parameters())
+
+
+def _chain_step(spoiled: float | None, scale: float, *, blind: bool) -> tuple[StepResult, nn.Module]:
+    """A step of a network that is one chain, whose head's weights are ``scale`` times as large."""
+    model = build(Convnet(width=0.25, image_size=12, channels=1), num_classes=3)
+    convert_(model, Method("fqt", clip=2.0), seed=5)
+    head: nn.Linear = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
+    with torch.no_grad():
+        head.weight.mul_(scale)
+    if spoiled is not None:
+        head.register_full_backward_hook(lambda _, gradients, __: (_spoil(gradients[0], spoiled),))
+    images = torch.randn(12, 1, 12, 12, generator=torch.Generator().manual_seed(1))
+    with pytest.MonkeyPatch.context() as patch:
+        if blind:
+            patch.setattr(waiting, "at_once", lambda _: False)
+        return _step(model, images), model
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.0])  # without a gradient, too
+def test_a_chain_that_looks_at_nothing_takes_the_same_step(scale: float) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        expected, looks = _chain_step(None, scale, blind=False)
+        torch.manual_seed(0)
+        found, blind = _chain_step(None, scale, blind=True)
+    assert found == expected
+    assert sha256(blind) == sha256(looks)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("blind", [True, False])
+def test_what_is_not_finite_in_a_chain_is_named(value: float, blind: bool) -> None:
+    """The last layer of the chain, or the normalisation behind it."""
+    with pytest.raises(NonFiniteGradientError, match=r"layer 'blocks\.4") as caught:
+        _chain_step(value, 1.0, blind=blind)
+    assert caught.value.step == 4
 
 
 def _spoil(gradient: Tensor, value: float) -> Tensor:
