@@ -13,15 +13,10 @@ if __name__ == "__main__":
     parser.add_argument("--requests", type=int, default=20_000, help="least number of requests (default: 20000)")
     parser.add_argument("--seed", type=int, default=1, help="seed of the first run (default: 1)")
     parser.add_argument("--examples", type=int, default=100, help="cases of one operation in a run (default: 100)")
-    parser.add_argument("--workers", type=int, default=1, help="operations that are asked at once (default: 1)")
     options = parser.parse_args()
     logs.configure("error")
     outcome = fuzz(
-        options.requests,
-        seed=options.seed,
-        examples=options.examples,
-        workers=options.workers,
-        say=lambda line: print(line, flush=True),
+        options.requests, seed=options.seed, examples=options.examples, say=lambda line: print(line, flush=True)
     )
     if outcome.failed:
         print(outcome.output)

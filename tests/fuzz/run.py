@@ -28,20 +28,12 @@ class Outcome:
         return f"{self.requests} requests, {'failures' if self.failed else 'no failures'}"
 
 
-def fuzz(
-    requests: int,
-    *,
-    seed: int = 1,
-    examples: int = 100,
-    workers: int = 1,
-    phases: str | None = None,
-    say: Any = None,
-) -> Outcome:
+def fuzz(requests: int, *, seed: int = 1, examples: int = 100, phases: str | None = None, say: Any = None) -> Outcome:
     """Ask at least so many requests, or one run's worth; stop at the first run that finds something."""
     outcome = Outcome()
     with tempfile.TemporaryDirectory(prefix="fqt-fuzz-") as folder, serving(Path(folder) / "data") as service:
         while not outcome.failed and (outcome.requests < requests or not outcome.requests):
-            outcome.failed, outcome.output = _run(service, folder, seed, examples, workers, phases)
+            outcome.failed, outcome.output = _run(service, folder, seed, examples, phases)
             outcome.requests = service.requests
             if say is not None:
                 say(f"seed {seed}: {outcome}")
@@ -49,13 +41,13 @@ def fuzz(
     return outcome
 
 
-def _run(service: Service, folder: str, seed: int, examples: int, workers: int, phases: str | None) -> tuple[bool, str]:
+def _run(service: Service, folder: str, seed: int, examples: int, phases: str | None) -> tuple[bool, str]:
     program = str(Path(sys.executable).with_name("schemathesis"))
     command = [
         program, "--config-file", str(CONFIG), "run", f"{service.url}/openapi.json",
         "--header", f"Authorization:Bearer {service.key()}", "--checks", "all", "--mode", "all",
         "--seed", str(seed), "--max-examples", str(examples), "--continue-on-failure", "--request-timeout", "30",
-        "--workers", str(workers), "--no-color",
+        "--no-color",
         *(["--phases", phases] if phases else []),
     ]  # fmt: skip
     environment = os.environ | {"SCHEMATHESIS_HOOKS": "tests.fuzz.hooks", "PYTHONPATH": str(ROOT)}
