@@ -18,7 +18,7 @@ if __name__ == "__main__":
     outcome = fuzz(
         options.requests, seed=options.seed, examples=options.examples, say=lambda line: print(line, flush=True)
     )
-    if outcome.failures:
+    if outcome.failed:
         print(outcome.output)
-    print(f"{outcome.requests} requests, {'failures' if outcome.failures else 'no failures'}")
-    sys.exit(1 if outcome.failures else 0)
+    print(outcome)
+    sys.exit(1 if outcome.failed else 0)

@@ -60,7 +60,7 @@ _KNOWN: dict[str, dict[str, str]] = {
 }
 # What was made last of what is compared, by the name of what makes it.
 _made: dict[str, deque[str]] = {"job": deque(maxlen=10), "sweep": deque(maxlen=10)}
-
+# Ids of what was deleted.
 _gone: set[str] = set()
 
 
@@ -104,7 +104,7 @@ def what_is_made_is_remembered(
     if kind is not None and response.status_code == 201:
         _made[kind].append(json.loads(response.content)["id"])
     if case.method == "DELETE" and response.status_code < 300:
-        _gone.update(case.path_parameters.values())
+        _gone.update(map(str, case.path_parameters.values()))
         for ids in _made.values():
             for gone in _gone.intersection(ids):
                 ids.remove(gone)
@@ -115,7 +115,7 @@ def filter_failure(
     context: schemathesis.HookContext, failure: Failure, case: schemathesis.Case, response: schemathesis.Response
 ) -> bool:
     """Data sets and jobs are found under two paths, ours and OpenAI's: what is deleted under one is gone from both."""
-    gone = _gone.intersection(case.path_parameters.values())
+    gone = _gone.intersection(map(str, case.path_parameters.values()))
     return not (isinstance(failure, EnsureResourceAvailability) and response.status_code == 404 and gone)
 
 
