@@ -25,8 +25,8 @@ export class PlanPanel {
     const network = plan.parameters > 0;
     const rows = [
       [examplesOf(plan.spec) === "rows" ? "Rows" : "Images", `${count(plan.train_images)} + ${count(plan.validation_images)} to validate`],
-      plan.input && ["Input", `${pixels(plan.input.image_size, plan.input.image_size)}, ${colours(plan.input.channels)}`],
-      plan.input?.found && ["of images", `${pixels(plan.input.found.width, plan.input.found.height)}, ${colours(plan.input.found.channels)}`],
+      plan.input?.found && ["They have", `${pixels(plan.input.found.width, plan.input.found.height)}, ${colours(plan.input.found.channels)}`],
+      plan.input && ["The network sees", `${pixels(plan.input.image_size, plan.input.image_size)}, ${colours(plan.input.channels)}`],
       ["Classes", plan.classes.length ? count(plan.classes.length) : "none: a number is predicted"],
       ["Steps", `${count(plan.steps)} (${count(plan.steps_per_epoch)} per epoch)`],
       ["Time", plan.seconds === null ? "not known yet" : `about ${seconds(plan.seconds)}`],

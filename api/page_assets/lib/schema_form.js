@@ -6,7 +6,7 @@ import { freshId, h } from "./dom.js";
 const titled = (name) => name.replaceAll("_", " ").replace(/^./, (first) => first.toUpperCase());
 
 /** Prose with `code` set apart. What is null in a spec is a field left empty here. */
-export const prose = (text) => (text ?? "").split("`").map((piece, index) => (index % 2 ? h("code", {}, piece) : piece.replace(/\bnull\b/g, "empty")));
+export const prose = (text) => (text ?? "").split("`").map((piece, index) => (index % 2 ? h("code", {}, piece) : piece.replace(/(^|\. )null\b/g, "$1Empty").replace(/\bnull\b/g, "empty")));
 
 /** A label, the control, its description and a place for its fault, tied together for screen readers. */
 export class Field {

@@ -22,7 +22,7 @@ class JobView {
     this.bar = h("progress", { max: "1", "aria-label": "Progress" });
     this.times = h("p", { class: "hint" });
     this.data = h("span", {}, job.spec.dataset);
-    this.failed = h("div");
+    this.failed = h("div", { class: "slot" });
     this.tiles = h("dl", { class: "tiles" });
     this.configured = h("div");
     const { method, architecture, table } = job.spec;

@@ -55,7 +55,7 @@ function bars(title, rows, valueOf, write) {
     whisker.style.width = share(2 * (found?.deviation ?? 0));
     return h("li", {}, h("span", { class: "called" }, row.label), h("span", { class: "track" }, bar, whisker), h("span", { class: "number" }, found ? write(found) : "–"));
   });
-  return h("figure", { class: "card bars", "aria-hidden": "true" }, h("figcaption", {}, title), h("ul", {}, lines));
+  return h("figure", { class: "card gauges", "aria-hidden": "true" }, h("figcaption", {}, title), h("ul", {}, lines));
 }
 
 class Report {

@@ -7,6 +7,9 @@ import { ago, dateTime, figure, percent, plain } from "../lib/format.js";
 const PERIOD = 4000;
 const MOST = 200;
 
+/** A network or method with no option of its own, by its name. */
+const nameAlone = (value) => (value?.name && Object.keys(value).length === 1 ? value.name : value);
+
 class Sweeps {
   constructor(signal) {
     this.signal = signal;
@@ -57,7 +60,7 @@ class Sweeps {
   best({ best, spec }) {
     if (!best) return "";
     const value = spec.metric.includes("accuracy") ? percent(best.value, 2) : figure(best.value);
-    const parameters = Object.entries(best.parameters).flatMap(([name, chosen]) => [h("dt", { class: "mono" }, name), h("dd", {}, typeof chosen === "number" ? figure(chosen) : plain(chosen))]);
+    const parameters = Object.entries(best.parameters).flatMap(([name, chosen]) => [h("dt", { class: "mono" }, name), h("dd", {}, typeof chosen === "number" ? figure(chosen) : plain(nameAlone(chosen)))]);
     return h("div", { class: "notice" }, h("p", { class: "row between" }, h("strong", {}, `Best: ${value}`), best.job ? h("a", { href: `#/jobs/${best.job}` }, "its job") : ""), h("dl", { class: "facts" }, parameters));
   }
 

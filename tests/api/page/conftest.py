@@ -94,7 +94,9 @@ def reported(store: Store, trained: list[str]) -> str:
     """Id of a sweep that has ended, whose trials are those jobs, as if it had made them, and one that failed."""
     methods = {"type": "choice", "values": [{"name": "fqt"}, {"name": "qat"}]}
     space = {"method": methods, "training.seed": {"type": "choice", "values": [0, 1]}}
-    spec = SweepSpec.model_validate({"name": "methods", "base": {"dataset": "digits"}, "space": space})
+    base = {"dataset": "digits"}
+    jobs = len(trained) + 1
+    spec = SweepSpec.model_validate({"name": "methods", "base": base, "space": space, "max_jobs": jobs})
     with store.write() as connection:
         made = sweeps.create(connection, spec, organisation=DEFAULT_ORGANISATION)
         sweeps.end(connection, made.id, "finished")

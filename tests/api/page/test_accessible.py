@@ -82,6 +82,9 @@ def _look_around(page: Page) -> None:
     """Predict an example, open a confusion, and show the bit planes of a layer."""
     page.locator("#playground .sample").nth(3).click()
     page.wait_for_selector(".prediction .verdict", timeout=SOON)
+    box = page.locator(".prediction .bar").first.bounding_box()
+    assert box is not None
+    assert box["width"] > 4 * box["height"], "bars of probabilities are in their places"
     wrong = page.locator("#confusion .matrix button:not(.none):not([aria-label*='right of'])")
     wrong.first.click()
     binary = page.locator("#layer option", has_text="3 x 3, 1 bit").first.get_attribute("value")
@@ -109,9 +112,7 @@ def _picture(page: Page, name: str, scheme: str) -> None:
         return
     page.wait_for_timeout(1500)
     shot = Image.open(BytesIO(page.screenshot()))
-    end = page.evaluate(
-        "Math.max(...[...document.querySelectorAll('main *')].map((e) => e.getBoundingClientRect().bottom))"
-    )
+    end = page.evaluate("[...document.querySelector('main').children].at(-1).getBoundingClientRect().bottom")
     height = min(shot.height, {"compare": 1320}.get(name, shot.height), math.ceil(end) + MARGIN)
     shot.convert("RGB").crop((0, 0, shot.width, height)).quantize(128).save(
         Path(PICTURES) / f"page-{name}-{scheme}.png", optimize=True

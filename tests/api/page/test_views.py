@@ -113,7 +113,7 @@ def test_the_report_of_a_sweep_shows_rows_over_seeds_and_what_failed(visit: Visi
         assert cells[1] == f"1 of {len(row['runs'])}"
         assert cells[2] == f"{row['arithmetic']} ({row['kernels']})"
         assert (cells[11] == "0") == (row["label"] == "qat")  # whose gradients are exact
-    widths = [bar.evaluate("bar => bar.style.width") for bar in page.locator(".bars").nth(1).locator(".bar").all()]
+    widths = [bar.evaluate("bar => bar.style.width") for bar in page.locator(".gauges").nth(1).locator(".bar").all()]
     assert (float(widths[0].strip("%")) < 100, widths[1]) == (True, "100%")
     expect(page.locator("#lost li")).to_have_text("qat, seed 1: failed, the loss is not finite")
 
