@@ -17,13 +17,15 @@ constexpr int most_planes = 8;
 // The lowest bits of four bytes, side by side: the product brings bit 8 * i to bit 24 + i, and no two of its terms meet.
 FQT_HOST_DEVICE uint32_t low_bits_of_bytes(uint32_t bytes) { return (bytes & 0x01010101U) * 0x01020408U >> 24; }
 
-// Rows of codes, side by side in memory, and in each row segments of equal length.
+// Rows of codes, side by side in memory, and in each row segments of equal length. Only the lowest bits of a code count.
 struct CodeRows {
   GlobalArray<const uint8_t> codes;
   int64_t rows, segments, length;
+  uint32_t mask;
 
-  CodeRows(const uint8_t* data, int64_t rows_, int64_t segments_, int64_t length_)
-      : codes(data, rows_ * segments_ * length_), rows(rows_), segments(segments_), length(length_) {}
+  CodeRows(const uint8_t* data, int64_t rows_, int64_t segments_, int64_t length_, int64_t bits = most_planes)
+      : codes(data, rows_ * segments_ * length_), rows(rows_), segments(segments_), length(length_),
+        mask(((1U << bits) - 1) * 0x01010101U) {}
 
   // Words of a segment, each for 32 codes.
   FQT_HOST_DEVICE int64_t words() const { return ceil_div(length, half_bits); }
@@ -34,7 +36,7 @@ FQT_UNROLL
     for (int j = 0; j < 4; ++j) {
       if (i + j < length) word |= static_cast<uint32_t>(codes.load(t, at * length + i + j)) << (8 * j);
     }
-    return word;
+    return word & mask;
   }
 };
 

@@ -34,6 +34,10 @@ def check(operation: str, path: str, arguments: tuple[Any, ...]) -> None:
         assert same_bits(one, other)
 
 
+def test_every_operation_has_a_kernel() -> None:
+    assert {operation for operation, _ in KERNELS} == set(ops.OPERATIONS)
+
+
 @pytest.mark.parametrize(("operation", "path"), KERNELS)
 def test_equals_the_reference_bit_for_bit(operation: str, path: str) -> None:
     @given(arguments_of(operation))
@@ -85,6 +89,29 @@ def test_large_products_equal_the_reference(path: str) -> None:
         signs, index = ops.pack_sign(case.x()), torch.arange(outputs)
         arguments = (signs, codes(outputs, samples, height, width), index, case.channels, outputs, [*case.kernel])
         check("conv2d_weight_gradient", path, (*arguments, *case.window))
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_many_pixel_rows_equal_the_reference(path: str) -> None:
+    """Several pieces of rows, some of which add to the same inputs; several tiles of rows and of channels."""
+    generator = torch.Generator().manual_seed(8)
+    case = Conv(4, 18, 35, (9, 9), (3, 3), (1, 1), (1, 1), (1, 1), 1, 0)
+    samples, outputs, height, width = case.output
+    count = samples * height * width
+    kept = torch.randperm(count, generator=generator)[:290].sort().values
+    vectors = [torch.randn(len(kept), generator=generator) for _ in range(3)]
+    sign = torch.randn(outputs, generator=generator).sign()
+    gradient = torch.randint(0, 256, (len(kept), outputs), generator=generator, dtype=torch.uint8)
+    weight = ops.pack_sign(case.weight())
+    geometry = (case.channels, [*case.size], *case.window)
+    check("pixel_input_gradient", path, (gradient, 2, kept, *vectors, sign, weight, samples, *geometry))
+    rows, every = gradient.T.contiguous(), torch.arange(outputs)
+    arguments = (ops.pack_sign(case.x()), rows, 4, kept, every, case.channels, outputs, [*case.kernel])
+    check("pixel_weight_gradient", path, (*arguments, *case.window))
+    g = torch.randn(case.output, generator=generator)
+    check("pixel_square_sums", "any", (g,))
+    for by_row in (True, False):
+        check("pixel_gather", "any", (g, kept, vectors[0], by_row))
 
 
 def test_large_products_of_bytes_equal_the_reference() -> None:
