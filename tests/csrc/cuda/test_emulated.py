@@ -134,6 +134,21 @@ def test_large_products_of_bytes_equal_the_reference() -> None:
     check("int8_weight_gradient", "any", (least, least.view(1, 1, 331, 400), [1, 1], [1, 1], [0, 0], [1, 1]))
 
 
+@pytest.mark.parametrize("path", PATHS)
+def test_bytes_need_not_begin_where_words_do(path: str) -> None:
+    """Codes are read four at a time; the emulator refuses what is not aligned as a GPU does."""
+    x = torch.arange(4 * 4 * 3, dtype=torch.int64).view(4, 4, 3, 1)
+    given = codes(1 + 4 * 4 * 2 * 4)
+    arguments = [6, [3, 3], [1, 1], [1, 1], [1, 1], torch.ones(2), torch.zeros(2)]
+    expected = ops.OPERATIONS["hwnc_weight_gradient"].reference
+    shifted, own = given[1:].view(4, 4, 2, 4), given[1:].clone().view(4, 4, 2, 4)
+    for each in (shifted, own):
+        each[..., 3] = 0  # a multiple of four samples
+    assert shifted.data_ptr() % 4 != own.data_ptr() % 4
+    for each in (shifted, own):
+        assert same_bits(kernel("hwnc_weight_gradient", path)(x, each, *arguments), expected(x, each, *arguments))
+
+
 def test_large_chains_equal_the_reference() -> None:
     """Slabs of pixels and of rows, more samples and channels than a block takes, several sums of 64 rows."""
     generator = torch.Generator().manual_seed(6)
