@@ -1,4 +1,5 @@
-// The product that gives dL/dX (fqt_core/ops/backward.py, and hwnc/products.py for chains): codes q of kept samples times transposed weights s = 2 b - 1,
+// The product that gives dL/dX (fqt_core/ops/backward.py, and hwnc/products.py for chains): codes q of kept samples times transposed
+// weights s = 2 b - 1,
 //
 //     Σ q s  =  2 Σ q b  -  Σ q
 //

@@ -1,5 +1,5 @@
-// The product that gives dL/dW (fqt_core/ops/backward.py; hwnc/products.py for chains, pixel/products.py for pixel rows): codes q of kept output channels times input signs s = 2 b - 1, over all
-// output positions, for a tap and an input channel
+// The product that gives dL/dW (fqt_core/ops/backward.py; hwnc/products.py for chains, pixel/products.py for pixel rows): codes q of
+// kept output channels times input signs s = 2 b - 1, over all output positions, for a tap and an input channel
 //
 //     Σ q s  =  2 Σ q b  -  Σ q v           v = 1 where the tap lies inside, else 0; b is 0 where v is
 //
