@@ -7,6 +7,7 @@
 #pragma once
 
 #include "../cpu/support.h"
+#include "byte_rows.h"
 #include "geometry.h"
 #include "product.h"
 
@@ -17,40 +18,36 @@ constexpr int most_planes = 8;
 // The lowest bits of four bytes, side by side: the product brings bit 8 * i to bit 24 + i, and no two of its terms meet.
 FQT_HOST_DEVICE uint32_t low_bits_of_bytes(uint32_t bytes) { return (bytes & 0x01010101U) * 0x01020408U >> 24; }
 
-// Rows of codes, side by side in memory, and in each row segments of equal length.
+// Rows of codes, side by side in memory, and in each row segments of equal length. Only the lowest bits of a code count.
 struct CodeRows {
-  GlobalArray<const uint8_t> codes;
+  ByteRows<uint8_t> codes;
   int64_t rows, segments, length;
+  uint32_t mask;
 
-  CodeRows(const uint8_t* data, int64_t rows_, int64_t segments_, int64_t length_)
-      : codes(data, rows_ * segments_ * length_), rows(rows_), segments(segments_), length(length_) {}
+  CodeRows(const uint8_t* data, int64_t rows_, int64_t segments_, int64_t length_, int64_t bits = most_planes)
+      : codes(data, rows_ * segments_, length_), rows(rows_), segments(segments_), length(length_),
+        mask(((1U << bits) - 1) * 0x01010101U) {}
 
   // Words of a segment, each for 32 codes.
   FQT_HOST_DEVICE int64_t words() const { return ceil_div(length, half_bits); }
   // Codes i to i + 3 of segment `at` (of all rows), a byte each, 0 past the end.
   FQT_DEVICE uint32_t load4(const Thread& t, int64_t at, int64_t i) const {
-    uint32_t word = 0;
-FQT_UNROLL
-    for (int j = 0; j < 4; ++j) {
-      if (i + j < length) word |= static_cast<uint32_t>(codes.load(t, at * length + i + j)) << (8 * j);
-    }
-    return word;
+    return i < length ? codes.load(t, at, i / 4) & mask : 0;
   }
 };
 
 // Rows of codes as chains have them, (pixels, rows, samples): a row is one segment, pixel by pixel. There are a multiple of 4 samples.
 struct CodesOfPixels {
   static constexpr int64_t segments = 1;
-  GlobalArray<const uint32_t> codes;
+  ByteRows<uint8_t> codes;  // of (pixel, row)
   int64_t rows, samples, length;
 
   CodesOfPixels(const uint8_t* data, int64_t pixels, int64_t rows_, int64_t samples_)
-      : codes(reinterpret_cast<const uint32_t*>(data), pixels * rows_ * samples_ / 4), rows(rows_), samples(samples_),
-        length(pixels * samples_) {}
+      : codes(data, pixels * rows_, samples_), rows(rows_), samples(samples_), length(pixels * samples_) {}
 
   FQT_HOST_DEVICE int64_t words() const { return ceil_div(length, half_bits); }
   FQT_DEVICE uint32_t load4(const Thread& t, int64_t row, int64_t i) const {
-    return i < length ? codes.load(t, ((i / samples * rows + row) * samples + i % samples) / 4) : 0;
+    return i < length ? codes.load(t, i / samples * rows + row, i % samples / 4) : 0;
   }
 };
 

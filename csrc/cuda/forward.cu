@@ -1,4 +1,5 @@
-// The forward product: bits times bits (fqt_core/ops/forward.py, and hwnc/forward.py for chains). With bits a of the input and b of the weight, over the taps inside,
+// The forward product: bits times bits (fqt_core/ops/forward.py, and hwnc/forward.py for chains). With bits a of the input and b of
+// the weight, over the taps inside,
 //
 //     Σ (2 a - 1)(2 b - 1)  =  4 Σ a b  -  2 Σ a  -  Σ (2 b - 1)
 //
@@ -115,9 +116,10 @@ void convolve(const Arguments& a, const Queue& queue) {
   launch(SumTaps{g, weight, {table, corners}}, {ceil_div(corners, SumTaps::threads)}, queue);
   const int64_t words = taps * weight.words();
   const Columns b = arrange_columns(WeightRows{g, weight}, g.groups, g.group_outputs(), words, queue);
-  const Forward<path, Order, Result> problem{g, PackedChannels(a.x, g.samples * g.pixels(), g.channels, g.groups), b.words, {table, corners},
-                              {a.y, g.samples * g.outputs * g.out_pixels()}, g.samples * g.out_pixels(), g.group_outputs(),
-                              b.steps, 1};
+  const PackedChannels x(a.x, g.samples * g.pixels(), g.channels, g.groups);
+  const int64_t rows = g.samples * g.out_pixels();
+  const Forward<path, Order, Result> problem{g, x, b.words, {table, corners}, {a.y, rows * g.outputs}, rows, g.group_outputs(),
+                                             b.steps, 1};
   launch_product(problem, g.groups, queue);
 }
 

@@ -36,7 +36,9 @@ struct MeasureMoments {
   struct Lens {
     Mapping sample, channel;
   };
-  FQT_DEVICE Lens lens(const Thread& t, int64_t sample, int64_t channel) const { return {samples.of(t, sample), channels.of(t, channel)}; }
+  FQT_DEVICE Lens lens(const Thread& t, int64_t sample, int64_t channel) const {
+    return {samples.of(t, sample), channels.of(t, channel)};
+  }
   FQT_DEVICE static void add_place(Two<int64_t>& to, int64_t place) { join<Rule>(to, {place, place * place}); }
   FQT_DEVICE void add(const Lens& lens, Two<int64_t>& of_sample, Two<int64_t>& of_channel, float v, float w) const {
     add_place(of_sample, place_in_range(w, lens.sample));

@@ -1,31 +1,15 @@
-// The product that gives dL/dX (fqt_core/ops/backward.py, and hwnc/products.py for chains): codes q of kept samples times transposed weights s = 2 b - 1,
+// The product that gives dL/dX (fqt_core/ops/backward.py, and hwnc/products.py for chains): codes q of kept samples times transposed
+// weights s = 2 b - 1,
 //
 //     Σ q s  =  2 Σ q b  -  Σ q
 //
 // over the outputs that an input position reaches; for the others q is 0.
 #include "codes.h"
 #include "kernels.h"
+#include "weight_columns.h"
 
 namespace fqt::cuda {
 namespace {
-
-// Columns of b: the weights of an input channel, tap by tap, 32 output channels to a word.
-struct WeightColumns {
-  Geometry g;
-  PackedChannels weight;
-
-  FQT_HOST_DEVICE int words() const { return (g.group_outputs() + half_bits - 1) / half_bits; }
-  FQT_DEVICE uint32_t word(const Thread& t, int64_t group, int64_t column, int64_t k) const {
-    const int64_t tap = k / words(), first = k % words() * half_bits;
-    const auto half = static_cast<int>(column / half_bits), bit = static_cast<int>(column % half_bits);
-    uint32_t bits = 0;
-    for (int i = 0; i < half_bits && first + i < g.group_outputs(); ++i) {
-      const int64_t d = group * g.group_outputs() + first + i;
-      bits |= (weight.load(t, d * g.taps() + tap, 0, half) >> bit & 1) << i;
-    }
-    return bits;
-  }
-};
 
 // The sums as they are, (samples, channels, height, width).
 struct SumsOfInputs {
@@ -141,10 +125,6 @@ struct SumReachingTaps {
   }
 };
 
-WeightColumns weight_columns(const Geometry& g, const uint64_t* weight) {
-  return {g, PackedChannels(weight, static_cast<int64_t>(g.outputs) * g.taps(), g.group_channels(), 1)};
-}
-
 template <Path path, typename Output>
 void multiply(const Geometry& g, const uint8_t* codes, const Columns& b, const Output& output, const Queue& queue) {
   const CodeRows rows(codes, g.samples * g.out_pixels(), g.groups, g.group_outputs());
@@ -168,7 +148,7 @@ void conv2d_input_gradient(const InputGradientArguments& a, const Queue& queue) 
   const Geometry g(a.shape);
   if (g.samples == 0) return;
   const SumsOfInputs output{g, {a.result, g.samples * g.channels * g.pixels()}};
-  multiply(g, a.codes, arrange_weight(g, weight_columns(g, a.weight), queue), output, queue);
+  multiply(g, a.codes, arrange_weight(g, WeightColumns(g, a.weight), queue), output, queue);
 }
 
 void hwnc_input_gradient(const HwncInputGradientArguments& a, const Queue& queue) {
@@ -176,7 +156,7 @@ void hwnc_input_gradient(const HwncInputGradientArguments& a, const Queue& queue
   ConvShape shape = a.shape;
   shape.samples = a.kept;
   const Geometry g(shape);
-  const WeightColumns weight = weight_columns(g, a.weight);
+  const WeightColumns weight = WeightColumns(g, a.weight);
   const Columns b = arrange_weight(g, weight, queue);
   const int64_t values = g.pixels() * g.channels;
   auto* constants = queue.scratch<float>(values);

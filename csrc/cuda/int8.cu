@@ -1,37 +1,11 @@
 // Products of bytes (fqt_core/ops/int8.py), on the tensor cores of every GPU: a word is 4 bytes of a sum's terms, which are signed.
+#include "byte_rows.h"
 #include "geometry.h"
 #include "kernels.h"
 #include "product.h"
 
 namespace fqt::cuda {
 namespace {
-
-// Four bytes of which `byte(i)` is the i-th.
-template <typename Byte>
-FQT_DEVICE uint32_t quad_of(Byte byte) {
-  uint32_t quad = 0;
-FQT_UNROLL
-  for (int i = 0; i < 4; ++i) quad |= static_cast<uint32_t>(static_cast<uint8_t>(byte(i))) << (8 * i);
-  return quad;
-}
-
-// Rows of bytes: 4 of a row at a time, 0 past its end.
-struct ByteRows {
-  GlobalArray<const int8_t> bytes;
-  GlobalArray<const uint32_t> quads;  // the same, if rows begin where words do
-  int64_t length;
-
-  ByteRows(const int8_t* data, int64_t rows, int64_t length_) : bytes(data, rows * length_), length(length_) {
-    const bool aligned = length % 4 == 0 && reinterpret_cast<uintptr_t>(data) % 4 == 0;
-    quads = {aligned ? reinterpret_cast<const uint32_t*>(data) : nullptr, rows * length / 4};
-  }
-
-  FQT_HOST_DEVICE int words() const { return static_cast<int>((length + 3) / 4); }
-  FQT_DEVICE uint32_t load(const Thread& t, int64_t row, int64_t word) const {
-    if (quads) return quads.load(t, row * (length / 4) + word);
-    return quad_of([&](int i) -> int8_t { return word * 4 + i < length ? bytes.load(t, row * length + word * 4 + i) : int8_t{0}; });
-  }
-};
 
 // What the problems have in common: one kind of operands, one group, whole sums unless steps are split.
 struct ByteProblem {
@@ -70,7 +44,7 @@ struct TapRow {
 // Terms: taps and input channels. A row of b: the weights of an output channel.
 struct Convolve : ByteProblem {
   using Row = TapRow<Convolve>;
-  ByteRows bytes;
+  ByteRows<int8_t> bytes;
   uint32_t outside;
   GlobalArray<int32_t> y;
 
@@ -88,7 +62,7 @@ struct Convolve : ByteProblem {
 
 struct WeightRows {
   int taps;
-  ByteRows weight;  // of (output, tap)
+  ByteRows<int8_t> weight;  // of (output, tap)
 
   FQT_DEVICE uint32_t word(const Thread& t, int64_t, int64_t column, int64_t k) const {
     return weight.load(t, column * taps + k / weight.words(), k % weight.words());
@@ -98,7 +72,7 @@ struct WeightRows {
 // Terms: taps and output channels. A row of b: the weights of an input channel.
 struct InputGradient : ByteProblem {
   using Row = TapRow<InputGradient>;
-  ByteRows bytes;
+  ByteRows<int8_t> bytes;
   static constexpr uint32_t outside = 0;
   GlobalArray<int32_t> result;
 
@@ -131,7 +105,7 @@ struct WeightColumns {
 
 // Terms: output positions, which blocks share out. A column of b: what they see of an input channel by a tap.
 struct WeightGradient : ByteProblem {
-  ByteRows codes;
+  ByteRows<int8_t> codes;
   GlobalArray<int64_t> result;
 
   WeightGradient(const Int8WeightArguments& a, const Geometry& g_, const Columns& b_, int64_t columns_, int64_t splits_)
@@ -139,7 +113,7 @@ struct WeightGradient : ByteProblem {
         result(a.result, rows * columns) {}
 
   struct Row {
-    const ByteRows& codes;
+    const ByteRows<int8_t>& codes;
     int64_t row, at;
     bool there;
 
@@ -177,7 +151,7 @@ struct InputColumns {
 
 void int8_conv2d(const Int8ForwardArguments& a, const Queue& queue) {
   const Geometry g(a.shape);
-  const WeightRows source{g.taps(), ByteRows(a.weight, static_cast<int64_t>(g.outputs) * g.taps(), g.channels)};
+  const WeightRows source{g.taps(), ByteRows<int8_t>(a.weight, static_cast<int64_t>(g.outputs) * g.taps(), g.channels)};
   const Columns b = arrange_columns(source, 1, g.outputs, static_cast<int64_t>(g.taps()) * source.weight.words(), queue);
   launch_product(Convolve(a, g, b), 1, queue);
 }

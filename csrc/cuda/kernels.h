@@ -6,6 +6,7 @@
 #include "../cpu/arguments.h"
 #include "../cpu/hwnc_arguments.h"
 #include "../cpu/int8_arguments.h"
+#include "../cpu/pixel_arguments.h"
 #include "queue.h"
 
 #define FQT_CUDA(operation, arguments)                       \

@@ -24,12 +24,14 @@ void with_path(Path path, Use use) {
 }
 
 // A stream of a GPU (null for the emulator), the path for products, and memory: kernels allocate nothing themselves. What
-// `allocate` gives is theirs until the work that was queued with it has ended.
+// `allocate` gives is theirs until the work that was queued with it has ended. What an operation can compute in pieces takes no more
+// than `piece_bytes` at a time.
 struct Queue {
   void* stream;
   Path path;
   void* (*allocate)(void* owner, size_t bytes);
   void* owner;
+  int64_t piece_bytes = 64 << 20;
 
   template <typename T>
   T* scratch(int64_t count) const {

@@ -1,5 +1,5 @@
-// The product that gives dL/dW (fqt_core/ops/backward.py, and hwnc/products.py for chains): codes q of kept output channels times input signs s = 2 b - 1, over all
-// output positions, for a tap and an input channel
+// The product that gives dL/dW (fqt_core/ops/backward.py; hwnc/products.py for chains, pixel/products.py for pixel rows): codes q of
+// kept output channels times input signs s = 2 b - 1, over all output positions, for a tap and an input channel
 //
 //     Σ q s  =  2 Σ q b  -  Σ q v           v = 1 where the tap lies inside, else 0; b is 0 where v is
 //
@@ -12,13 +12,31 @@ namespace fqt::cuda {
 namespace {
 
 // Columns of b, turned: a warp takes 32 positions (a lane each) and 32 channels of a tap.
+// Kept positions, of all (samples, lines, columns).
+struct KeptPositions {
+  BySample all;
+  GlobalArray<const int64_t> index;
+  int64_t kept;
+
+  FQT_HOST_DEVICE int64_t count() const { return kept; }
+};
+
 template <typename Order>
+FQT_DEVICE Pixel pixel_of(const Thread&, const Order& positions, int64_t i) {
+  return positions.pixel(i);
+}
+FQT_DEVICE Pixel pixel_of(const Thread& t, const KeptPositions& positions, int64_t i) {
+  return positions.all.pixel(i < positions.kept ? positions.index.load(t, i) : 0);
+}
+
+// `Order`: of places of the input.
+template <typename Order, typename Positions>
 struct TurnInput {
   static constexpr int threads = 128, blocks = 4;
   using Shared = NoShared;
   Geometry g;
   PackedChannels x;
-  Order positions;  // of codes; of samples past the last they are 0
+  Positions positions;  // of codes; of samples past the last they are 0
   int64_t steps, columns;
   GlobalArray<uint32_t> b;
 
@@ -35,7 +53,7 @@ struct TurnInput {
     const auto half = static_cast<int>(i / words % x.words()), tap = static_cast<int>(i / words / x.words() % g.taps());
     const auto group = static_cast<int>(i / words / x.words() / g.taps());
     const int64_t position = k * half_bits + t.lane();
-    const Pixel p = positions.pixel(position);
+    const Pixel p = pixel_of(t, positions, position);
     const int h = g.y.input(p.y, tap / g.x.kernel), w = g.x.input(p.x, tap % g.x.kernel);
     const bool inside = position < positions.count() && p.n < g.samples && g.y.inside(h) && g.x.inside(w);
     const int64_t place = g.inputs<Order>().number(p.n, h, w);
@@ -154,14 +172,14 @@ struct Combine {
 
 int64_t column_count(const Geometry& g) { return static_cast<int64_t>(g.taps()) * (g.group_channels() + 1); }
 
-template <typename Order>
-Columns turn_input(const Geometry& g, const uint64_t* x, const Order& positions, const Queue& queue) {
+template <typename Order, typename Positions>
+Columns turn_input(const Geometry& g, const uint64_t* x, const Positions& positions, const Queue& queue) {
   const int64_t columns = column_count(g), fragments = ceil_div(columns, fragment_columns);
   const int64_t steps = ceil_div(ceil_div(positions.count(), half_bits), fragment_words);
   const int64_t count = g.groups * fragments * steps * 2 * warp_size;
   auto* b = queue.scratch<uint32_t>(count);
   const PackedChannels input(x, g.samples * g.pixels(), g.channels, g.groups);
-  const TurnInput<Order> turn{g, input, positions, steps, columns, {b, count}};
+  const TurnInput<Order, Positions> turn{g, input, positions, steps, columns, {b, count}};
   launch(turn, {ceil_div(turn.warps(), turn.threads / warp_size)}, queue);
   return {{b, count}, fragments, steps};
 }
@@ -189,15 +207,24 @@ void conv2d_weight_gradient(const WeightGradientArguments& a, const Queue& queue
   if (a.kept == 0) return;
   const BySample positions = g.results<BySample>();
   const SumsOfWeights output{{a.result, a.kept * g.group_channels() * g.taps()}, g.group_channels(), g.taps()};
-  const Columns b = turn_input(g, a.x, positions, queue);
+  const Columns b = turn_input<BySample>(g, a.x, positions, queue);
   multiply(g, CodeRows(a.codes, a.kept, 1, positions.count()), {a.index, a.kept}, b, output, queue);
+}
+
+void pixel_weight_gradient(const PixelWeightArguments& a, const Queue& queue) {
+  const Geometry g(a.shape);
+  if (a.rows == 0) return;
+  const SumsOfWeights output{{a.result, a.rows * g.group_channels() * g.taps()}, g.group_channels(), g.taps()};
+  const KeptPositions positions{g.results<BySample>(), {a.index, a.kept}, a.kept};
+  const Columns b = turn_input<BySample>(g, a.x, positions, queue);
+  multiply(g, CodeRows(a.codes, a.rows, 1, a.kept, a.bits), {a.output, a.rows}, b, output, queue);
 }
 
 void hwnc_weight_gradient(const HwncWeightGradientArguments& a, const Queue& queue) {
   const Geometry g(a.shape);
   if (a.kept == 0) return;
   const ByPixel positions(static_cast<int>(round_up(g.samples, 4)), g.y.out, g.x.out);
-  const Columns b = turn_input(g, a.x, positions, queue);
+  const Columns b = turn_input<ByPixel>(g, a.x, positions, queue);
   const int64_t columns = column_count(g);
   auto* ones = queue.scratch<int32_t>(columns);
   fill_with_zeros(reinterpret_cast<uint32_t*>(ones), columns, queue);

@@ -3,9 +3,11 @@
 
 #include <optional>
 
+#include "../cpu/pixel_arguments.h"
 #include "rim.h"
 
 namespace fqt::rim {
+inline namespace FQT_RIM_DEVICE {
 
 constexpr const char* schema_uniform_numbers =
     "(Tensor groups, int size, int seed, int step, int layer, int purpose) -> Tensor";
@@ -71,7 +73,7 @@ Tensor quantize_dithered(Tensor values_, Tensor lo_, Tensor hi_, Tensor sign_, T
   check_size("offset", offset, 0, groups);
   const int64_t offsets = offset.size(1);
   const auto* entries = data_of<uint8_t>(level);
-  for (int64_t j = 0; j < size; ++j) {
+  for (int64_t j = 0; readable && j < size; ++j) {
     STD_TORCH_CHECK(entries[j] < offsets, "level must be below ", offsets, ", got ", static_cast<int64_t>(entries[j]));
   }
   const int32_t levels = levels_of(bits);
@@ -156,4 +158,5 @@ Tensor pixel_weight_gradient(Tensor x_, Tensor codes_, int64_t bits, Tensor inde
   return result;
 }
 
+}  // namespace FQT_RIM_DEVICE
 }  // namespace fqt::rim

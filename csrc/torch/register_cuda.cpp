@@ -8,6 +8,7 @@
 #include "hwnc_entry.h"
 #include "hwnc_normalization.h"
 #include "int8.h"
+#include "pixel.h"
 #include "rim.h"
 
 namespace fqt::rim {

@@ -107,6 +107,7 @@ class GlobalArray {
       : data_(data), watch_(std::make_shared<emulator::Watch>(data == nullptr ? 0 : count, true, "global memory")) {}
   explicit operator bool() const { return data_ != nullptr; }
   T load(const Thread& t, int64_t i) const {
+    emulator::check_aligned<T>(data_ + i);
     watch_->read(t.visitor(), i);
     return data_[i];
   }

@@ -9,6 +9,7 @@
 #include "../../../csrc/torch/hwnc_entry.h"
 #include "../../../csrc/torch/hwnc_normalization.h"
 #include "../../../csrc/torch/int8.h"
+#include "../../../csrc/torch/pixel.h"
 #include "../../../csrc/torch/rim.h"
 
 namespace {
@@ -35,7 +36,8 @@ class Scratch {
 template <auto operation, Path path, typename Arguments>
 void emulated(const Arguments& a, const fqt::Threads&) {
   Scratch scratch;
-  operation(a, Queue{nullptr, path, &Scratch::allocate, &scratch});
+  constexpr int64_t little = 1 << 16;  // so that there are several pieces
+  operation(a, Queue{nullptr, path, &Scratch::allocate, &scratch, little});
 }
 
 }  // namespace

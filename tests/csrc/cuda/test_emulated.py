@@ -34,6 +34,10 @@ def check(operation: str, path: str, arguments: tuple[Any, ...]) -> None:
         assert same_bits(one, other)
 
 
+def test_every_operation_has_a_kernel() -> None:
+    assert {operation for operation, _ in KERNELS} == set(ops.OPERATIONS)
+
+
 @pytest.mark.parametrize(("operation", "path"), KERNELS)
 def test_equals_the_reference_bit_for_bit(operation: str, path: str) -> None:
     @given(arguments_of(operation))
@@ -87,6 +91,29 @@ def test_large_products_equal_the_reference(path: str) -> None:
         check("conv2d_weight_gradient", path, (*arguments, *case.window))
 
 
+@pytest.mark.parametrize("path", PATHS)
+def test_many_pixel_rows_equal_the_reference(path: str) -> None:
+    """Several pieces of rows, some of which add to the same inputs; several tiles of rows and of channels."""
+    generator = torch.Generator().manual_seed(8)
+    case = Conv(4, 18, 35, (9, 9), (3, 3), (1, 1), (1, 1), (1, 1), 1, 0)
+    samples, outputs, height, width = case.output
+    count = samples * height * width
+    kept = torch.randperm(count, generator=generator)[:290].sort().values
+    vectors = [torch.randn(len(kept), generator=generator) for _ in range(3)]
+    sign = torch.randn(outputs, generator=generator).sign()
+    gradient = torch.randint(0, 256, (len(kept), outputs), generator=generator, dtype=torch.uint8)
+    weight = ops.pack_sign(case.weight())
+    geometry = (case.channels, [*case.size], *case.window)
+    check("pixel_input_gradient", path, (gradient, 2, kept, *vectors, sign, weight, samples, *geometry))
+    rows, every = gradient.T.contiguous(), torch.arange(outputs)
+    arguments = (ops.pack_sign(case.x()), rows, 4, kept, every, case.channels, outputs, [*case.kernel])
+    check("pixel_weight_gradient", path, (*arguments, *case.window))
+    g = torch.randn(case.output, generator=generator)
+    check("pixel_square_sums", "any", (g,))
+    for by_row in (True, False):
+        check("pixel_gather", "any", (g, kept, vectors[0], by_row))
+
+
 def test_large_products_of_bytes_equal_the_reference() -> None:
     """Several blocks of rows and of columns; then more positions than 32 bits hold the sum of, of the largest bytes."""
     generator = torch.Generator().manual_seed(5)
@@ -105,6 +132,21 @@ def test_large_products_of_bytes_equal_the_reference() -> None:
     check("int8_weight_gradient", "any", (x, gradient.permute(3, 0, 1, 2), [*LARGE.kernel], *window))
     least = torch.full((1, 331, 400, 1), -128, dtype=torch.int8)
     check("int8_weight_gradient", "any", (least, least.view(1, 1, 331, 400), [1, 1], [1, 1], [0, 0], [1, 1]))
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_bytes_need_not_begin_where_words_do(path: str) -> None:
+    """Codes are read four at a time; the emulator refuses what is not aligned as a GPU does."""
+    x = torch.arange(4 * 4 * 3, dtype=torch.int64).view(4, 4, 3, 1)
+    given = codes(1 + 4 * 4 * 2 * 4)
+    arguments = [6, [3, 3], [1, 1], [1, 1], [1, 1], torch.ones(2), torch.zeros(2)]
+    expected = ops.OPERATIONS["hwnc_weight_gradient"].reference
+    shifted, own = given[1:].view(4, 4, 2, 4), given[1:].clone().view(4, 4, 2, 4)
+    for each in (shifted, own):
+        each[..., 3] = 0  # a multiple of four samples
+    assert shifted.data_ptr() % 4 != own.data_ptr() % 4
+    for each in (shifted, own):
+        assert same_bits(kernel("hwnc_weight_gradient", path)(x, each, *arguments), expected(x, each, *arguments))
 
 
 def test_large_chains_equal_the_reference() -> None:

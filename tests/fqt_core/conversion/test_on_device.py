@@ -50,22 +50,22 @@ def test_layers_and_chains_have_kernels() -> None:
 @pytest.mark.parametrize(
     ("method", "options", "missing"),
     [
-        ("fqt", {"groups": "pixel"}, "pixel_input_gradient, pixel_weight_gradient"),
+        ("fqt", {"groups": "pixel"}, "pixel_input_gradient"),
+        ("unified-int8", {}, "int8_conv2d"),
     ],
 )
-def test_what_has_no_kernels_is_named(method: str, options: dict[str, Any], missing: str) -> None:
+def test_what_has_no_kernels_is_named(
+    method: str, options: dict[str, Any], missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, rows = converted(method, **options)
+    assert {(row["isa"], row["reason"]) for row in of(rows_on(GPU, model, rows), "converted")} == {("cuda", "")}
+    assert kernels_on(GPU, trained_layers(model)) == "cuda"
+    monkeypatch.setattr(native, "CUDA_KERNELS", native.CUDA_KERNELS - {missing})
     found = of(rows_on(GPU, model, rows), "converted")
     assert {(row["isa"], row["reason"]) for row in found} == {
         ("reference", f"fallback: there are no CUDA kernels of {missing}")
     }
     assert kernels_on(GPU, trained_layers(model)) == "reference"
-
-
-def test_layers_of_bytes_have_kernels() -> None:
-    model, rows = converted("unified-int8")
-    assert {(row["isa"], row["reason"]) for row in of(rows_on(GPU, model, rows), "converted")} == {("cuda", "")}
-    assert kernels_on(GPU, trained_layers(model)) == "cuda"
 
 
 def test_a_chain_without_kernels_falls_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,7 @@ METHODS: list[tuple[str, dict[str, Any]]] = [
     ("qat", {}),
     ("fp32", {}),
 ]
+PIXELS: tuple[str, dict[str, Any]] = ("fqt", {"groups": "pixel"})
 
 
 class Watch(TorchDispatchMode):
@@ -55,7 +56,7 @@ RESNET, VGG = Resnet18(width=0.25, image_size=32, channels=1), Vgg16(width=0.125
 @pytest.mark.parametrize(
     ("network", "method", "options", "fused"),
     [
-        *((RESNET, method, options, False) for method, options in METHODS),
+        *((RESNET, method, options, False) for method, options in [*METHODS, PIXELS]),
         *((config, method, options, True) for config in (RESNET, VGG) for method, options in METHODS[:2]),
     ],
 )
@@ -123,7 +124,7 @@ def _images() -> Tensor:
     return torch.randn(12, 1, 8, 8, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize(("method", "options"), [*METHODS, ("fqt", {"groups": "pixel"})])
+@pytest.mark.parametrize(("method", "options"), [*METHODS, PIXELS])
 def test_a_step_that_looks_at_nothing_is_the_same(
     method: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,7 +135,7 @@ def test_a_step_that_looks_at_nothing_is_the_same(
     assert sha256(blind) == sha256(looks)
 
 
-@pytest.mark.parametrize(("method", "options"), [METHODS[0], METHODS[1], ("fqt", {"groups": "pixel"})])
+@pytest.mark.parametrize(("method", "options"), [METHODS[0], METHODS[1], PIXELS])
 def test_what_is_not_finite_is_named_all_the_same(
     method: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
