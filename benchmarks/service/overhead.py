@@ -1,19 +1,18 @@
-"""What the service adds to a training: the same job through the service and called as a library, side by side.
+"""What the service adds to a training: the same job through the service and called as a library, by turns on one core.
 
-Both have one core between them, at the same time: all of the service (API, worker, PostgreSQL, broker, training
-child), and a process that trains the same spec with :mod:`benchmarks.service.library`. So whatever a shared host gives that core
-and takes from it, both are given and taken: one after the other, or on a core each, the same training takes 5 % longer
-or shorter from one time to the next. Compared is what each would take of the core if it had it for itself: the time
-that its processes compute, and the time that its training waits for anything else than the core (the disk, above all).
-That the service may compute while its training waits is not taken off. The service counts from the submission until the
-job has succeeded, the library from the start of its process to its end. The service has run a job of one epoch before,
-as one that is in use has: what its processes load once is no part of each job.
+On one side is all of the service (API, worker, PostgreSQL, broker, training child), on the other a process that trains
+the same spec with :mod:`benchmarks.service.library`. Every few seconds one side is stopped (SIGSTOP) and the other goes
+on, so that both see the same weather: one after the other, the same training takes 5 % longer or shorter from one time
+to the next on a shared host. The service is timed from the submission until the job has succeeded, by its rows, the
+library from the start of its process to its end; while a side is stopped its time stands still. The service has run a
+job of one epoch before and has come to rest, as one that is in use has.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,16 +25,15 @@ from benchmarks.cli import say
 from benchmarks.errors import BenchmarkError
 from benchmarks.results import Row
 from benchmarks.service import place
-from benchmarks.service.core import Waiting, computed, held
+from benchmarks.service.core import go_on, held, rest, stop
 from benchmarks.service.figures import row
 from benchmarks.service.seeds import SPEC
 from jobs import jobs
+from jobs.records import Job
 
-_EPOCHS = 150
-_PATIENCE_SECONDS = 900.0
-_LOOK_SECONDS = 2.0
+_EPOCHS = 160
+_TURN_SECONDS = 6.0
 _MOST_PERCENT = 3.0
-_LIBRARY = "benchmarks.service.library"
 
 
 def measure(epochs: int = _EPOCHS) -> list[Row]:
@@ -49,65 +47,119 @@ def measure(epochs: int = _EPOCHS) -> list[Row]:
     core, *others = sorted(allowed)
     if not others:
         raise BenchmarkError("a second core is needed, to look from at what the first one does")
-    os.sched_setaffinity(0, {core})  # of this thread, and so of all that it starts
+    strangers = held(core)
     try:
+        os.sched_setaffinity(0, {core})  # of this thread, and so of all that it starts
         with place.service(place.POSTGRESQL) as service:
             service.api()
             service.worker()
-            _submit(service, SPEC | {"training": SPEC["training"] | {"epochs": 1}})
-            sides = _side_by_side(service, spec, core, others[0])
+            turns = _Turns(service, core, spared=strangers | {os.getpid()})
+            os.sched_setaffinity(0, set(others))
+            turns.warm_up()
+            seconds = turns.take(spec)
     finally:
         os.sched_setaffinity(0, allowed)
-    for side, took in sides.items():
-        say(f"{side}: {took['computed']:.1f} s of the core, {took['waited']:.1f} s of waiting")
-    through, called = (sum(sides[side].values()) for side in ("service", "library"))
+    for side, took in seconds.items():
+        say(f"{side}: {took:.1f} s")
     what = "a job through the service over the same training as a library call"
-    value = 100 * (through / called - 1)
-    return [row("overhead", place.POSTGRESQL, what, value, "%", most=_MOST_PERCENT, seconds=sides, spec=spec)]
+    value = 100 * (seconds["service"] / seconds["library"] - 1)
+    return [row("overhead", place.POSTGRESQL, what, value, "%", most=_MOST_PERCENT, seconds=seconds, spec=spec)]
 
 
-def _side_by_side(service: place.Service, spec: dict[str, Any], core: int, other: int) -> dict[str, dict[str, float]]:
-    """What each side takes, in seconds. They begin together."""
-    own = {os.getpid()}
-    with (
-        tempfile.TemporaryDirectory(prefix="fqt-bench-") as folder,
-        Waiting("worker.child", core, other) as training,
-        Waiting(_LIBRARY, core, other) as calling,
-    ):
-        path = Path(folder) / "spec.json"
-        path.write_text(json.dumps(spec))
-        before = computed(held(core) - own)
-        # At the child's own priority, so that neither is through long before the other.
-        command = ["nice", "-n", str(service.settings.child_nice), sys.executable, "-m", _LIBRARY, str(path)]
-        with subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}) as library:
-            _submit(service, spec)
-            through = computed(held(core) - own - {library.pid}) - before
-            _, status, called = os.wait4(library.pid, 0)
-            library.returncode = os.waitstatus_to_exitcode(status)
-        if library.returncode:
-            raise BenchmarkError(f"the library call ended with exit code {library.returncode}")
-    sides = {
-        "service": {"computed": through, "waited": training.seconds},
-        "library": {"computed": called.ru_utime + called.ru_stime, "waited": calling.seconds},
-    }
-    return {side: {name: round(value, 2) for name, value in took.items()} for side, took in sides.items()}
+class _Turns:
+    """The two sides on one core, of which one runs at any moment."""
+
+    def __init__(self, service: place.Service, core: int, spared: set[int]) -> None:
+        """``spared``: processes that are held to this core, and are none of the service's."""
+        self._service = service
+        self._core = core
+        self._spared = spared
+
+    def warm_up(self) -> None:
+        """Have the service run a short job, and come to rest."""
+        job = self._submit(SPEC | {"training": SPEC["training"] | {"epochs": 1}})
+        while not job.state.terminal:
+            time.sleep(_TURN_SECONDS)
+            job = self._look(job.id)
+        rest(self._core, self._spared)
+
+    def take(self, spec: dict[str, Any]) -> dict[str, float]:
+        """Seconds that each side takes for the spec, without those for which it was stopped.
+
+        Raises:
+            BenchmarkError: the job did not succeed, or the library call did not.
+        """
+        with tempfile.TemporaryDirectory(prefix="fqt-bench-") as folder:
+            path = Path(folder) / "spec.json"
+            path.write_text(json.dumps(spec))
+            job, stood = self._submit(spec), 0.0
+            with self._library(path) as library:
+                while not job.state.terminal:
+                    time.sleep(_TURN_SECONDS)
+                    job = self._look(job.id)
+                    stopped = stop(self._core, self._spared)
+                    begin = time.monotonic()
+                    library.turn(None if job.state.terminal else _TURN_SECONDS)
+                    stood += 0.0 if job.state.terminal else time.monotonic() - begin
+                    go_on(stopped)
+            if job.state != "succeeded":
+                raise BenchmarkError(f"the job is {job.state}: {job.error}")
+            assert job.finished_at is not None
+            through = (job.finished_at - job.created_at).total_seconds() - stood
+            return {"service": round(through, 2), "library": round(library.seconds, 2)}
+
+    def _library(self, spec: Path) -> _Library:
+        library = _Library(self._core, spec)
+        self._spared.add(library.pid)
+        return library
+
+    def _submit(self, spec: dict[str, Any]) -> Job:
+        request = urllib.request.Request(  # noqa: S310 - our own URL
+            f"{self._service.url}/v1/jobs",
+            json.dumps(spec).encode(),
+            {"Authorization": f"Bearer {self._service.key}", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request) as answer:  # noqa: S310
+            return self._look(json.load(answer)["id"])
+
+    def _look(self, job_id: str) -> Job:
+        with self._service.store.read() as connection:
+            return jobs.get(connection, job_id)
 
 
-def _submit(service: place.Service, spec: dict[str, Any]) -> None:
-    """Have a job run to its end."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    request = urllib.request.Request(  # noqa: S310 - our own URL
-        f"{service.url}/v1/jobs",
-        json.dumps(spec).encode(),
-        {"Authorization": f"Bearer {service.key}", "Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request) as answer:  # noqa: S310
-        job_id = json.load(answer)["id"]
-    while time.monotonic() < deadline:
-        with service.store.read() as connection:
-            job = jobs.get(connection, job_id)
-        if job.state.terminal:
-            break
-        time.sleep(_LOOK_SECONDS)
-    if job.state != "succeeded":
-        raise BenchmarkError(f"the job is {job.state}: {job.error}")
+class _Library:
+    """The process that trains without the service, in its turns only. A context manager: in the end it is gone."""
+
+    def __init__(self, core: int, spec: Path) -> None:
+        command = ["taskset", "--cpu-list", str(core), sys.executable, "-m", "benchmarks.service.library", str(spec)]
+        begin = time.monotonic()
+        self._process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        self._process.send_signal(signal.SIGSTOP)
+        self.pid = self._process.pid
+        self.seconds = time.monotonic() - begin
+
+    def __enter__(self) -> _Library:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def turn(self, most: float | None) -> None:
+        """Let it run for so many seconds, or to its end (``None``, or when that comes sooner).
+
+        Raises:
+            BenchmarkError: it failed.
+        """
+        if self._process.returncode is not None:
+            return
+        begin = time.monotonic()
+        self._process.send_signal(signal.SIGCONT)
+        try:
+            code = self._process.wait(most)
+        except subprocess.TimeoutExpired:
+            self._process.send_signal(signal.SIGSTOP)
+        else:
+            if code:
+                raise BenchmarkError(f"the library call ended with exit code {code}")
+        self.seconds += time.monotonic() - begin

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +13,10 @@ import pytest
 
 from benchmarks import results
 from benchmarks.service import __main__ as command
-from benchmarks.service import claims, figures, page, place
+from benchmarks.service import claims, core, figures, page, place
 from benchmarks.service.http import Connection
 from jobs import lease, queues
+from tests.worker.helpers import until
 
 
 def test_a_percentile_is_a_value_that_was_measured() -> None:
@@ -37,6 +41,25 @@ def test_one_part_measured_anew_leaves_the_others_as_they_were(
     rows = results.of_service(results.read([path]))
     assert [(row["part"], row["value"]) for row in rows] == [("claims", 3.0), ("streams", 2.0)]
     assert "| time of claims  | sqlite   |   3 ms |    5 ms |" in capsys.readouterr().out
+
+
+def test_what_is_held_to_a_core_can_be_stopped_and_goes_on(tmp_path: Path) -> None:
+    number, out = max(os.sched_getaffinity(0)), tmp_path / "count"
+    program = f"i = 0\nwhile True:\n    i += 1\n    open({str(out)!r}, 'w').write(str(i))"
+    others = core.held(number)
+    with subprocess.Popen(["taskset", "--cpu-list", str(number), sys.executable, "-c", program]) as busy:
+        try:
+            until(lambda: out.exists() and out.read_text(), 30)
+            assert core.stop(number, others) == {busy.pid}
+            stood = out.read_text()
+            with pytest.raises(subprocess.TimeoutExpired):
+                busy.wait(0.3)
+            assert out.read_text() == stood
+            core.rest(number, others)
+            core.go_on({busy.pid})
+            until(lambda: out.read_text() not in {"", stood}, 30)
+        finally:
+            busy.kill()
 
 
 def test_the_table_goes_between_the_markers_of_the_page(tmp_path: Path) -> None:
