@@ -52,8 +52,9 @@ class WorkerHost:
     clock: WallClock
 
     def children(self) -> list[int]:
-        """Its training processes."""
-        return children(self.part.process.pid) if self.part.running else []
+        """Its training processes, those that are at it before those that wait for a job."""
+        found = children(self.part.process.pid) if self.part.running else []
+        return sorted(found, key=lambda pid: not _training(pid))
 
     def training(self) -> bool:
         """Whether a job is just training: past the start of its process, which takes the longest."""
