@@ -174,7 +174,7 @@ def _wrong_job(body: Any) -> set[str]:
     if body.get("table") is not None:
         found.add("table")
     if body.get("search") is not None:  # with another network, method or training than it goes with
-        found |= {"search", "architecture", "method", "training"}
+        found |= {"search", "architecture", "method", "training", "parallel"}
     known = BUILTIN_DATASETS.get(body.get("dataset"))
     if known is None or not set(body.get("classes") or ()) <= set(known.classes):
         found.add("classes")
