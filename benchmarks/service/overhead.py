@@ -1,11 +1,12 @@
 """What the service adds to a training: the same job through the service and called as a library, by turns on one core.
 
 On one side is all of the service (API, worker, PostgreSQL, broker, training child), on the other a process that trains
-the same spec with :mod:`benchmarks.service.library`. Every few seconds one side is stopped (SIGSTOP) and the other goes
-on, so that both see the same weather: one after the other, the same training takes 5 % longer or shorter from one time
-to the next on a shared host. The service is timed from the submission until the job has succeeded, by its rows, the
-library from the start of its process to its end; while a side is stopped its time stands still. The service has run a
-job of one epoch before and has come to rest, as one that is in use has.
+the same spec with :mod:`benchmarks.service.library`, at the niceness of the service's children. Every few seconds one
+side is stopped (SIGSTOP) and the other goes on, so that both see the same weather: one after the other, the same
+training takes 5 % longer or shorter from one time to the next on a shared host. The service is timed from the
+submission until the job has succeeded, by its rows, the library from the start of its process to its end; while a side
+is stopped its time stands still. The service has run a job of one epoch before and has come to rest, as one that is in
+use has. Nothing else should have that core meanwhile.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ class _Turns:
             return {"service": round(through, 2), "library": round(library.seconds, 2)}
 
     def _library(self, spec: Path) -> _Library:
-        library = _Library(self._core, spec)
+        library = _Library(self._core, self._service.settings.child_nice, spec)
         self._spared.add(library.pid)
         return library
 
@@ -130,8 +131,9 @@ class _Turns:
 class _Library:
     """The process that trains without the service, in its turns only. A context manager: in the end it is gone."""
 
-    def __init__(self, core: int, spec: Path) -> None:
-        command = ["taskset", "--cpu-list", str(core), sys.executable, "-m", "benchmarks.service.library", str(spec)]
+    def __init__(self, core: int, niceness: int, spec: Path) -> None:
+        prefix = ["nice", "-n", str(niceness), "taskset", "--cpu-list", str(core)]
+        command = [*prefix, sys.executable, "-m", "benchmarks.service.library", str(spec)]
         begin = time.monotonic()
         self._process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
         self._process.send_signal(signal.SIGSTOP)
