@@ -1,8 +1,8 @@
-"""``python -m benchmarks.service.library SPEC``: a job's training, called as a library: no service, no checkpoints."""
+"""``python -m benchmarks.service.library SPEC --threads N``: a job's training as a library call, without checkpoints."""
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import torch
@@ -16,10 +16,10 @@ from fqt_core.training import Trainer, seeded_init
 from jobs.spec import JobSpec
 
 
-def main(path: Path) -> None:
-    """Train what the spec says on one thread, and write the packed model beside the spec."""
+def main(path: Path, threads: int) -> None:
+    """Train what the spec says, and write the packed model beside the spec."""
     spec = JobSpec.model_validate_json(path.read_bytes())
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     keep_pages()
     network = spec.network
     data = load_dataset(spec.dataset, classes=spec.classes, channels=network.channels, image_size=network.image_size)
@@ -35,4 +35,8 @@ def main(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(prog="benchmarks.service.library")
+    parser.add_argument("spec", type=Path)
+    parser.add_argument("--threads", type=int, required=True)
+    options = parser.parse_args()
+    main(options.spec, options.threads)

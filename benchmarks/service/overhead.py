@@ -1,12 +1,14 @@
-"""What the service adds to a training: the same job through the service and called as a library, by turns on one core.
+"""What the service adds to a training: the same job through the service and called as a library, by turns.
 
 On one side is all of the service (API, worker, PostgreSQL, broker, training child), on the other a process that trains
-the same spec with :mod:`benchmarks.service.library`, at the niceness of the service's children. Every few seconds one
-side is stopped (SIGSTOP) and the other goes on, so that both see the same weather: one after the other, the same
-training takes 5 % longer or shorter from one time to the next on a shared host. The service is timed from the
-submission until the job has succeeded, by its rows, the library from the start of its process to its end; while a side
-is stopped its time stands still. The service has run a job of one epoch before and has come to rest, as one that is in
-use has. Nothing else should have that core meanwhile.
+the same spec with :mod:`benchmarks.service.library`, at the niceness of the service's children and with as many
+threads. Every few seconds one side is stopped (SIGSTOP) and the other goes on, so that both see the same weather: one
+after the other, the same training takes 5 % longer or shorter from one time to the next on a shared host. The service
+is timed from the submission until the job has succeeded, by its rows, the library from the start of its process to its
+end; while a side is stopped its time stands still. The service has run a job of one epoch before and has come to rest,
+as one that is in use has. Nothing else should run meanwhile.
+
+Measured twice: with all cores of the machine, as a service has them by itself, and with everything on one core.
 """
 
 from __future__ import annotations
@@ -26,11 +28,12 @@ from benchmarks.cli import say
 from benchmarks.errors import BenchmarkError
 from benchmarks.results import Row
 from benchmarks.service import place
-from benchmarks.service.core import go_on, held, rest, stop
 from benchmarks.service.figures import row
 from benchmarks.service.seeds import SPEC
+from benchmarks.service.turns import go_on, rest, stop
 from jobs import jobs
 from jobs.records import Job
+from jobs.settings import Settings
 
 _EPOCHS = 160
 _TURN_SECONDS = 6.0
@@ -38,43 +41,41 @@ _MOST_PERCENT = 3.0
 
 
 def measure(epochs: int = _EPOCHS) -> list[Row]:
-    """One row.
+    """A row for all cores, and one for one core.
 
     Raises:
-        BenchmarkError: the job did not succeed, or there is one core only.
+        BenchmarkError: the job did not succeed.
     """
     spec = SPEC | {"training": SPEC["training"] | {"epochs": epochs}}
     allowed = os.sched_getaffinity(0)
-    core, *others = sorted(allowed)
-    if not others:
-        raise BenchmarkError("a second core is needed, to look from at what the first one does")
-    strangers = held(core)
-    try:
-        os.sched_setaffinity(0, {core})  # of this thread, and so of all that it starts
-        with place.service(place.POSTGRESQL) as service:
-            service.api()
-            service.worker()
-            turns = _Turns(service, core, spared=strangers | {os.getpid()})
-            os.sched_setaffinity(0, set(others))
-            turns.warm_up()
-            seconds = turns.take(spec)
-    finally:
-        os.sched_setaffinity(0, allowed)
-    for side, took in seconds.items():
-        say(f"{side}: {took:.1f} s")
     what = "a job through the service over the same training as a library call"
-    value = 100 * (seconds["service"] / seconds["library"] - 1)
-    return [row("overhead", place.POSTGRESQL, what, value, "%", most=_MOST_PERCENT, seconds=seconds, spec=spec)]
+    rows = []
+    for cores, where in ((allowed, "all cores"), ({min(allowed)}, "one core")):
+        try:
+            os.sched_setaffinity(0, cores)  # of this thread, and so of all that it starts
+            with place.service(place.POSTGRESQL, threads=len(cores)) as service:
+                service.api()
+                service.worker()
+                turns = _Turns(service)
+                turns.warm_up()
+                seconds = turns.take(spec)
+        finally:
+            os.sched_setaffinity(0, allowed)
+        for side, took in seconds.items():
+            say(f"{where}, {side}: {took:.1f} s")
+        value = 100 * (seconds["service"] / seconds["library"] - 1)
+        details = {"seconds": seconds, "spec": spec, "threads": len(cores)}
+        rows.append(row("overhead", place.POSTGRESQL, f"{what}, {where}", value, "%", most=_MOST_PERCENT, **details))
+    return rows
 
 
 class _Turns:
-    """The two sides on one core, of which one runs at any moment."""
+    """The two sides, of which one runs at any moment."""
 
-    def __init__(self, service: place.Service, core: int, spared: set[int]) -> None:
-        """``spared``: processes that are held to this core, and are none of the service's."""
+    def __init__(self, service: place.Service) -> None:
         self._service = service
-        self._core = core
-        self._spared = spared
+        self._folder = service.settings.data_dir.parent
+        self._spared: set[int] = set()
 
     def warm_up(self) -> None:
         """Have the service run a short job, and come to rest."""
@@ -82,7 +83,7 @@ class _Turns:
         while not job.state.terminal:
             time.sleep(_TURN_SECONDS)
             job = self._look(job.id)
-        rest(self._core, self._spared)
+        rest(self._folder)
 
     def take(self, spec: dict[str, Any]) -> dict[str, float]:
         """Seconds that each side takes for the spec, without those for which it was stopped.
@@ -98,7 +99,7 @@ class _Turns:
                 while not job.state.terminal:
                     time.sleep(_TURN_SECONDS)
                     job = self._look(job.id)
-                    stopped = stop(self._core, self._spared)
+                    stopped = stop(self._folder, self._spared)
                     begin = time.monotonic()
                     library.turn(None if job.state.terminal else _TURN_SECONDS)
                     stood += 0.0 if job.state.terminal else time.monotonic() - begin
@@ -110,7 +111,7 @@ class _Turns:
             return {"service": round(through, 2), "library": round(library.seconds, 2)}
 
     def _library(self, spec: Path) -> _Library:
-        library = _Library(self._core, self._service.settings.child_nice, spec)
+        library = _Library(self._service.settings, spec)
         self._spared.add(library.pid)
         return library
 
@@ -131,11 +132,13 @@ class _Turns:
 class _Library:
     """The process that trains without the service, in its turns only. A context manager: in the end it is gone."""
 
-    def __init__(self, core: int, niceness: int, spec: Path) -> None:
-        prefix = ["nice", "-n", str(niceness), "taskset", "--cpu-list", str(core)]
-        command = [*prefix, sys.executable, "-m", "benchmarks.service.library", str(spec)]
+    def __init__(self, settings: Settings, spec: Path) -> None:
+        threads = str(settings.threads)
+        command = [sys.executable, "-m", "benchmarks.service.library", str(spec), "--threads", threads]
         begin = time.monotonic()
-        self._process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        self._process = subprocess.Popen(
+            ["nice", "-n", str(settings.child_nice), *command], env={**os.environ, "OMP_NUM_THREADS": threads}
+        )
         self._process.send_signal(signal.SIGSTOP)
         self.pid = self._process.pid
         self.seconds = time.monotonic() - begin

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 
 from benchmarks import results
 from benchmarks.service import __main__ as command
-from benchmarks.service import claims, core, figures, page, place
+from benchmarks.service import claims, figures, page, place, turns
 from benchmarks.service.http import Connection
 from jobs import lease, queues
 from tests.worker.helpers import until
@@ -43,23 +42,28 @@ def test_one_part_measured_anew_leaves_the_others_as_they_were(
     assert "| time of claims  | sqlite   |   3 ms |    5 ms |" in capsys.readouterr().out
 
 
-def test_what_is_held_to_a_core_can_be_stopped_and_goes_on(tmp_path: Path) -> None:
-    number, out = max(os.sched_getaffinity(0)), tmp_path / "count"
-    program = f"i = 0\nwhile True:\n    i += 1\n    open({str(out)!r}, 'w').write(str(i))"
-    others = core.held(number)
-    with subprocess.Popen(["taskset", "--cpu-list", str(number), sys.executable, "-c", program]) as busy:
-        try:
-            until(lambda: out.exists() and out.read_text(), 30)
-            assert core.stop(number, others) == {busy.pid}
-            stood = out.read_text()
-            with pytest.raises(subprocess.TimeoutExpired):
-                busy.wait(0.3)
-            assert out.read_text() == stood
-            core.rest(number, others)
-            core.go_on({busy.pid})
-            until(lambda: out.read_text() not in {"", stood}, 30)
-        finally:
-            busy.kill()
+def test_a_family_can_be_stopped_and_goes_on_and_others_do_not_notice(tmp_path: Path) -> None:
+    counts = [tmp_path / name / "count" for name in ("ours", "others")]
+    program = "import sys\ni = 0\nwhile True:\n    i += 1\n    open(sys.argv[1], 'w').write(str(i))"
+    busy = []
+    try:
+        for count in counts:
+            count.parent.mkdir()
+            busy.append(subprocess.Popen([sys.executable, "-c", program, str(count)]))
+            until(lambda count=count: count.exists() and count.read_text(), 30)
+        ours, other = busy
+        assert turns.family(tmp_path / "ours") >= {ours.pid, other.pid}  # children of this process
+        others = turns.family(tmp_path) - {ours.pid}
+        assert turns.stop(tmp_path / "ours", others) == {ours.pid}
+        stood, ran = (count.read_text() for count in counts)
+        until(lambda: counts[1].read_text() not in {"", ran}, 30)
+        assert counts[0].read_text() == stood
+        turns.go_on({ours.pid})
+        until(lambda: counts[0].read_text() not in {"", stood}, 30)
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
 
 
 def test_the_table_goes_between_the_markers_of_the_page(tmp_path: Path) -> None:
