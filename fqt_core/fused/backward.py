@@ -100,7 +100,8 @@ class BlockGradient:
         q = self._quantize(self._sample_range, quantizer, Purpose.INPUT_SELECTION, Purpose.INPUT_ROUNDING)
         index, factor = q.selection.index, q.selection.factor
         self._record_figures(
-            kept_samples=lambda: len(index), kept_sample_probability_min=lambda: agp.least_probability(factor)
+            kept_samples=lambda: agp.number_kept(factor),
+            kept_sample_probability_min=lambda: agp.least_probability(factor),
         )
         rows = ops.hwnc_input_gradient(
             q.codes,
@@ -150,7 +151,8 @@ class BlockGradient:
         q = self._quantize(self._channel_range, quantizer, Purpose.WEIGHT_SELECTION, Purpose.WEIGHT_ROUNDING)
         index, factor = q.selection.index, q.selection.factor
         self._record_figures(
-            kept_channels=lambda: len(index), kept_channel_probability_min=lambda: agp.least_probability(factor)
+            kept_channels=lambda: agp.number_kept(factor),
+            kept_channel_probability_min=lambda: agp.least_probability(factor),
         )
         rows = ops.hwnc_weight_gradient(
             self.record.signs,

@@ -27,6 +27,7 @@ from .nets import config, network, sha256
 METHODS: list[tuple[str, dict[str, Any]]] = [
     ("fqt", {"pruning": "systematic"}),
     ("fqt", {"pruning": "topk", "clip": 3.0}),
+    ("fqt", {"pruning": "bernoulli", "clip": 3.0}),
     ("psq", {}),
     ("qat", {}),
     ("fp32", {}),
@@ -57,7 +58,7 @@ RESNET, VGG = Resnet18(width=0.25, image_size=32, channels=1), Vgg16(width=0.125
     ("network", "method", "options", "fused"),
     [
         *((RESNET, method, options, False) for method, options in [*METHODS, PIXELS]),
-        *((config, method, options, True) for config in (RESNET, VGG) for method, options in METHODS[:2]),
+        *((config, method, options, True) for config in (RESNET, VGG) for method, options in METHODS[:3]),
     ],
 )
 def test_a_step_looks_at_no_value_and_runs_what_has_kernels(
@@ -135,7 +136,7 @@ def test_a_step_that_looks_at_nothing_is_the_same(
     assert sha256(blind) == sha256(looks)
 
 
-@pytest.mark.parametrize(("method", "options"), [METHODS[0], METHODS[1], PIXELS])
+@pytest.mark.parametrize(("method", "options"), [*METHODS[:3], PIXELS])
 def test_what_is_not_finite_is_named_all_the_same(
     method: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
