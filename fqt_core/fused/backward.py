@@ -56,7 +56,8 @@ class BlockGradient:
         self._g = g
         y = record.integers()
         height, width, samples, channels = y.shape
-        sums = ops.hwnc_gradient_sums(g.rows, y, g.index, record.norm.center)
+        rows, beside = g.kept_first(y)
+        sums = ops.hwnc_gradient_sums(rows, beside, g.index, record.norm.center)
         self.norm: NormalizationGradient = record.norm.gradient(*sums, height * width * samples)
         if waiting.at_once(y):
             self._check(self.norm.finite)
@@ -116,7 +117,7 @@ class BlockGradient:
             record.window,
             index,
         )
-        return RowGradient(rows, index)
+        return RowGradient(rows, index, factor if q.selection.dense else None)
 
     def parameter_gradients(self, store: GradientStore) -> dict[Tensor, Tensor]:
         """Gradients of the convolution's and the normalisation's parameters.

@@ -28,11 +28,12 @@ from fqt_core.random import PhiloxKey
 class Selection:
     """The groups that are kept: int64 (k,) their numbers, rising; float32 (k,) the factor 1 / p of each.
 
-    A group with factor 0 is not kept: it is there because the number of those that are is on a GPU, and unknown.
+    ``dense``: all groups are there, with factor 0 if they are not kept, for how many are only a GPU knows.
     """
 
     index: Tensor
     factor: Tensor
+    dense: bool = False
 
 
 def number_kept(factor: Tensor) -> int:
@@ -55,4 +56,4 @@ def select(lo: Tensor, hi: Tensor, quantizer: GradientQuantizer, key: PhiloxKey)
     kept = kept_count(lo.shape[0], quantizer.keep)
     dense = quantizer.pruning == "bernoulli" and not waiting.at_once(lo)
     pruning = "bernoulli_dense" if dense else quantizer.pruning
-    return Selection(*ops.select_groups(lo, hi, kept, pruning, *key))
+    return Selection(*ops.select_groups(lo, hi, kept, pruning, *key), dense=dense)

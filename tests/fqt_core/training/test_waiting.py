@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import Any
 
@@ -15,12 +16,14 @@ from fqt_core.config import Convnet, Method, Resnet18, Vgg16
 from fqt_core.convert import convert_
 from fqt_core.errors import NonFiniteGradientError, NonFiniteLossError
 from fqt_core.fused import block
+from fqt_core.layers.base import BinaryLayer
 from fqt_core.models import build
 from fqt_core.ops import native, waiting
 from fqt_core.training.optimizer import build_optimizer
 from fqt_core.training.replica import Replica
 from fqt_core.training.step import CROSS_ENTROPY, StepResult, _gradients, training_step
 from tests.csrc.cuda.emulated import KERNELS
+from tests.fqt_core.fused import nets
 
 from .nets import config, network, sha256
 
@@ -136,6 +139,23 @@ def test_a_step_that_looks_at_nothing_is_the_same(
     assert sha256(blind) == sha256(looks)
 
 
+@pytest.mark.parametrize("fused", [False, True])
+def test_figures_count_what_was_kept(fused: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not what was there: without a look, Bernoulli selection returns all groups."""
+    seen = []
+    for at_once in (True, False):
+        monkeypatch.setattr(waiting, "at_once", lambda _, at_once=at_once: at_once)
+        model = nets.network("vgg16", Method("fqt", pruning="bernoulli"), size=16, width=0.0625)
+        layers = [layer for layer in model.modules() if isinstance(layer, BinaryLayer)]
+        for layer in layers:
+            layer.collect_statistics = True
+        with contextlib.nullcontext() if fused else nets.layer_by_layer():
+            nets.step(model, nets.images(12, 16))
+        seen.append([layer.statistics for layer in layers])
+    assert seen[0] == seen[1]
+    assert any(0 < figures["kept_samples"] < 12 for figures in seen[0])
+
+
 @pytest.mark.parametrize(("method", "options"), [*METHODS[:3], PIXELS])
 def test_what_is_not_finite_is_named_all_the_same(
     method: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
@@ -156,10 +176,12 @@ def test_what_is_not_finite_is_named_all_the_same(
     assert all(torch.equal(value, weights[name]) for name, value in model.named_parameters())
 
 
-def _chain_step(spoiled: float | None, scale: float, *, blind: bool) -> tuple[StepResult, nn.Module]:
+def _chain_step(
+    spoiled: float | None, scale: float, *, blind: bool, pruning: str = "systematic"
+) -> tuple[StepResult, nn.Module]:
     """A step of a network that is one chain, whose head's weights are ``scale`` times as large."""
     model = build(Convnet(width=0.25, image_size=12, channels=1), num_classes=3)
-    convert_(model, Method("fqt", clip=2.0), seed=5)
+    convert_(model, Method("fqt", clip=2.0, pruning=pruning), seed=5)
     head: nn.Linear = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
     with torch.no_grad():
         head.weight.mul_(scale)
@@ -173,12 +195,13 @@ def _chain_step(spoiled: float | None, scale: float, *, blind: bool) -> tuple[St
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.0])  # without a gradient, too
-def test_a_chain_that_looks_at_nothing_takes_the_same_step(scale: float) -> None:
+@pytest.mark.parametrize("pruning", ["systematic", "bernoulli"])
+def test_a_chain_that_looks_at_nothing_takes_the_same_step(scale: float, pruning: str) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        expected, looks = _chain_step(None, scale, blind=False)
+        expected, looks = _chain_step(None, scale, blind=False, pruning=pruning)
         torch.manual_seed(0)
-        found, blind = _chain_step(None, scale, blind=True)
+        found, blind = _chain_step(None, scale, blind=True, pruning=pruning)
     assert found == expected
     assert sha256(blind) == sha256(looks)
 
