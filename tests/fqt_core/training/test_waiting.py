@@ -27,11 +27,14 @@ from tests.fqt_core.fused import nets
 
 from .nets import config, network, sha256
 
+BYTES: list[tuple[str, dict[str, Any]]] = [("statquant", {}), ("adaptive-int8", {})]
 METHODS: list[tuple[str, dict[str, Any]]] = [
     ("fqt", {"pruning": "systematic"}),
     ("fqt", {"pruning": "topk", "clip": 3.0}),
     ("fqt", {"pruning": "bernoulli", "clip": 3.0}),
     ("psq", {}),
+    *BYTES,
+    ("statquant", {"forward": 1}),
     ("qat", {}),
     ("fp32", {}),
 ]
@@ -99,7 +102,7 @@ def test_a_step_looks_at_no_value_and_runs_what_has_kernels(
     assert fused == ("hwnc_binary_conv2d" in {operation for operation, _ in watch.seen})
     assert {device for _, device in watch.seen} <= {"meta"}
     assert bool(watch.seen) == (method != "fp32")
-    if method != "fp32":  # Adam of ours takes the step of all parameters together, not of each by itself
+    if Method(method, **options).binarises:  # Adam of ours takes the step of all parameters together, not of each by itself
         assert "aten._foreach_lerp_.Scalar" in watch.calls[before:]
         assert "aten.lerp_.Scalar" not in watch.calls[before:]
 
@@ -156,7 +159,7 @@ def test_figures_count_what_was_kept(fused: bool, monkeypatch: pytest.MonkeyPatc
     assert any(0 < figures["kept_samples"] < 12 for figures in seen[0])
 
 
-@pytest.mark.parametrize(("method", "options"), [*METHODS[:3], PIXELS])
+@pytest.mark.parametrize(("method", "options"), [*METHODS[:3], *BYTES, PIXELS])
 def test_what_is_not_finite_is_named_all_the_same(
     method: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,6 +177,8 @@ def test_what_is_not_finite_is_named_all_the_same(
         hook.remove()
         assert caught.value.step == 4
     assert all(torch.equal(value, weights[name]) for name, value in model.named_parameters())
+    kept = [value for name, value in model.named_buffers() if name.endswith(("clip", "activation_scale"))]
+    assert all(bool(value.isfinite().all()) for value in kept)
 
 
 def _chain_step(
@@ -216,7 +221,7 @@ def test_what_is_not_finite_in_a_chain_is_named(value: float, blind: bool) -> No
 
 
 def _spoil(gradient: Tensor, value: float) -> Tensor:
-    spoiled = gradient.clone()
+    spoiled = gradient.clone(memory_format=torch.contiguous_format)
     spoiled.view(-1)[7] = value
     return spoiled
 
