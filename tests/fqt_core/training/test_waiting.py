@@ -102,7 +102,7 @@ def test_a_step_looks_at_no_value_and_runs_what_has_kernels(
     assert fused == ("hwnc_binary_conv2d" in {operation for operation, _ in watch.seen})
     assert {device for _, device in watch.seen} <= {"meta"}
     assert bool(watch.seen) == (method != "fp32")
-    if Method(method, **options).binarises:  # Adam of ours takes the step of all parameters together, not of each by itself
+    if Method(method, **options).binarises:  # our Adam takes the step of all parameters together, not one by one
         assert "aten._foreach_lerp_.Scalar" in watch.calls[before:]
         assert "aten.lerp_.Scalar" not in watch.calls[before:]
 
