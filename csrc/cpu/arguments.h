@@ -92,7 +92,7 @@ struct MomentsArguments {
   int64_t* second;
 };
 
-enum class Pruning { none, topk, bernoulli, systematic };
+enum class Pruning { none, topk, bernoulli, bernoulli_dense, systematic };
 
 // index and factor have room for all groups; *count says how many were kept.
 struct SelectArguments {

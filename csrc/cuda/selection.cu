@@ -131,7 +131,7 @@ struct Sample {
   GlobalArray<int64_t> count, weights;
   int64_t kept;
   PhiloxKey key;
-  bool systematic;
+  bool systematic, dense;  // dense: all groups, with factor 0 if they are not chosen
 
   struct Shares {
     int64_t picks, total;
@@ -195,9 +195,10 @@ struct Sample {
       } else if (i < ranges.groups) {
         keep = keep || uniform.integer(i) * left.total < share << uniform_bits;
       }
-      const float factor =
-          weight == certain ? 1.0F : static_cast<float>(static_cast<double>(left.total) / static_cast<double>(share));
-      chosen.append(t, s.room, keep, i, factor, done);
+      const float factor = !keep               ? 0.0F
+                           : weight == certain ? 1.0F
+                                               : static_cast<float>(static_cast<double>(left.total) / static_cast<double>(share));
+      chosen.append(t, s.room, keep || (dense && i < ranges.groups), i, factor, done);
     }
     if (t.index() == 0) count.store(t, 0, done);
   }
@@ -238,7 +239,8 @@ void select_groups(const SelectArguments& a, const Queue& queue) {
   } else {
     const GlobalArray<int64_t> weights(queue.scratch<int64_t>(a.groups), a.groups);
     const PhiloxKey key{a.key[0], a.key[1], a.step, a.layer, a.purpose};
-    launch(Sample{ranges, chosen, count, weights, a.kept, key, a.pruning == Pruning::systematic}, {1}, queue);
+    launch(Sample{ranges, chosen, count, weights, a.kept, key, a.pruning == Pruning::systematic,
+                  a.pruning == Pruning::bernoulli_dense}, {1}, queue);
   }
 }
 

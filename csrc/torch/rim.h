@@ -202,7 +202,9 @@ inline Pruning pruning_of(const std::string& name) {
   if (name == "none") return Pruning::none;
   if (name == "topk") return Pruning::topk;
   if (name == "bernoulli") return Pruning::bernoulli;
-  STD_TORCH_CHECK(name == "systematic", "pruning must be one of none, topk, bernoulli, systematic, got '", name, "'");
+  if (name == "bernoulli_dense") return Pruning::bernoulli_dense;
+  STD_TORCH_CHECK(name == "systematic", "pruning must be one of none, topk, bernoulli, bernoulli_dense, systematic, got '",
+                  name, "'");
   return Pruning::systematic;
 }
 
@@ -257,7 +259,8 @@ std::tuple<Tensor, Tensor> select_groups(Tensor lo_, Tensor hi_, int64_t kept, s
           key.purpose, result_of<int64_t>(index), result_of<float>(factor), found.place()},
          threads);
   // Only of Bernoulli's picks the number is not known before.
-  const int64_t count = how == Pruning::bernoulli ? found.read() : how == Pruning::none ? groups : kept;
+  const bool all = how == Pruning::none || how == Pruning::bernoulli_dense;
+  const int64_t count = how == Pruning::bernoulli ? found.read() : all ? groups : kept;
   if (count == groups) return {index, factor};
   index = torch::stable::narrow(index, 0, 0, count);
   factor = torch::stable::narrow(factor, 0, 0, count);

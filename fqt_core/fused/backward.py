@@ -56,7 +56,8 @@ class BlockGradient:
         self._g = g
         y = record.integers()
         height, width, samples, channels = y.shape
-        sums = ops.hwnc_gradient_sums(g.rows, y, g.index, record.norm.center)
+        rows, beside = g.kept_first(y)
+        sums = ops.hwnc_gradient_sums(rows, beside, g.index, record.norm.center)
         self.norm: NormalizationGradient = record.norm.gradient(*sums, height * width * samples)
         if waiting.at_once(y):
             self._check(self.norm.finite)
@@ -100,7 +101,8 @@ class BlockGradient:
         q = self._quantize(self._sample_range, quantizer, Purpose.INPUT_SELECTION, Purpose.INPUT_ROUNDING)
         index, factor = q.selection.index, q.selection.factor
         self._record_figures(
-            kept_samples=lambda: len(index), kept_sample_probability_min=lambda: agp.least_probability(factor)
+            kept_samples=lambda: agp.number_kept(factor),
+            kept_sample_probability_min=lambda: agp.least_probability(factor),
         )
         rows = ops.hwnc_input_gradient(
             q.codes,
@@ -115,7 +117,7 @@ class BlockGradient:
             record.window,
             index,
         )
-        return RowGradient(rows, index)
+        return RowGradient(rows, index, factor if q.selection.dense else None)
 
     def parameter_gradients(self, store: GradientStore) -> dict[Tensor, Tensor]:
         """Gradients of the convolution's and the normalisation's parameters.
@@ -150,7 +152,8 @@ class BlockGradient:
         q = self._quantize(self._channel_range, quantizer, Purpose.WEIGHT_SELECTION, Purpose.WEIGHT_ROUNDING)
         index, factor = q.selection.index, q.selection.factor
         self._record_figures(
-            kept_channels=lambda: len(index), kept_channel_probability_min=lambda: agp.least_probability(factor)
+            kept_channels=lambda: agp.number_kept(factor),
+            kept_channel_probability_min=lambda: agp.least_probability(factor),
         )
         rows = ops.hwnc_weight_gradient(
             self.record.signs,

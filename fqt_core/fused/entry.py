@@ -46,7 +46,8 @@ def leave(
     if norm is None or record.norm is None:
         one = g.rows.new_ones(record.x.shape[3])
         return ops.hwnc_leave(g.rows, g.index, record.x, one, torch.zeros_like(one), torch.zeros_like(one))
-    sums = ops.hwnc_entry_sums(g.rows, g.index, record.x, record.norm.center)
+    rows, beside = g.kept_first(record.x.permute(1, 2, 0, 3))
+    sums = ops.hwnc_entry_sums(rows, g.index, beside.permute(2, 0, 1, 3).contiguous(), record.norm.center)
     gradient = record.norm.gradient(*sums, record.x.numel() // record.x.shape[3])
     if waiting.at_once(gradient.finite) and not gradient.finite:
         raise NonFiniteGradientError("the normalisation before the first binarised layer", step)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from fqt_core import ops
@@ -11,10 +12,27 @@ from fqt_core import ops
 
 @dataclass(frozen=True)
 class RowGradient:
-    """A gradient, float32 (H, W, k, C), of the samples ``index``, int64 (k,), rising; zero for all others."""
+    """A gradient, float32 (H, W, k, C), of the samples ``index``, int64 (k,), rising; zero for all others.
+
+    ``factor``: float32 (k,), where all samples are there since nobody knows how many were kept; rows of those with
+    factor 0 are zeros (:class:`fqt_core.quantizers.agp.Selection`).
+    """
 
     rows: Tensor
     index: Tensor
+    factor: Tensor | None = None
+
+    def kept_first(self, beside: Tensor) -> tuple[Tensor, Tensor]:
+        """``rows``, and ``beside``, (H, W, N, C), for sums whose order is fixed.
+
+        With a ``factor`` the rows (h, w, sample) of samples that were not kept stand behind all others. They are zeros,
+        so that the sums have the bits that they have where such rows are not there.
+        """
+        if self.factor is None:
+            return self.rows, beside
+        order = _order(self.factor != 0, self.rows.shape[0] * self.rows.shape[1])
+        rows, beside = (values.flatten(0, 2)[order].view(values.shape) for values in (self.rows, beside))
+        return rows, beside
 
     def spread(self, samples: int) -> Tensor:
         """The gradient of all samples, float32 (H, W, samples, C)."""
@@ -24,3 +42,18 @@ class RowGradient:
         result = self.rows.new_zeros((height, width, samples, channels))
         ops.hwnc_add_rows(result, self.rows, self.index)
         return result
+
+
+def _order(kept: Tensor, pixels: int) -> Tensor:
+    """Numbers of all (pixel, sample), those of kept samples first: bool (N,) to int64 (pixels · N,).
+
+    By arithmetic, for what a GPU chose can be counted there, but not be the size of a tensor without waiting.
+    """
+    samples, count = len(kept), kept.sum()
+    sample = kept.argsort(descending=True, stable=True)
+    row = torch.arange(pixels * samples, dtype=torch.int64, device=kept.device)
+    behind = row - pixels * count
+    first, others = count.clamp(min=1), (samples - count).clamp(min=1)
+    pixel = torch.where(behind < 0, row // first, behind // others)
+    place = torch.where(behind < 0, row % first, count + behind % others)
+    return pixel * samples + sample[place]

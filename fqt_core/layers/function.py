@@ -16,7 +16,7 @@ from fqt_core.layers.pixel import input_product, weight_product
 from fqt_core.layers.products import Product
 from fqt_core.ops import waiting
 from fqt_core.quantizers import pixel
-from fqt_core.quantizers.agp import Selection, least_probability
+from fqt_core.quantizers.agp import Selection, least_probability, number_kept
 from fqt_core.quantizers.householder import HouseholderBlocks
 from fqt_core.quantizers.scale import learned_scale_gradient, per_channel
 from fqt_core.quantizers.scq import GroupRanges, QuantizedGradient, quantize
@@ -149,7 +149,7 @@ class LayerBackward:
         q = self._quantize(g, dim, quantizer, Purpose.INPUT_SELECTION, Purpose.INPUT_ROUNDING)
         if q.dim == _CHANNELS:  # the scale stands inside the sum: simulated
             return product.float_input_gradient(self._spread(q), self.weight_signs, self.signs)
-        self._record_kept("sample", q.index, q.factor)
+        self._record_kept("sample", q.factor)
         partial = product.input_gradient(q.codes, self.weight_signs, self.signs)
         constant = product.input_constant(self.weight_signs, self.signs, self.gradient)
         rows = _scatter(q.combine(partial, constant), q.index, samples)
@@ -169,7 +169,7 @@ class LayerBackward:
         q = self._quantize(self.gradient, dim, quantizer, Purpose.WEIGHT_SELECTION, Purpose.WEIGHT_ROUNDING)
         if q.dim == _SAMPLES:  # the scale stands inside the sum: simulated
             return product.float_weight_gradient(q.dequantize(), self.signs[q.index])
-        self._record_kept("channel", q.index, q.factor)
+        self._record_kept("channel", q.factor)
         partial = product.weight_gradient(q.codes, q.index, self.signs)
         constant = product.weight_constant(q.index, self.signs, self.gradient)
         return _scatter(q.combine(partial, constant), q.index, outputs)
@@ -178,14 +178,14 @@ class LayerBackward:
         selection = self._select_rows(g, quantizer, Purpose.INPUT_SELECTION)
         keys = self._key(Purpose.INPUT_ROUNDING), self._key(Purpose.INPUT_DITHER_SIGN)
         codes = pixel.quantize_for_input(g, selection, quantizer, *keys)
-        self._record_kept("input_row", selection.index, selection.factor)
+        self._record_kept("input_row", selection.factor)
         return input_product(codes, quantizer.bits, selection, self.layer.product, self.weight_signs, self.signs)
 
     def _pixel_weight_correlation(self, quantizer: GradientQuantizer) -> Tensor:
         selection = self._select_rows(self.gradient, quantizer, Purpose.WEIGHT_SELECTION)
         keys = self._key(Purpose.WEIGHT_ROUNDING), self._key(Purpose.WEIGHT_DITHER_PHASE)
         codes = pixel.quantize_for_weight(self.gradient, selection, quantizer, *keys)
-        self._record_kept("weight_row", selection.index, selection.factor)
+        self._record_kept("weight_row", selection.factor)
         return weight_product(codes, quantizer.bits, selection, self.layer.product, self.signs)
 
     def _select_rows(self, g: Tensor, quantizer: GradientQuantizer, purpose: Purpose) -> Selection:
@@ -232,10 +232,10 @@ class LayerBackward:
         assert self.layer.statistics is not None
         self.layer.statistics.update(figures)
 
-    def _record_kept(self, what: str, kept: Tensor, factor: Tensor) -> None:
+    def _record_kept(self, what: str, factor: Tensor) -> None:
         """Note how many groups were kept, and the least probability among them."""
         if self.layer.statistics is not None:
-            count = {f"kept_{what}s": len(kept)}
+            count = {f"kept_{what}s": number_kept(factor)}
             self._record(**count, **{f"kept_{what}_probability_min": least_probability(factor)})
 
 

@@ -13,6 +13,7 @@ from fqt_core.config import UnifiedInt8
 from fqt_core.errors import NonFiniteGradientError
 from fqt_core.layers.byte_product import channels_last, scaled_sums
 from fqt_core.layers.quantized import QuantizedLayer, SimulatedLayer
+from fqt_core.ops import waiting
 from fqt_core.quantizers.byte_gradients import ByteGradient, byte_gradient
 from fqt_core.quantizers.symmetric import LEVELS, nearest, scale_of
 from fqt_core.random import Purpose
@@ -65,12 +66,13 @@ class IntegerLayer(QuantizedLayer):
 
     @torch.no_grad()
     def _scale(self, x: Tensor) -> Tensor:
-        if not self.training and bool(self.activation_scale):
-            return self.activation_scale
+        mean = self.activation_scale
+        if not self.training and bool(mean):
+            return mean
         scale = scale_of(x.detach())
-        if self.training and bool(torch.isfinite(scale)):
-            known = bool(self.activation_scale)
-            self.activation_scale.copy_(self.activation_scale.lerp(scale, _MOMENTUM) if known else scale)
+        if self.training:  # nothing waits for a GPU
+            moved = torch.where(mean == 0, scale, mean.lerp(scale, _MOMENTUM))
+            mean.copy_(torch.where(torch.isfinite(scale), moved, mean))
         return scale
 
 
@@ -109,13 +111,18 @@ class IntegerFunction(torch.autograd.Function):
                 None,
                 None,
             )
-        if not bool(torch.isfinite(scale_of(g))):
-            raise NonFiniteGradientError(layer.layer_name, layer.state.step)
+        assert layer.gradient is not None
+        finite = torch.isfinite(scale_of(g))
+        if layer.gradient.looks_at_values or waiting.at_once(g):
+            if not bool(finite):
+                raise NonFiniteGradientError(layer.layer_name, layer.state.step)
+        else:  # products with scales that are NaN tell it
+            doubt = torch.where(finite, 0.0, torch.nan)
+            scale, weight_scale = scale + doubt, weight_scale + doubt
 
         def key(purpose: Purpose) -> Any:
             return layer.state.key(layer.layer_index, purpose)
 
-        assert layer.gradient is not None
         for_input, for_weight = layer.gradient.quantize(g, layer.state, key)
         return (
             layer.product.input_gradient(for_input(), weight, weight_scale, size) if need_x else None,

@@ -16,7 +16,7 @@ from fqt_core.random import UNIFORM_BITS, PhiloxKey, uniform_integers
 
 _WEIGHT_LEVELS = 65535
 _MAX_GROUPS = 1 << 22  # products with 24-bit numbers and 16-bit weights fit int64
-PRUNINGS = ("none", "topk", "bernoulli", "systematic")
+PRUNINGS = ("none", "topk", "bernoulli", "bernoulli_dense", "systematic")
 
 
 def _probabilities(lo: Tensor, hi: Tensor, kept: int) -> tuple[Tensor, Tensor, int, int]:
@@ -60,7 +60,7 @@ def _select_fake(
     purpose: int,  # noqa: ARG001
 ) -> tuple[Tensor, Tensor]:
     count = kept
-    if pruning == "none":
+    if pruning in {"none", "bernoulli_dense"}:
         count = lo.shape[0]
     elif pruning == "bernoulli":
         count = torch.library.get_ctx().new_dynamic_size()  # type: ignore[assignment]
@@ -82,6 +82,8 @@ def select_groups(
       up.
     - ``bernoulli`` keeps group i if u_i < p_i; its number is random with mean ``kept``. Unbiased with the factor 1 /
       p_i.
+    - ``bernoulli_dense`` makes the same choice and returns all groups, with factor 0 for those that are not kept. How
+      many there are does not depend on values: on a GPU nobody has to wait for them.
     - ``systematic`` lays the p_i end to end and keeps those that hold one of the points u, u + 1, u + 2, …: exactly
       ``kept``, from one draw. Unbiased with the factor 1 / p_i.
 
@@ -92,7 +94,7 @@ def select_groups(
         seed, step, layer, purpose: a :class:`fqt_core.random.PhiloxKey`.
 
     Returns:
-        int64 numbers of the kept groups, rising; float32 factor 1 / p of each.
+        int64 numbers of the kept groups (``bernoulli_dense``: of all), rising; float32 factor 1 / p of each.
     """
     n = lo.shape[0]
     check(lo.shape == hi.shape and lo.dim() == 1, "lo and hi must be vectors of one length")
@@ -109,17 +111,19 @@ def select_groups(
     only_group = everything[:1]
     if picks == 0:
         chosen = certain
-    elif pruning == "bernoulli":
+    elif pruning != "systematic":
         u = uniform_integers(key, only_group, n)[0]
         chosen = certain | (u * total < (picks * weight) << UNIFORM_BITS)
     else:
         offset = (uniform_integers(key, only_group, 1)[0, 0] * total) >> UNIFORM_BITS
         passed = (picks * weight.cumsum(0) + offset) // total
         chosen = certain | (passed.diff(prepend=passed.new_zeros(1)) > 0)
-    index = chosen.nonzero()[:, 0]
     share = (picks * weight).double()
-    factor = torch.where(certain, 1.0, torch.full_like(share, float(total)) / share)
-    return index, factor[index].to(torch.float32)
+    factor = torch.where(certain, 1.0, torch.full_like(share, float(total)) / share).to(torch.float32)
+    if pruning == "bernoulli_dense":
+        return everything, torch.where(chosen, factor, 0.0)
+    index = chosen.nonzero()[:, 0]
+    return index, factor[index]
 
 
 def step_size(lo: Tensor, hi: Tensor, bits: int) -> Tensor:

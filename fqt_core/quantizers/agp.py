@@ -20,20 +20,30 @@ from torch import Tensor
 
 from fqt_core import ops
 from fqt_core.config import GradientQuantizer
+from fqt_core.ops import waiting
 from fqt_core.random import PhiloxKey
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The groups that are kept: int64 (k,) their numbers, rising; float32 (k,) the factor 1 / p of each."""
+    """The groups that are kept: int64 (k,) their numbers, rising; float32 (k,) the factor 1 / p of each.
+
+    ``dense``: all groups are there, with factor 0 if they are not kept, for how many are only a GPU knows.
+    """
 
     index: Tensor
     factor: Tensor
+    dense: bool = False
+
+
+def number_kept(factor: Tensor) -> int:
+    """How many groups were kept, from the factors of a :class:`Selection`."""
+    return int(factor.count_nonzero())
 
 
 def least_probability(factor: Tensor) -> float:
-    """The least p among kept groups, from their factors 1 / p; 0 if none was kept."""
-    return float(1 / factor.max()) if len(factor) else 0.0
+    """The least p among kept groups, from the factors of a :class:`Selection`; 0 if none was kept."""
+    return float(1 / factor.max()) if number_kept(factor) else 0.0
 
 
 def kept_count(groups: int, keep: float) -> int:
@@ -42,6 +52,8 @@ def kept_count(groups: int, keep: float) -> int:
 
 
 def select(lo: Tensor, hi: Tensor, quantizer: GradientQuantizer, key: PhiloxKey) -> Selection:
-    """Choose the groups to keep from their least and greatest elements, float32 (n,) each."""
+    """Choose the groups to keep from their ranges, float32 (n,) each; nothing here waits for a GPU."""
     kept = kept_count(lo.shape[0], quantizer.keep)
-    return Selection(*ops.select_groups(lo, hi, kept, quantizer.pruning, *key))
+    dense = quantizer.pruning == "bernoulli" and not waiting.at_once(lo)
+    pruning = "bernoulli_dense" if dense else quantizer.pruning
+    return Selection(*ops.select_groups(lo, hi, kept, pruning, *key), dense=dense)

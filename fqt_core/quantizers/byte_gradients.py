@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +40,13 @@ class ByteCodes:
 
 
 class ByteGradient(nn.Module):
-    """Base: quantises one layer's gradients."""
+    """Base: quantises one layer's gradients.
+
+    ``looks_at_values``: whether values decide what is computed, so that a GPU has to be waited for. If not, gradients
+    that are not finite may come, and buffers keep what they hold.
+    """
+
+    looks_at_values: ClassVar[bool] = False
 
     def quantize(self, g: Tensor, state: PhiloxState, keys: Keys) -> tuple[Callable[[], ByteCodes], ByteCodes]:
         """Codes for dL/dX, made on demand, and for dL/dW.
@@ -67,6 +74,7 @@ class UnifiedGradient(ByteGradient):
     Buffers: ``share``, float32 (), 0 before the first search; ``deviation``, float32 (), d of that share.
     """
 
+    looks_at_values: ClassVar[bool] = True
     share: Tensor
     deviation: Tensor
 
@@ -144,7 +152,8 @@ class AdaptiveGradient(ByteGradient):
         deviation = groups.std(1, correction=0)
         gaussian = (magnitude > deviation[:, None]).float().mean(1) > self.method.gaussian_share
         moved = memory + self.method.clip_update * (most - memory)
-        memory.copy_(torch.where(gaussian | (memory == 0), most, moved))
+        bound = torch.where(gaussian | (memory == 0), most, moved)
+        memory.copy_(torch.where(torch.isfinite(bound), bound, memory))  # where nobody looked whether g is finite
         return memory.clone()
 
 

@@ -23,12 +23,12 @@ Source: arXiv 2010.14298, and the facts of its authors' public code (github cjf0
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor
+
+from fqt_core.ops import waiting
 
 _LEAST_RATIO = 2.0**-20
 
@@ -38,7 +38,7 @@ class HouseholderBlocks:
     """Which block each of N rows belongs to, and what it is multiplied by there.
 
     ``block``: int64 (N,), numbers of blocks; ``scale``: float32 (N,), s; ``reach``: float32 (N,), 1/√k, minus 1 for a
-    head; ``size``: float32 (blocks,), k.
+    head; ``size``: float32 (blocks,), k, 0 for a block without rows.
     """
 
     block: Tensor
@@ -48,20 +48,27 @@ class HouseholderBlocks:
 
     @classmethod
     def of(cls, ranges: Tensor) -> HouseholderBlocks:
-        """The blocks for rows of these ranges, float32 (N,), finite."""
-        values, order = ranges.double().sort(descending=True, stable=True)
-        count = len(order)
-        block, scale, reach = [0] * count, [1.0] * count, [0.0] * count
-        sizes: list[float] = []
-        for rows in _split(values.tolist()):
-            head, others = _scales([float(values[row]) for row in rows])
-            for row in rows:
-                place, is_head = int(order[row]), row == rows[0]
-                block[place], scale[place] = len(sizes), head if is_head else others
-                reach[place] = 1 / math.sqrt(len(rows)) - is_head
-            sizes.append(float(len(rows)))
-        floats = (torch.tensor(found, dtype=torch.float32, device=ranges.device) for found in (scale, reach, sizes))
-        return cls(torch.tensor(block, dtype=torch.int64, device=ranges.device), *floats)
+        """The blocks for rows of these ranges, float32 (N,); one that is not finite counts as 0.
+
+        No value decides what is computed, so that nothing waits for a GPU: there are N blocks then, some without rows.
+        """
+        count = len(ranges)
+        row = torch.arange(count, dtype=torch.int64, device=ranges.device)
+        if count < 2:
+            one = torch.ones_like(ranges)
+            return cls(row, one, torch.zeros_like(ranges), one)
+        values, order = torch.where(ranges.isfinite(), ranges, 0.0).double().sort(descending=True, stable=True)
+        heads, first = _split(values, row)
+        block = torch.where(row < heads, row, torch.searchsorted(first[1:].contiguous(), row, right=True))
+        size = torch.zeros_like(values).index_add_(0, block, torch.ones_like(values))
+        if waiting.at_once(ranges):
+            size = size[: int(heads)]
+        head, others = _scales(values[: len(size)], values[first[: len(size)].clamp(max=count - 1)], size)
+        is_head = row < heads
+        scale = torch.where(is_head, head[block], others[block])
+        reach = size[block].rsqrt() - is_head.double()
+        place = order.argsort()
+        return cls(block[place], scale[place].to(torch.float32), reach[place].to(torch.float32), size.to(torch.float32))
 
     def mix(self, x: Tensor) -> Tensor:
         """``Q · diag(s) · x``: float32 (N, *) to the same shape."""
@@ -80,36 +87,36 @@ class HouseholderBlocks:
         return rows - self.reach[:, None] * (weight[:, None] * along)[self.block]
 
 
-def _split(values: list[float]) -> list[list[int]]:
-    """Blocks of numbers of rows, a head first, for ranges in descending order."""
+def _split(values: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
+    """How many heads there are, and where each one's other rows begin, for ranges in descending order.
+
+    Args:
+        values: float64 (N,), N at least 2.
+        row: int64 (N,), 0 to N - 1.
+
+    Returns:
+        int64 (), and int64 (N + 1,): those of head i are rows ``first[i]`` to ``first[i + 1]``.
+    """
     count = len(values)
-    if count < 2 or values[0] <= 0:
-        return [[row] for row in range(count)]
-    rest, others = math.fsum(values), 0
-    while True:
-        others += 1
-        rest -= values[count - others]
-        if others == count - 1 or others * values[count - others - 1] >= rest:
-            break
-    heads = count - others
-    total = math.fsum(values[:heads])
-    bounds, reached = [heads], 0.0
-    for head in range(heads):
-        reached += others * values[head] / total
-        bounds.append(heads + min(others, round(reached)))
-    bounds[-1] = count
-    return [[head, *range(first, last)] for head, (first, last) in enumerate(pairwise(bounds))]
+    reached = values.cumsum(0)
+    heads = row + 1  # as many as candidates
+    enough = (count - heads) * values >= reached
+    some = torch.where(enough[:-1], heads[:-1], 1).max()
+    found = torch.where(values[0] > 0, some, count)
+    others = count - found
+    total = torch.where(values[0] > 0, reached.take(found - 1), 1.0)
+    share = (others * values / total).cumsum(0).round().to(torch.int64)
+    last = torch.where(heads < found, found + torch.minimum(share, others), count)
+    return found, torch.cat([found[None], last])
 
 
-def _scales(ranges: list[float]) -> tuple[float, float]:
-    """s of the head and of the others of a block, from the ranges of its rows."""
-    k = len(ranges)
-    if k == 1 or ranges[0] <= 0:
-        return 1.0, 1.0
-    root = 1 / math.sqrt(k)
-    step = (1 / k) / (1 - root)
-    largest = max(root, abs(1 - step), step if k > 2 else 0.0)
-    head = ranges[0] * root
-    others = max(ranges[1], ranges[0] * _LEAST_RATIO) * largest / (k - 1)
-    norm = math.hypot(math.cbrt(head), math.cbrt(others))
-    return norm / math.cbrt(head), norm / math.cbrt(others)
+def _scales(head: Tensor, second: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+    """s of the heads and of the others of blocks, from the ranges of their first two rows and k; float64 each."""
+    root = size.rsqrt()
+    step = (1 / size) / (1 - root)
+    largest = torch.maximum(root, (1 - step).abs()).maximum(torch.where(size > 2, step, 0.0))
+    a = (head * root) ** (1 / 3)
+    c = (torch.maximum(second, head * _LEAST_RATIO) * largest / (size - 1)) ** (1 / 3)
+    norm = torch.hypot(a, c)
+    mixes = (size > 1) & (head > 0)
+    return torch.where(mixes, norm / a, 1.0), torch.where(mixes, norm / c, 1.0)

@@ -126,7 +126,7 @@ def _some_groups(count: int, case: Conv, draw: st.DrawFn) -> Tensor:
 def _select(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
     g, dim = _groups(case, draw)
     lo, hi = ops.OPERATIONS["group_range"].reference(g, dim)
-    pruning = draw(st.sampled_from(["none", "topk", "bernoulli", "systematic"]))
+    pruning = draw(st.sampled_from(["none", "topk", "bernoulli", "bernoulli_dense", "systematic"]))
     return lo, hi, draw(st.integers(1, len(lo))), pruning, case.seed, draw(st.integers(0, 99)), 1, 1
 
 

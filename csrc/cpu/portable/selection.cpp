@@ -105,11 +105,12 @@ void sample(const SelectArguments& a) {
     uniform_integers(a, 0, u);
     offset = (u[0] * shares.total) >> uniform_bits;
   }
+  const bool dense = a.pruning == Pruning::bernoulli_dense;
   int64_t count = 0;
   for (int64_t i = 0; i < a.groups; ++i) {
     bool chosen = shares.certain[i] != 0;
     const int64_t share = shares.picks * shares.weight[i];
-    if (a.pruning == Pruning::bernoulli) {
+    if (a.pruning != Pruning::systematic) {
       if (i % (4 * philox_lanes) == 0) uniform_integers(a, i, u);
       chosen |= u[i % (4 * philox_lanes)] * shares.total < share << uniform_bits;
     } else if (shares.picks > 0) {
@@ -118,10 +119,11 @@ void sample(const SelectArguments& a) {
       chosen |= now > passed;
       passed = now;
     }
-    if (!chosen) continue;
+    if (!chosen && !dense) continue;
     a.index[count] = i;
-    a.factor[count++] =
-        shares.certain[i] != 0 ? 1.0F : static_cast<float>(static_cast<double>(shares.total) / static_cast<double>(share));
+    a.factor[count++] = !chosen                  ? 0.0F
+                        : shares.certain[i] != 0 ? 1.0F
+                                                 : static_cast<float>(static_cast<double>(shares.total) / static_cast<double>(share));
   }
   *a.count = count;
 }

@@ -27,7 +27,7 @@ def _group_moments(layer: Layer) -> Iterator[Case]:
 
 def _select_groups(layer: Layer) -> Iterator[Case]:
     lo, hi = ops.group_range(gradient_of(layer), 1)
-    for pruning in ("topk", "bernoulli", "systematic"):
+    for pruning in ("topk", "bernoulli", "bernoulli_dense", "systematic"):
         yield Case(pruning, (lo, hi, layer.few_channels, pruning, *KEY), bytes=nbytes(lo, hi))
 
 

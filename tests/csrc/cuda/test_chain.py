@@ -28,6 +28,8 @@ def _counted(call: Callable[..., Any], name: str, called: set[str]) -> Callable[
     [
         ("vgg16", "bits", {}),
         ("resnet18", "bytes", {"clip": 2.0}),
+        ("vgg16", "bytes", {"pruning": "bernoulli"}),
+        ("resnet18", "bits", {"pruning": "bernoulli", "clip": 2.0}),
     ],
 )
 def test_a_step_gives_the_bits_of_the_processor(

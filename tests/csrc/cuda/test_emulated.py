@@ -175,7 +175,7 @@ def test_many_groups_and_elements_equal_the_reference() -> None:
     ranges = ops.group_range(g, 0)
     check("group_range", "any", (g, 1))
     check("group_moments", "any", (g, 1, *ops.group_range(g, 1)))
-    for pruning in ("topk", "bernoulli", "systematic"):
+    for pruning in ("topk", "bernoulli", "bernoulli_dense", "systematic"):
         for kept in (1, 75, 299):
             check("select_groups", "any", (*ranges, kept, pruning, 7, 1, 2, 3))
     check("quantize_groups", "any", (g, 0, torch.arange(0, 300, 30), *(v[::30] for v in ranges), 4, 5, 6, 7, 8))

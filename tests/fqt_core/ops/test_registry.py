@@ -31,7 +31,9 @@ SAMPLES: dict[str, list[tuple[Any, ...]]] = {
     "binary_linear": [(X[:, 0, 0], W[:, 0, 0], 70)],
     "group_range": [(G, 0), (G, 1)],
     "group_moments": [(G, 1, *RANGE)],
-    "select_groups": [(*RANGE, 2, pruning, *KEY) for pruning in ("none", "topk", "bernoulli", "systematic")],
+    "select_groups": [
+        (*RANGE, 2, pruning, *KEY) for pruning in ("none", "topk", "bernoulli", "bernoulli_dense", "systematic")
+    ],
     "kept_ranges": [(*RANGE, torch.tensor([1, 3]), torch.ones(2), 4)],
     "quantize_groups": [
         (G, 0, torch.tensor([1, 3]), torch.zeros(2), torch.ones(2), 4, *KEY),

@@ -73,6 +73,19 @@ def test_bernoulli_never_drops_what_is_certain(ranges: list[float], data: st.Dat
     assert bool((factor >= 1).all())
 
 
+@given(RANGES, st.data(), st.integers(0, 10_000))
+@settings(max_examples=40)
+def test_dense_bernoulli_makes_the_same_choice(ranges: list[float], data: st.DataObject, step: int) -> None:
+    """And its result has the same size whatever it chooses, also without values to choose by."""
+    kept = data.draw(st.integers(1, len(ranges)))
+    index, factor = _select(ranges, kept, "bernoulli", step)
+    everything, factors = _select(ranges, kept, "bernoulli_dense", step)
+    assert everything.tolist() == list(range(len(ranges)))
+    assert torch.equal(factors, torch.zeros(len(ranges)).index_copy(0, index, factor))
+    nothing = torch.empty(len(ranges), device="meta")
+    assert ops.select_groups(nothing, nothing, kept, "bernoulli_dense", 1, 2, 3, 4)[1].shape == factors.shape
+
+
 @given(RANGES, st.data())
 @settings(max_examples=40)
 def test_topk_takes_the_largest_and_the_first_of_ties(ranges: list[float], data: st.DataObject) -> None:

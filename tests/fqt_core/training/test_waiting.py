@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import Any
 
@@ -15,19 +16,25 @@ from fqt_core.config import Convnet, Method, Resnet18, Vgg16
 from fqt_core.convert import convert_
 from fqt_core.errors import NonFiniteGradientError, NonFiniteLossError
 from fqt_core.fused import block
+from fqt_core.layers.base import BinaryLayer
 from fqt_core.models import build
 from fqt_core.ops import native, waiting
 from fqt_core.training.optimizer import build_optimizer
 from fqt_core.training.replica import Replica
 from fqt_core.training.step import CROSS_ENTROPY, StepResult, _gradients, training_step
 from tests.csrc.cuda.emulated import KERNELS
+from tests.fqt_core.fused import nets
 
 from .nets import config, network, sha256
 
+BYTES: list[tuple[str, dict[str, Any]]] = [("statquant", {}), ("adaptive-int8", {})]
 METHODS: list[tuple[str, dict[str, Any]]] = [
     ("fqt", {"pruning": "systematic"}),
     ("fqt", {"pruning": "topk", "clip": 3.0}),
+    ("fqt", {"pruning": "bernoulli", "clip": 3.0}),
     ("psq", {}),
+    *BYTES,
+    ("statquant", {"forward": 1}),
     ("qat", {}),
     ("fp32", {}),
 ]
@@ -57,7 +64,7 @@ RESNET, VGG = Resnet18(width=0.25, image_size=32, channels=1), Vgg16(width=0.125
     ("network", "method", "options", "fused"),
     [
         *((RESNET, method, options, False) for method, options in [*METHODS, PIXELS]),
-        *((config, method, options, True) for config in (RESNET, VGG) for method, options in METHODS[:2]),
+        *((config, method, options, True) for config in (RESNET, VGG) for method, options in METHODS[:3]),
     ],
 )
 def test_a_step_looks_at_no_value_and_runs_what_has_kernels(
@@ -95,7 +102,7 @@ def test_a_step_looks_at_no_value_and_runs_what_has_kernels(
     assert fused == ("hwnc_binary_conv2d" in {operation for operation, _ in watch.seen})
     assert {device for _, device in watch.seen} <= {"meta"}
     assert bool(watch.seen) == (method != "fp32")
-    if method != "fp32":  # Adam of ours takes the step of all parameters together, not of each by itself
+    if Method(method, **options).binarises:  # our Adam takes the step of all parameters together, not one by one
         assert "aten._foreach_lerp_.Scalar" in watch.calls[before:]
         assert "aten.lerp_.Scalar" not in watch.calls[before:]
 
@@ -135,7 +142,24 @@ def test_a_step_that_looks_at_nothing_is_the_same(
     assert sha256(blind) == sha256(looks)
 
 
-@pytest.mark.parametrize(("method", "options"), [METHODS[0], METHODS[1], PIXELS])
+@pytest.mark.parametrize("fused", [False, True])
+def test_figures_count_what_was_kept(fused: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not what was there: without a look, Bernoulli selection returns all groups."""
+    seen = []
+    for at_once in (True, False):
+        monkeypatch.setattr(waiting, "at_once", lambda _, at_once=at_once: at_once)
+        model = nets.network("vgg16", Method("fqt", pruning="bernoulli"), size=16, width=0.0625)
+        layers = [layer for layer in model.modules() if isinstance(layer, BinaryLayer)]
+        for layer in layers:
+            layer.collect_statistics = True
+        with contextlib.nullcontext() if fused else nets.layer_by_layer():
+            nets.step(model, nets.images(12, 16))
+        seen.append([layer.statistics for layer in layers])
+    assert seen[0] == seen[1]
+    assert any(0 < figures["kept_samples"] < 12 for figures in seen[0])
+
+
+@pytest.mark.parametrize(("method", "options"), [*METHODS[:3], *BYTES, PIXELS])
 def test_what_is_not_finite_is_named_all_the_same(
     method: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,12 +177,16 @@ def test_what_is_not_finite_is_named_all_the_same(
         hook.remove()
         assert caught.value.step == 4
     assert all(torch.equal(value, weights[name]) for name, value in model.named_parameters())
+    kept = [value for name, value in model.named_buffers() if name.endswith(("clip", "activation_scale"))]
+    assert all(bool(value.isfinite().all()) for value in kept)
 
 
-def _chain_step(spoiled: float | None, scale: float, *, blind: bool) -> tuple[StepResult, nn.Module]:
+def _chain_step(
+    spoiled: float | None, scale: float, *, blind: bool, pruning: str = "systematic"
+) -> tuple[StepResult, nn.Module]:
     """A step of a network that is one chain, whose head's weights are ``scale`` times as large."""
     model = build(Convnet(width=0.25, image_size=12, channels=1), num_classes=3)
-    convert_(model, Method("fqt", clip=2.0), seed=5)
+    convert_(model, Method("fqt", clip=2.0, pruning=pruning), seed=5)
     head: nn.Linear = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
     with torch.no_grad():
         head.weight.mul_(scale)
@@ -172,12 +200,13 @@ def _chain_step(spoiled: float | None, scale: float, *, blind: bool) -> tuple[St
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.0])  # without a gradient, too
-def test_a_chain_that_looks_at_nothing_takes_the_same_step(scale: float) -> None:
+@pytest.mark.parametrize("pruning", ["systematic", "bernoulli"])
+def test_a_chain_that_looks_at_nothing_takes_the_same_step(scale: float, pruning: str) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        expected, looks = _chain_step(None, scale, blind=False)
+        expected, looks = _chain_step(None, scale, blind=False, pruning=pruning)
         torch.manual_seed(0)
-        found, blind = _chain_step(None, scale, blind=True)
+        found, blind = _chain_step(None, scale, blind=True, pruning=pruning)
     assert found == expected
     assert sha256(blind) == sha256(looks)
 
@@ -192,7 +221,7 @@ def test_what_is_not_finite_in_a_chain_is_named(value: float, blind: bool) -> No
 
 
 def _spoil(gradient: Tensor, value: float) -> Tensor:
-    spoiled = gradient.clone()
+    spoiled = gradient.clone(memory_format=torch.contiguous_format)
     spoiled.view(-1)[7] = value
     return spoiled
 
