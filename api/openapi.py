@@ -77,7 +77,8 @@ def install(app: FastAPI) -> None:
 def _require_names(schemas: dict[str, Any]) -> None:
     """Where a field tells variants apart, it cannot be left out, though each variant has a default for it."""
     fields = [field for schema in schemas.values() for field in schema.get("properties", {}).values()]
-    for discriminator in (field["discriminator"] for field in fields if "discriminator" in field):
+    parts = [part for field in fields for part in (field, *field.get("anyOf", ()))]
+    for discriminator in (part["discriminator"] for part in parts if "discriminator" in part):
         for reference in discriminator["mapping"].values():
             variant = schemas[reference.rsplit("/", 1)[-1]]
             required = {*variant.get("required", ()), discriminator["propertyName"]}

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.service.library SPEC --threads N``: a job's training as a library call, without checkpoints."""
+"""``python -m benchmarks.service.library SPEC --threads N``: a job's training called as a library, no checkpoints."""
 
 from __future__ import annotations
 
