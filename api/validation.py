@@ -18,6 +18,7 @@ from fqt_core.config import ARCHITECTURES, METHODS
 _VARIANTS: Mapping[str, Mapping[str, type[BaseModel]]] = {"method": METHODS, "architecture": ARCHITECTURES}
 
 _LONGEST_PATH = 400
+_PLACES = frozenset({"body", "query", "path", "header", "cookie"})
 # The same of the values that a sweep searches, which are told apart by `type`; and what marks a key that is wrong.
 _OF_A_SPACE = frozenset({"choice", "uniform", "log_uniform", "int", "[key]"})
 
@@ -86,7 +87,9 @@ def _errors_at(row: type[BaseModel], options: Any, prefix: tuple[Any, ...]) -> d
 
 def _explain(error: Mapping[str, Any], model: type[BaseModel] | None) -> FieldError:
     path = [part for part in error["loc"] if part != "__root__"]
-    place = path.pop(0) if path and path[0] in {"body", "query", "path", "header", "cookie"} else None
+    # A field that nobody knows may have one of these names itself.
+    placed = path[:1] and path[0] in _PLACES and not (error["type"] == "extra_forbidden" and len(path) == 1)
+    place = path.pop(0) if placed else None
     if path[:1] == ["space"] and len(path) > 2 and path[2] in _OF_A_SPACE:
         del path[2]
     parts, owner = _walk(path, model)

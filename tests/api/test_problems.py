@@ -153,6 +153,14 @@ def test_faults_of_parameters_headers_and_body_come_in_one_answer(client: TestCl
     assert sorted(error.field for error in document.errors) == ["dataset", "dryrun", "training.epochs"]
 
 
+@pytest.mark.parametrize("name", ["path", "body", "query"])
+def test_an_unknown_field_may_be_called_like_a_part_of_a_request(client: TestClient, name: str) -> None:
+    response = client.post("/v1/jobs", json={"dataset": "digits", name: {}})
+    assert response.status_code == 422
+    [error] = response.json()["errors"]
+    assert (error["field"], error["message"]) == (name, "unknown field")
+
+
 def test_under_an_unknown_name_the_options_that_no_name_mends_are_told(client: TestClient) -> None:
     spec = {
         "dataset": "digits",
