@@ -158,7 +158,8 @@ def test_an_unknown_field_may_be_called_like_a_part_of_a_request(client: TestCli
     response = client.post("/v1/jobs", json={"dataset": "digits", name: {}})
     assert response.status_code == 422
     [error] = response.json()["errors"]
-    assert (error["field"], error["message"]) == (name, "unknown field")
+    assert error["field"] == name
+    assert error["message"].startswith("unknown field")
 
 
 def test_under_an_unknown_name_the_options_that_no_name_mends_are_told(client: TestClient) -> None:
