@@ -56,7 +56,8 @@ class Slots:
 
     def poll(self) -> None:
         """Look at the queue without being rung, until draining; jobs that are found run in threads of their own."""
-        self._nursery.start()
+        if self._command == TRAINING_COMMAND:  # another one need not know how to wait
+            self._nursery.start()
         while not self._draining.is_set():
             try:
                 if self._free and self._waiting():
