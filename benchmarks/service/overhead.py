@@ -75,7 +75,6 @@ class _Turns:
     def __init__(self, service: place.Service) -> None:
         self._service = service
         self._folder = service.settings.data_dir.parent
-        self._spared: set[int] = set()
 
     def warm_up(self) -> None:
         """Have the service run a short job, and come to rest."""
@@ -95,11 +94,11 @@ class _Turns:
             path = Path(folder) / "spec.json"
             path.write_text(json.dumps(spec))
             job, stood = self._submit(spec), 0.0
-            with self._library(path) as library:
+            with _Library(self._service.settings, path) as library:
                 while not job.state.terminal:
                     time.sleep(_TURN_SECONDS)
                     job = self._look(job.id)
-                    stopped = stop(self._folder, self._spared)
+                    stopped = stop(self._folder, {library.pid})
                     begin = time.monotonic()
                     library.turn(None if job.state.terminal else _TURN_SECONDS)
                     stood += 0.0 if job.state.terminal else time.monotonic() - begin
@@ -109,11 +108,6 @@ class _Turns:
             assert job.finished_at is not None
             through = (job.finished_at - job.created_at).total_seconds() - stood
             return {"service": round(through, 2), "library": round(library.seconds, 2)}
-
-    def _library(self, spec: Path) -> _Library:
-        library = _Library(self._service.settings, spec)
-        self._spared.add(library.pid)
-        return library
 
     def _submit(self, spec: dict[str, Any]) -> Job:
         request = urllib.request.Request(  # noqa: S310 - our own URL
