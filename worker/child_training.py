@@ -10,6 +10,7 @@ import torch
 from fqt_core import export
 from fqt_core.allocator import keep_pages
 from fqt_core.config import ParallelConfig
+from fqt_core.config.threads import worthwhile_threads
 from fqt_core.data import ImageDataset, load_pinned
 from fqt_core.errors import CheckpointError
 from fqt_core.events import ArtifactWritten, CheckpointWritten, Done, LogLine
@@ -58,9 +59,12 @@ def train(
     spec = data.spec
     base = resident()
     device = device or device_of(data.device)
-    torch.set_num_threads(data.threads)
+    threads = _threads(data, replica)
+    torch.set_num_threads(threads)
     keep_pages()
     fresh = data.resume_from is None
+    if threads < data.threads and device.type == "cpu":
+        lifeline.send(LogLine(message=f"on {threads} of {data.threads} threads: a step is too small to be worth more"))
     if spec.method.chooses_bits and fresh:
         lifeline.send(LogLine(message="choosing the bits of each layer's gradient, from a short probe"))
     checkpoints = folder / "checkpoints"
@@ -102,6 +106,12 @@ def train(
         lifeline.send(ArtifactWritten.of("examples", examples, layout))
     lifeline.send(done)
     return Exit.DONE
+
+
+def _threads(data: TrainingInput, replica: Replica | None) -> int:
+    """How many of the slot's threads the job is worth; a function of its description, as its result depends on it."""
+    images = data.spec.training.micro_batch_size // (1 if replica is None else replica.size)
+    return worthwhile_threads(data.spec.network, data.spec.method, images=max(1, images), most=data.threads)
 
 
 def resident() -> int | None:

@@ -29,7 +29,18 @@ _TAIL_LINES = 20
 _LOOK_SECONDS = 0.2
 
 # What a child inherits of the environment: how to run, never credentials or addresses.
-_INHERITED = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "FQT_ISA", "SYSTEMROOT")
+_INHERITED = (
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "TZ",
+    "LD_LIBRARY_PATH",
+    "VIRTUAL_ENV",
+    "FQT_ISA",
+    "FQT_WORTHWHILE",
+    "SYSTEMROOT",
+)
 _INHERITED_PREFIXES = ("CUDA_", "NVIDIA_", "PYTHON", "COVERAGE_")
 
 
@@ -52,7 +63,8 @@ def child_environment(home: Path, threads: int, source: Mapping[str, str] = os.e
         "MKL_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": str(threads),
         # Threads that spin while they wait take the core from the one they wait for: on a machine that is busy with
-        # anything else, a step of a small network took five times as long.
+        # anything else, a step of a small network took ten times as long and more. Hence no work is cut into pieces
+        # that are shorter than it takes to wake a thread (fqt_core/config/threads.py).
         "OMP_WAIT_POLICY": "PASSIVE",
     }
 

@@ -1,12 +1,13 @@
 """What the service adds to a training: the same job through the service and called as a library, by turns.
 
 On one side is all of the service (API, worker, PostgreSQL, broker, training child), on the other a process that trains
-the same spec with :mod:`benchmarks.service.library`, at the niceness of the service's children and with as many
-threads. Every few seconds one side is stopped (SIGSTOP) and the other goes on, so that both see the same weather: one
-after the other, the same training takes 5 % longer or shorter from one time to the next on a shared host. The service
-is timed from the submission until the job has succeeded, by its rows, the library from the start of its process to its
-end; while a side is stopped its time stands still. The service has run a job of one epoch before and has come to rest,
-as one that is in use has. Nothing else should run meanwhile.
+the same spec with :mod:`benchmarks.service.library`, at the niceness of the service's children and with as many threads
+as the job takes: results depend on their number, so that with another it is not the same training. Every few seconds
+one side is stopped (SIGSTOP) and the other goes on, so that both see the same weather: one after the other, the same
+training takes 5 % longer or shorter from one time to the next on a shared host. The service is timed from the
+submission until the job has succeeded, by its rows, the library from the start of its process to its end; while a side
+is stopped its time stands still. The service has run a job of one epoch before and has come to rest, as one that is in
+use has. Nothing else should run meanwhile.
 
 Measured twice: with all cores of the machine, as a service has them by itself, and with everything on one core.
 """
@@ -33,7 +34,6 @@ from benchmarks.service.seeds import SPEC
 from benchmarks.service.turns import go_on, rest, stop
 from jobs import jobs
 from jobs.records import Job
-from jobs.settings import Settings
 
 _EPOCHS = 160
 _TURN_SECONDS = 6.0
@@ -57,14 +57,14 @@ def measure(epochs: int = _EPOCHS) -> list[Row]:
                 service.api()
                 service.worker()
                 turns = _Turns(service)
-                turns.warm_up()
-                seconds = turns.take(spec)
+                threads = turns.warm_up()
+                seconds = turns.take(spec, threads)
         finally:
             os.sched_setaffinity(0, allowed)
         for side, took in seconds.items():
             say(f"{where}, {side}: {took:.1f} s")
         value = 100 * (seconds["service"] / seconds["library"] - 1)
-        details = {"seconds": seconds, "spec": spec, "threads": len(cores)}
+        details = {"seconds": seconds, "spec": spec, "cores": len(cores), "threads": threads}
         rows.append(row("overhead", place.POSTGRESQL, f"{what}, {where}", value, "%", most=_MOST_PERCENT, **details))
     return rows
 
@@ -76,16 +76,27 @@ class _Turns:
         self._service = service
         self._folder = service.settings.data_dir.parent
 
-    def warm_up(self) -> None:
-        """Have the service run a short job, and come to rest."""
+    def warm_up(self) -> int:
+        """Have the service run a short job, and come to rest; returns the number of threads that the job took.
+
+        Raises:
+            BenchmarkError: the job did not succeed.
+        """
         job = self._submit(SPEC | {"training": SPEC["training"] | {"epochs": 1}})
         while not job.state.terminal:
             time.sleep(_TURN_SECONDS)
             job = self._look(job.id)
         rest(self._folder)
+        if job.state != "succeeded" or job.record is None:
+            raise BenchmarkError(f"the job is {job.state}: {job.error}")
+        return int(job.record["threads"])
 
-    def take(self, spec: dict[str, Any]) -> dict[str, float]:
+    def take(self, spec: dict[str, Any], threads: int) -> dict[str, float]:
         """Seconds that each side takes for the spec, without those for which it was stopped.
+
+        Args:
+            spec: what the job is to do.
+            threads: of the library's side.
 
         Raises:
             BenchmarkError: the job did not succeed, or the library call did not.
@@ -94,7 +105,7 @@ class _Turns:
             path = Path(folder) / "spec.json"
             path.write_text(json.dumps(spec))
             job, stood = self._submit(spec), 0.0
-            with _Library(self._service.settings, path) as library:
+            with _Library(path, threads, nice=self._service.settings.child_nice) as library:
                 while not job.state.terminal:
                     time.sleep(_TURN_SECONDS)
                     job = self._look(job.id)
@@ -126,12 +137,11 @@ class _Turns:
 class _Library:
     """The process that trains without the service, in its turns only. A context manager: in the end it is gone."""
 
-    def __init__(self, settings: Settings, spec: Path) -> None:
-        threads = str(settings.threads)
-        command = [sys.executable, "-m", "benchmarks.service.library", str(spec), "--threads", threads]
+    def __init__(self, spec: Path, threads: int, *, nice: int) -> None:
+        command = [sys.executable, "-m", "benchmarks.service.library", str(spec), "--threads", str(threads)]
         begin = time.monotonic()
         self._process = subprocess.Popen(
-            ["nice", "-n", str(settings.child_nice), *command], env={**os.environ, "OMP_NUM_THREADS": threads}
+            ["nice", "-n", str(nice), *command], env={**os.environ, "OMP_NUM_THREADS": str(threads)}
         )
         self._process.send_signal(signal.SIGSTOP)
         self.pid = self._process.pid

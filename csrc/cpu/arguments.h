@@ -8,10 +8,12 @@
 namespace fqt {
 
 // Runs body(context, begin, end) over [0, count), cut into ranges of at least `grain`, perhaps on several threads. Kernels
-// cut their work along their outputs, so results do not depend on the number of threads.
+// cut their work along their outputs, so results do not depend on the number of threads. `worthwhile`: what a thread has to do
+// for it to be woken, in numbers that a simple loop goes through.
 struct Threads {
   using Body = void (*)(void* context, int64_t begin, int64_t end);
   void (*run)(int64_t count, int64_t grain, Body body, void* context);
+  int64_t worthwhile;
 };
 
 // Scratch memory for kernels, zeros if `cleared`, aligned to 64 bytes; throws std::bad_alloc. Defined once, for the baseline

@@ -28,6 +28,7 @@ constexpr int64_t vector_columns = 16;
 using RowTerm = uint8_t;
 using PanelTerm = int8_t;
 constexpr int64_t together = 4, block_rows = 6, panel_vectors = 4;
+constexpr int64_t products_per_number = 256;  // in the time that `parallel` counts in
 
 inline RowTerm row_term(int8_t value) { return static_cast<RowTerm>(value ^ -128); }
 
@@ -36,6 +37,7 @@ inline RowTerm row_term(int8_t value) { return static_cast<RowTerm>(value ^ -128
 using RowTerm = int16_t;
 using PanelTerm = int16_t;
 constexpr int64_t together = 2, block_rows = 4, panel_vectors = 1;
+constexpr int64_t products_per_number = 32;  // in the time that `parallel` counts in
 
 inline RowTerm row_term(int8_t value) { return value; }
 
@@ -170,7 +172,7 @@ class Panels {
         columns_(columns),
         terms_(count() * size_),
         start_(count() * panel_columns) {
-    parallel(threads, count(), 1, [&](int64_t begin, int64_t end) {
+    parallel(threads, count(), size_, [&](int64_t begin, int64_t end) {
       for (int64_t p = begin; p < end; ++p) make(memory(p), p * panel_columns, columns_of(p));
     });
     depth_ = depth;

@@ -25,7 +25,7 @@ void ordered_sums(int64_t rows, int64_t channels, const Threads& threads, Add ad
   constexpr int64_t several = 8;
   const int64_t chunks = ceil_div(rows, rows_per_sum);
   const Buffer<float> firsts(chunks * channels, Contents::any), seconds(chunks * channels, Contents::any);
-  parallel(threads, chunks, 1, [&](int64_t begin, int64_t end) {
+  parallel(threads, chunks, rows_per_sum * channels, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       float* __restrict one = firsts.get() + i * channels;
       float* __restrict two = seconds.get() + i * channels;
@@ -36,7 +36,7 @@ void ordered_sums(int64_t rows, int64_t channels, const Threads& threads, Add ad
       for (; row < last; ++row) add(row, one, two);
     }
   });
-  parallel(threads, channels, 16, [&](int64_t begin, int64_t end) {
+  parallel(threads, channels, 2 * chunks, [&](int64_t begin, int64_t end) {
     add_partial_sums(firsts.get(), chunks, channels, begin, end, first);
     add_partial_sums(seconds.get(), chunks, channels, begin, end, second);
   });

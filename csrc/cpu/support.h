@@ -30,18 +30,25 @@ class Buffer {
   int64_t count_;
 };
 
-template <typename Function>
-inline void parallel(const Threads& threads, int64_t count, int64_t grain, Function function) {
-  if (count <= 0) return;
-  threads.run(
-      count, grain,
-      [](void* context, int64_t begin, int64_t end) { (*static_cast<Function*>(context))(begin, end); }, &function);
-}
-
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 constexpr int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+
+// Runs function(begin, end) over [0, count), on several threads if there is enough to do: an item takes about as long as a
+// simple loop over `numbers` numbers, a few operations each.
+template <typename Function>
+inline void parallel(const Threads& threads, int64_t count, int64_t numbers, Function function) {
+  if (count <= 0) return;
+  threads.run(
+      count, ceil_div(threads.worthwhile, larger(1, numbers)),
+      [](void* context, int64_t begin, int64_t end) { (*static_cast<Function*>(context))(begin, end); }, &function);
+}
+
+// Multiplications of a convolution of `samples` samples to `outputs` output channels.
+inline int64_t products_of(const ConvShape& s, int64_t samples, int64_t outputs) {
+  return samples * s.out_height * s.out_width * outputs * (s.channels / s.groups) * s.kernel_height * s.kernel_width;
+}
 
 // Bits [first, first + count) of packed words, count <= 64, moved down to bit 0.
 inline uint64_t extract_bits(const uint64_t* words, int64_t first, int64_t count) {

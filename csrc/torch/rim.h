@@ -2,6 +2,7 @@
 // kernel that it is instantiated with. Schemas are those of fqt_core/ops (a test compares them).
 #pragma once
 
+#include <cstdlib>
 #include <tuple>
 
 #include "../cpu/arguments.h"
@@ -15,9 +16,21 @@ inline namespace FQT_RIM_DEVICE {
 
 using Sizes = std::vector<int64_t>;
 
-inline const Threads threads{[](int64_t count, int64_t grain, Threads::Body body, void* context) {
-  torch::stable::parallel_for(0, count, grain, [=](int64_t begin, int64_t end) { body(context, begin, end); });
-}};
+// Some 100 µs of a core: waking a thread that sleeps while it waits takes about as long, so that less is done sooner by one.
+constexpr int64_t usually_worthwhile = int64_t{1} << 17;
+
+// FQT_WORTHWHILE in the environment, if it is a number above 0.
+inline int64_t worthwhile() {
+  const char* text = std::getenv("FQT_WORTHWHILE");
+  const int64_t value = text == nullptr ? 0 : std::strtoll(text, nullptr, 10);
+  return value > 0 ? value : usually_worthwhile;
+}
+
+inline const Threads threads{
+    [](int64_t count, int64_t grain, Threads::Body body, void* context) {
+      torch::stable::parallel_for(0, count, grain, [=](int64_t begin, int64_t end) { body(context, begin, end); });
+    },
+    worthwhile()};
 
 // (N, C, *) as samples, channels and pixels.
 struct Extent {

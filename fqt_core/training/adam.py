@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from torch.optim.adam import adam
 
 from fqt_core import ops
+from fqt_core.config.threads import WORTH_A_THREAD
 from fqt_core.layers import BinaryLayer, CompactGradient
 from fqt_core.layers.latents import is_laid_out
 from fqt_core.ops import native
+from fqt_core.ops.threads import threads_for
 
 
 class BinaryAdam(torch.optim.Optimizer):
@@ -97,7 +99,11 @@ class BinaryAdam(torch.optim.Optimizer):
             if parameter.grad is not None:
                 others.append(parameter)
         fusible = [parameter for parameter in others if _fusible(parameter)]
-        self._step_others(fusible, group, fused=True)
+        # Torch wakes all threads for each of them, however small.
+        small = [parameter for parameter in fusible if parameter.numel() < WORTH_A_THREAD]
+        with threads_for(WORTH_A_THREAD):
+            self._step_others(small, group, fused=True)
+        self._step_others([p for p in fusible if p.numel() >= WORTH_A_THREAD], group, fused=True)
         self._step_others([parameter for parameter in others if not _fusible(parameter)], group, fused=False)
 
     def _binary_layers(self) -> Iterator[BinaryLayer]:

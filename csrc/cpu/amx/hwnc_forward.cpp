@@ -11,7 +11,7 @@ namespace {
 void expand_weights(const uint64_t* weight, const ConvShape& s, const Threads& threads, RightTiles& tiles) {
   const int64_t size = tiles.taps() * tiles.chunks();
   const int64_t count = ceil_div(s.outputs, tile_columns);
-  parallel(threads, count * tiles.taps(), ceil_div(1 << 10, tiles.chunks()), [&](int64_t begin, int64_t end) {
+  parallel(threads, count * tiles.taps(), tiles.chunks() * tile_columns, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t tile = i / tiles.taps(), tap = i % tiles.taps(), output = tile * tile_columns;
       const uint64_t* words = weight + output * size + tap * tiles.chunks();

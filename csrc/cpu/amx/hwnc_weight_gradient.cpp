@@ -15,7 +15,7 @@ namespace {
 constexpr int64_t band_room = 1 << 20;  // bytes of operands: half of the second cache
 constexpr int64_t unit_sums = Square::rows * sums_stride;
 constexpr int64_t input_bytes = 2 * pair_bytes;        // of a pixel: 64 samples by 64 channels
-constexpr int64_t work_per_thread = int64_t{1} << 24;  // products of bytes that are worth a thread
+constexpr int64_t products_per_number = 512;  // of bytes, in the time that `parallel` counts in
 
 struct Layout {
   Axis lines, columns;
@@ -200,7 +200,7 @@ namespace amx {
 void hwnc_weight_gradient(const HwncWeightGradientArguments& a, const Threads& threads) {
   const Layout l(a);
   const int64_t work = unit_sums * l.chunks * step_terms * a.shape.out_height * a.shape.out_width;
-  parallel(threads, l.words * l.units(), ceil_div(work_per_thread, larger(1, work)), [&](int64_t first, int64_t last) {
+  parallel(threads, l.words * l.units(), work / products_per_number, [&](int64_t first, int64_t last) {
     const Tiles tiles;
     Worker worker(a, l, smaller(l.units(), last - first));
     for (int64_t i = first; i < last;) {

@@ -17,7 +17,7 @@ namespace {
 constexpr int64_t lines_room = 1 << 20;      // bytes of operand lines: half of the second cache
 constexpr int64_t weights_room = 512 << 10;  // bytes of weights that are taken together
 constexpr int64_t tasks_wanted = 64;
-constexpr int64_t work_per_thread = int64_t{1} << 24;  // products of bytes that are worth a thread
+constexpr int64_t products_per_number = 512;  // of bytes, in the time that `parallel` counts in
 
 // The right operands of a product, [pair of tiles][tap][chunk of 64 terms]. The pairs are even in number; past the last column
 // they are zero.
@@ -196,7 +196,7 @@ inline void compute_lines(const Walk& walk, const RightTiles& weights, const Thr
   const int64_t parts = larger(1, smaller(weights.groups(), tasks_wanted / larger(1, lines)));
   const int64_t work = walk.together * walk.columns.size() * weights.taps() * weights.chunks() * step_terms *
                        ceil_div(walk.result_columns, parts);
-  parallel(threads, lines * parts, ceil_div(work_per_thread, larger(1, work)), [&](int64_t first, int64_t last) {
+  parallel(threads, lines * parts, work / products_per_number, [&](int64_t first, int64_t last) {
     const Tiles tiles;
     auto kernel = make();
     LineWorker<decltype(kernel)> worker(walk, weights, kernel);

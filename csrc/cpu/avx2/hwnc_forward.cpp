@@ -11,6 +11,7 @@
 namespace fqt {
 namespace {
 
+constexpr int64_t products_per_number = 256;  // in the time that `parallel` counts in
 constexpr int64_t words_together = 3;  // 3 words * 64 bits fit a byte
 constexpr int64_t most_vectors = 4;    // of outputs, in a block
 constexpr int64_t most_rows = 128;     // in a tile, which share each load of indices into the first-level cache
@@ -27,7 +28,7 @@ struct Weights {
         vectors(ceil_div(a.shape.outputs, lanes)),
         blocks(ceil_div(vectors, most_vectors)),
         indices(vectors * taps * words * steps * lanes) {
-    parallel(threads, vectors * taps, 4, [&](int64_t begin, int64_t end) {
+    parallel(threads, vectors * taps, words * steps * lanes, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const int64_t vector = i / taps, block = vector / most_vectors, d = vector * lanes;
         const int64_t outputs = smaller(lanes, a.shape.outputs - d), stride = vectors_of(block) * lanes;
@@ -250,11 +251,12 @@ void hwnc_binary_conv2d(const HwncConvArguments& a, const Threads& threads) {
   const Weights weights(a, threads);
   const int64_t words = s.height * s.width * s.samples * weights.words;
   const Buffer<uint8_t> x(words * steps);
-  parallel(threads, words, 4096, [&](int64_t begin, int64_t end) {
+  parallel(threads, words, steps, [&](int64_t begin, int64_t end) {
     expand_input(a.x + begin, end - begin, x.get() + begin * steps);
   });
   const Tiles tiles(s);
-  parallel(threads, s.out_height * tiles.count * weights.blocks, 1, [&](int64_t begin, int64_t end) {
+  const int64_t count = s.out_height * tiles.count * weights.blocks;
+  parallel(threads, count, products_of(s, s.samples, s.outputs) / larger(1, count * products_per_number), [&](int64_t begin, int64_t end) {
     Worker worker(a, x.get(), weights);
     for (int64_t i = begin; i < end; ++i) {
       const int64_t tile = i / weights.blocks;

@@ -13,7 +13,7 @@ namespace fqt {
 namespace {
 
 constexpr int64_t tasks_wanted = 64;
-constexpr int64_t work_per_thread = int64_t{1} << 22;  // products of bits that are worth a thread
+constexpr int64_t products_per_number = 512;  // in the time that `parallel` counts in
 
 // What the innermost loops run over: the taps inside, line by line.
 struct Walk {
@@ -177,7 +177,7 @@ void hwnc_binary_conv2d(const HwncConvArguments& a, const Threads& threads) {
   const Panels panels(s, l.panel_rows());
   const int64_t parts = larger(1, smaller(l.blocks / 4, tasks_wanted / larger(1, panels.count())));
   const int64_t work = l.panel_rows() * l.taps * s.channels * ceil_div(s.outputs, parts);
-  parallel(threads, panels.count() * parts, ceil_div(work_per_thread, work + 1), [&](int64_t first, int64_t last) {
+  parallel(threads, panels.count() * parts, work / products_per_number, [&](int64_t first, int64_t last) {
     Scratch scratch(l);
     for (int64_t i = first; i < last;) {
       // All parts of a panel that are this thread's at once, so that its input is gathered once.

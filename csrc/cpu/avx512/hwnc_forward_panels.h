@@ -57,7 +57,7 @@ inline void copy_words(const uint64_t* const* in, int64_t count, bool paired, ui
 // [block][tap][word][vector][lane]; output 2 * lane + vector. The last output stands in for those past it.
 void pack_weights(const uint64_t* weight, const ConvShape& s, const Layout& l, const Threads& threads, uint64_t* packed) {
   const int64_t size = l.taps * l.words;
-  parallel(threads, l.blocks, ceil_div(int64_t{1} << 13, size * outputs + 1), [&](int64_t begin, int64_t end) {
+  parallel(threads, l.blocks, 2 * size * outputs, [&](int64_t begin, int64_t end) {
     const uint64_t* in[rows];
     for (int64_t i = begin * outputs; i < end * outputs; i += rows) {
       const int64_t block = i / outputs, vector = i % outputs / lanes, lane = i % lanes;

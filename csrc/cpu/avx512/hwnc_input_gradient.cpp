@@ -9,6 +9,8 @@
 namespace fqt {
 namespace {
 
+constexpr int64_t products_per_number = 256;  // in the time that `parallel` counts in
+
 struct Layout {
   int64_t taps, blocks, steps;
   int64_t tap_indices, pixel_tables;  // bytes
@@ -34,7 +36,7 @@ struct Weights {
         constants(lines.kinds() * columns.kinds() * l.channels(), Contents::any) {
     const ConvShape& s = a.shape;
     const Buffer<int32_t> ones(l.taps * l.channels(), Contents::any);
-    parallel(threads, l.blocks * l.taps, 8, [&](int64_t begin, int64_t end) {
+    parallel(threads, l.blocks * l.taps, s.outputs * block_channels / 4, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const int64_t block = i / l.taps, tap = i % l.taps;
         build_indices(a.weight + tap * l.blocks + block, l.taps * l.blocks, s.outputs, indices.get() + i * l.tap_indices,
@@ -179,7 +181,8 @@ void hwnc_input_gradient(const HwncInputGradientArguments& a, const Threads& thr
   const Layout l(s);
   const AxisTaps lines(s, 0), columns(s, 1);
   const Weights weights(a, l, lines, columns, threads);
-  parallel(threads, ceil_div(a.kept, block_rows) * s.height, 1, [&](int64_t begin, int64_t end) {
+  const int64_t count = ceil_div(a.kept, block_rows) * s.height;
+  parallel(threads, count, products_of(s, a.kept, s.outputs) / larger(1, count * products_per_number), [&](int64_t begin, int64_t end) {
     Worker worker(a, l, lines, columns, weights);
     for (int64_t i = begin; i < end; ++i) {
       if (i == begin || i % s.height == 0) worker.start(i / s.height);

@@ -9,6 +9,7 @@
 namespace fqt {
 namespace {
 
+constexpr int64_t products_per_number = 256;  // in the time that `parallel` counts in
 constexpr int64_t together = 64 << 10;  // bytes of tables of the output pixels that are taken together
 
 struct Layout {
@@ -38,7 +39,7 @@ struct Input {
       : indices(l.blocks * l.pixels * l.pixel_indices, Contents::any), constants(l.taps * l.channels(), Contents::any) {
     const ConvShape& s = a.shape;
     const Buffer<int32_t> ones(l.pixels * l.channels(), Contents::any);
-    parallel(threads, l.pixels * l.blocks, 8, [&](int64_t begin, int64_t end) {
+    parallel(threads, l.pixels * l.blocks, s.samples * block_channels / 4, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const int64_t p = i / l.blocks, block = i % l.blocks;
         build_indices(a.x + p * s.samples * l.blocks + block, l.blocks, s.samples,
@@ -46,7 +47,7 @@ struct Input {
                       ones.get() + p * l.channels() + block * block_channels);
       }
     });
-    parallel(threads, l.taps, 1, [&](int64_t begin, int64_t end) {
+    parallel(threads, l.taps, l.out_pixels * l.channels(), [&](int64_t begin, int64_t end) {
       for (int64_t tap = begin; tap < end; ++tap) {
         weight_constants(s, tap, ones.get(), l.channels(), constants.get() + tap * l.channels());
       }
@@ -174,7 +175,9 @@ void hwnc_weight_gradient(const HwncWeightGradientArguments& a, const Threads& t
   const Layout l(a.shape);
   const Input input(a, l, threads);
   const int64_t of_row_block = l.blocks * l.taps;
-  parallel(threads, ceil_div(a.kept, block_rows) * of_row_block, 1, [&](int64_t begin, int64_t end) {
+  const int64_t count = ceil_div(a.kept, block_rows) * of_row_block;
+  const int64_t work = products_of(a.shape, a.shape.samples, a.kept) / larger(1, count);
+  parallel(threads, count, work / products_per_number, [&](int64_t begin, int64_t end) {
     Worker worker(a, l, input, smaller(of_row_block, end - begin));
     for (int64_t i = begin; i < end;) {
       const int64_t row_block = i / of_row_block, first = row_block * of_row_block;

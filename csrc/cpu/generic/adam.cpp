@@ -81,7 +81,7 @@ namespace FQT_ISA {
 
 void adam_binary_(const AdamArguments& a, const Threads& threads) {
   const int64_t words = ceil_div(a.channels, block), row = a.taps * a.channels;
-  parallel(threads, a.outputs, 1, [&](int64_t begin, int64_t end) {
+  parallel(threads, a.outputs, 2 * row, [&](int64_t begin, int64_t end) {
     const Buffer<float> none(a.channels);  // the gradient of a tap whose output channel has none
     const Step step(a);
     int64_t next = 0;
@@ -106,7 +106,7 @@ void adam_binary_(const AdamArguments& a, const Threads& threads) {
 
 void mean_magnitude(const MagnitudeArguments& a, const Threads& threads) {
   const int64_t row = a.taps * a.channels;
-  parallel(threads, a.outputs, 4, [&](int64_t begin, int64_t end) {
+  parallel(threads, a.outputs, row, [&](int64_t begin, int64_t end) {
     for (int64_t d = begin; d < end; ++d) {
       Magnitude magnitude;
       for (int64_t t = 0; t < a.taps; ++t) magnitude.add(a.weight + d * row + t * a.channels, a.channels);

@@ -20,7 +20,7 @@ namespace FQT_ISA {
 
 void hwnc_affine_sign(const AffineSignArguments& a, const Threads& threads) {
   const int64_t words = ceil_div(a.channels, 64);
-  parallel(threads, a.rows, 256, [&](int64_t begin, int64_t end) {
+  parallel(threads, a.rows, a.channels, [&](int64_t begin, int64_t end) {
     float h[64];
     for (int64_t row = begin; row < end; ++row) {
       for (int64_t word = 0; word < words; ++word) {

@@ -89,7 +89,7 @@ void hwnc_entry_moments(const EntryMomentsArguments& a, const Threads& threads) 
 }
 
 void hwnc_enter(const EnterArguments& a, const Threads& threads) {
-  parallel(threads, ceil_div(a.pixels, pixels_together), 1, [&](int64_t begin, int64_t end) {
+  parallel(threads, ceil_div(a.pixels, pixels_together), pixels_together * a.samples * a.channels, [&](int64_t begin, int64_t end) {
     for (int64_t block = begin; block < end; ++block) {
       const int64_t first = block * pixels_together, last = smaller(a.pixels, first + pixels_together);
       for (int64_t n = 0; n < a.samples; ++n) {
@@ -112,7 +112,7 @@ void hwnc_leave(const LeaveArguments& a, const Threads& threads) {
   const Buffer<int64_t> place(of.samples);
   for (int64_t n = 0; n < of.samples; ++n) place[n] = -1;
   for (int64_t j = 0; j < of.present; ++j) place[of.index[j]] = j;
-  parallel(threads, of.samples * of.pixels, 64, [&](int64_t begin, int64_t end) {
+  parallel(threads, of.samples * of.pixels, of.channels, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       const int64_t n = row / of.pixels, p = row % of.pixels;
       const float* g = place[n] < 0 ? zeros.get() : of.g + (p * of.present + place[n]) * of.channels;

@@ -58,7 +58,7 @@ void hwnc_max_pool2d(const HwncPoolArguments& a, const Threads& threads) {
   clear(a.sum, channels);
   clear(a.square, channels);
   // Rows are all samples of all pixels.
-  parallel(threads, pixels * a.samples, ceil_div(1 << 15, channels), [&](int64_t begin, int64_t end) {
+  parallel(threads, pixels * a.samples, 4 * channels, [&](int64_t begin, int64_t end) {
     const Moments moments(channels);
     Sums sums;
     for (int64_t from = begin; from < end; from += rows_per_sum) {

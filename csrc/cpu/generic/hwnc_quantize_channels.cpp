@@ -133,7 +133,9 @@ void hwnc_quantize_channels(const HwncQuantizeArguments& a, const Threads& threa
   const GradientRows rows(a.gradient.of);
   const PhiloxKey key(a.key, a.step, a.layer, a.purpose);
   const int64_t bands = ceil_div(a.gradient.of.channels, tile_channels);
-  parallel(threads, geometry.tiles() * bands, 1, [&](int64_t from, int64_t to) {
+  // Rounding a number takes about as long as computing it, kept or not.
+  const int64_t computed = geometry.windows * geometry.samples * smaller(tile_channels, a.gradient.of.channels);
+  parallel(threads, geometry.tiles() * bands, 2 * computed, [&](int64_t from, int64_t to) {
     Transposed transposed;
     for (int64_t i = from; i < to; ++i) {
       const Tile tile(geometry, a.gradient.of.samples, i / bands);

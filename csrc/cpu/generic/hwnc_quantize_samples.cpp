@@ -39,7 +39,7 @@ void hwnc_quantize_samples(const HwncQuantizeArguments& a, const Threads& thread
   const GradientRows rows(a.gradient.of);
   const PhiloxKey key(a.key, a.step, a.layer, a.purpose);
   const float levels = static_cast<float>(a.levels);
-  parallel(threads, pieces * a.kept_count, 8, [&](int64_t begin, int64_t end) {
+  parallel(threads, pieces * a.kept_count, 2 * piece, [&](int64_t begin, int64_t end) {
     float w[piece], buffer[uniform_room(piece)];
     uint8_t codes[piece];
     for (int64_t i = begin; i < end; ++i) {

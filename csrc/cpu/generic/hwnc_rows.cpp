@@ -6,7 +6,7 @@ namespace fqt {
 namespace FQT_ISA {
 
 void hwnc_add_rows(const AddRowsArguments& a, const Threads& threads) {
-  parallel(threads, a.pixels, 4, [&](int64_t begin, int64_t end) {
+  parallel(threads, a.pixels, a.kept * a.channels, [&](int64_t begin, int64_t end) {
     for (int64_t p = begin; p < end; ++p) {
       for (int64_t j = 0; j < a.kept; ++j) {
         float* target = a.target + (p * a.samples + a.index[j]) * a.channels;

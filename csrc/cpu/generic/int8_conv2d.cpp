@@ -38,7 +38,7 @@ void int8_conv2d(const Int8ForwardArguments& a, const Threads& threads) {
   });
   const int64_t row_bytes = larger(1, stride * static_cast<int64_t>(sizeof(RowTerm)));
   const int64_t at_once = round_up(larger(1, patch_bytes / row_bytes), block_rows);
-  parallel(threads, s.samples * out_pixels, at_once, [&](int64_t begin, int64_t end) {
+  parallel(threads, s.samples * out_pixels, depth * s.outputs / products_per_number, [&](int64_t begin, int64_t end) {
     const Buffer<RowTerm> patches(at_once * stride);
     for (int64_t row = begin; row < end; row += at_once) {
       const int64_t count = smaller(at_once, end - row);

@@ -37,7 +37,8 @@ void int8_input_gradient(const Int8InputArguments& a, const Threads& threads) {
   });
   const int64_t row_bytes = larger(1, stride * static_cast<int64_t>(sizeof(RowTerm)));
   const int64_t at_once = round_up(larger(1, code_bytes / row_bytes), block_rows);
-  parallel(threads, s.samples, 1, [&](int64_t begin, int64_t end) {
+  const int64_t work = products_of(s, 1, s.outputs);
+  parallel(threads, s.samples, larger(work / products_per_number, sample_size), [&](int64_t begin, int64_t end) {
     const Buffer<RowTerm> codes(at_once * stride);
     for (int64_t n = begin; n < end; ++n) {
       int32_t* sample = a.result + n * sample_size;

@@ -40,10 +40,11 @@ void int8_weight_gradient(const Int8WeightArguments& a, const Threads& threads) 
   const int64_t terms = s.samples * s.out_height * s.out_width, stride = round_up(terms, together);
   const int64_t columns = s.kernel_height * s.kernel_width * s.channels;
   const Buffer<RowTerm> codes(s.outputs * stride);
-  parallel(threads, s.outputs, 1, [&](int64_t begin, int64_t end) {
+  parallel(threads, s.outputs, terms, [&](int64_t begin, int64_t end) {
     for (int64_t d = begin; d < end; ++d) widen(a.codes + d * terms, terms, codes.get() + d * stride);
   });
-  parallel(threads, ceil_div(columns, panel_columns), 1, [&](int64_t begin, int64_t end) {
+  const int64_t work = terms * s.outputs * panel_columns;
+  parallel(threads, ceil_div(columns, panel_columns), work / products_per_number, [&](int64_t begin, int64_t end) {
     const Buffer<int8_t> rows(chunk * panel_columns);
     const Buffer<PanelTerm> memory(panel_size(chunk));
     const Buffer<int32_t> start(panel_columns);

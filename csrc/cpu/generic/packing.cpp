@@ -33,13 +33,13 @@ template <typename Test>
 void pack(const PackArguments& a, uint64_t* result, const Threads& threads, Test test) {
   const int64_t words = ceil_div(a.channels, 64);
   if (a.pixels == 1) {
-    parallel(threads, a.samples, 16, [&](int64_t begin, int64_t end) {
+    parallel(threads, a.samples, a.channels, [&](int64_t begin, int64_t end) {
       for (int64_t n = begin; n < end; ++n) pack_row(a.x + n * a.channels, a.channels, result + n * words, test);
     });
     return;
   }
   const int64_t tiles = ceil_div(a.pixels, tile);
-  parallel(threads, a.samples * tiles, 4, [&](int64_t begin, int64_t end) {
+  parallel(threads, a.samples * tiles, smaller(tile, a.pixels) * a.channels, [&](int64_t begin, int64_t end) {
     uint32_t low[tile], high[tile];
     for (int64_t i = begin; i < end; ++i) {
       const int64_t n = i / tiles, first = i % tiles * tile;
@@ -62,7 +62,7 @@ template <typename Use>
 void for_each_channel(const uint64_t* packed, int64_t samples, int64_t channels, int64_t pixels, const Threads& threads,
                       Use use) {
   const int64_t words = ceil_div(channels, 64), tiles = ceil_div(pixels, tile);
-  parallel(threads, samples * tiles, 4, [&](int64_t begin, int64_t end) {
+  parallel(threads, samples * tiles, smaller(tile, pixels) * channels, [&](int64_t begin, int64_t end) {
     uint32_t half[tile];
     for (int64_t i = begin; i < end; ++i) {
       const int64_t n = i / tiles, first = i % tiles * tile;

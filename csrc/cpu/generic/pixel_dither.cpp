@@ -30,7 +30,7 @@ namespace FQT_ISA {
 void quantize_dithered(const DitherArguments& a, const Threads& threads) {
   const int64_t pieces = ceil_div(a.size, chunk);
   const float levels = static_cast<float>(a.levels);
-  parallel(threads, a.groups * pieces, 8, [&](int64_t begin, int64_t end) {
+  parallel(threads, a.groups * pieces, smaller(chunk, a.size), [&](int64_t begin, int64_t end) {
     float u[chunk];
     for (int64_t i = begin; i < end; ++i) {
       const int64_t group = i / pieces, first = i % pieces * chunk, count = smaller(chunk, a.size - first);

@@ -8,6 +8,8 @@
 namespace fqt {
 namespace {
 
+constexpr int64_t bits_per_number = 64;  // in the time that `parallel` counts in
+
 struct Layout {
   int64_t taps, channels, outputs, words, blocks;  // channels, outputs, words and blocks of one group
 
@@ -158,7 +160,8 @@ void pixel_input_gradient(const PixelInputArguments& a, const Threads& threads) 
     while (j < a.kept && a.index[j] < n * in_sample) ++j;
     first[n] = j;
   }
-  parallel(threads, s.samples, 1, [&](int64_t begin, int64_t end) {
+  const int64_t bits = a.kept * a.bits * l.outputs * s.channels * l.taps / larger(1, s.samples);
+  parallel(threads, s.samples, larger(bits / bits_per_number, size), [&](int64_t begin, int64_t end) {
     std::memset(a.result + begin * size, 0, sizeof(float) * static_cast<size_t>((end - begin) * size));
     Worker worker(a, l, blocks.get(), a.scale == nullptr ? nullptr : &sums);
     for (int64_t j = first[begin]; j < first[end]; ++j) worker.add(j);

@@ -29,7 +29,7 @@ namespace FQT_ISA {
 
 void pixel_square_sums(const SquareSumsArguments& a, const Threads& threads) {
   const int64_t pieces = ceil_div(a.pixels, chunk);
-  parallel(threads, a.samples * pieces, 4, [&](int64_t begin, int64_t end) {
+  parallel(threads, a.samples * pieces, smaller(chunk, a.pixels) * a.channels, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t sample = i / pieces, first = i % pieces * chunk, count = smaller(chunk, a.pixels - first);
       double* __restrict sums = a.sums + sample * a.pixels + first;
@@ -44,9 +44,9 @@ void pixel_square_sums(const SquareSumsArguments& a, const Threads& threads) {
 
 void pixel_gather(const GatherArguments& a, const Threads& threads) {
   if (a.by_row) {
-    parallel(threads, a.kept, 64, [&](int64_t begin, int64_t end) { gather_by_row(a, begin, end); });
+    parallel(threads, a.kept, a.channels, [&](int64_t begin, int64_t end) { gather_by_row(a, begin, end); });
   } else {
-    parallel(threads, a.channels, 1, [&](int64_t begin, int64_t end) {
+    parallel(threads, a.channels, a.kept, [&](int64_t begin, int64_t end) {
       for (int64_t d = begin; d < end; ++d) gather_channel(a, d);
     });
   }

@@ -10,6 +10,7 @@
 namespace fqt {
 namespace {
 
+constexpr int64_t bits_per_number = 64;  // in the time that `parallel` counts in
 constexpr int64_t chunk_words = 128;      // 4096 kept rows: a block takes 8 kB
 constexpr int64_t rows_together = 64;     // rows of codes per task
 constexpr int64_t chunk = chunk_words * word_rows;
@@ -111,12 +112,14 @@ namespace FQT_ISA {
 void pixel_weight_gradient(const PixelWeightArguments& a, const Threads& threads) {
   const int64_t words = ceil_div(a.kept, word_rows), blocks = ceil_div(a.rows, rows_together);
   const Buffer<uint32_t> planes(a.rows * a.bits * words);
-  parallel(threads, a.rows, 4, [&](int64_t begin, int64_t end) {
+  parallel(threads, a.rows, a.kept, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       pack_planes(a.codes + r * a.kept, a.kept, a.bits, planes.get() + r * a.bits * words, words);
     }
   });
-  parallel(threads, a.shape.kernel_height * a.shape.kernel_width * blocks, 1, [&](int64_t begin, int64_t end) {
+  const int64_t count = a.shape.kernel_height * a.shape.kernel_width * blocks;
+  const int64_t bits = smaller(a.rows, rows_together) * a.kept * a.bits * (a.shape.channels / a.shape.groups);
+  parallel(threads, count, bits / bits_per_number, [&](int64_t begin, int64_t end) {
     Worker worker(a, planes.get(), words);
     for (int64_t i = begin; i < end; ++i) {
       const int64_t first = i % blocks * rows_together;

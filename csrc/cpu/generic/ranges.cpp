@@ -87,7 +87,7 @@ struct Moments {
 namespace FQT_ISA {
 
 void group_range(const RangeArguments& a, const Threads& threads) {
-  parallel(threads, group_count(a.g), 1, [&](int64_t begin, int64_t end) {
+  parallel(threads, group_count(a.g), group_size(a.g), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       Range range;
       for_each_piece(a.g, i, [&](const float* x, int64_t count) { range.add(x, count); });
@@ -99,7 +99,7 @@ void group_range(const RangeArguments& a, const Threads& threads) {
 }
 
 void group_moments(const MomentsArguments& a, const Threads& threads) {
-  parallel(threads, group_count(a.g), 1, [&](int64_t begin, int64_t end) {
+  parallel(threads, group_count(a.g), group_size(a.g), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const Mapping map(a.lo[i], a.hi[i], 65535.0F);
       Moments moments;

@@ -15,7 +15,7 @@ void quantize_groups(const QuantizeArguments& a, const Threads& threads) {
   const int64_t size = group_size(a.g), pieces = ceil_div(size, chunk), blocks = ceil_div(size, 4);
   const PhiloxKey key(a.key, a.step, a.layer, a.purpose);
   const float levels = static_cast<float>(a.levels);
-  parallel(threads, a.kept * pieces, 8, [&](int64_t begin, int64_t end) {
+  parallel(threads, a.kept * pieces, 2 * smaller(chunk, size), [&](int64_t begin, int64_t end) {
     float x[chunk], buffer[uniform_room(chunk)];
     for (int64_t i = begin; i < end; ++i) {
       const int64_t row = i / pieces, first = i % pieces * chunk;

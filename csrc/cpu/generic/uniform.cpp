@@ -14,7 +14,7 @@ namespace FQT_ISA {
 void uniform_numbers(const UniformArguments& a, const Threads& threads) {
   const int64_t pieces = ceil_div(a.size, chunk), blocks = ceil_div(a.size, 4);
   const PhiloxKey key(a.key, a.step, a.layer, a.purpose);
-  parallel(threads, a.count * pieces, 16, [&](int64_t begin, int64_t end) {
+  parallel(threads, a.count * pieces, smaller(chunk, a.size), [&](int64_t begin, int64_t end) {
     float buffer[uniform_room(chunk)];
     for (int64_t i = begin; i < end; ++i) {
       const int64_t row = i / pieces, first = i % pieces * chunk, count = smaller(chunk, a.size - first);

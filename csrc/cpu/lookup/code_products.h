@@ -15,6 +15,7 @@
 namespace fqt {
 namespace {
 
+constexpr int64_t products_per_number = 96;  // in the time that `parallel` counts in
 constexpr int64_t table_rows = 4;  // rows of codes whose tables stand side by side, and which share each load of indices
 constexpr int64_t step_bytes = table_rows * 16;
 

@@ -24,7 +24,7 @@ struct Weights {
         indices(blocks * taps * steps * lanes),
         sums(taps * padded) {
     const int64_t words = ceil_div(a.shape.channels, 64), outputs = a.shape.outputs;
-    parallel(threads, blocks * taps, 1, [&](int64_t begin, int64_t end) {
+    parallel(threads, blocks * taps, outputs * lanes / 4, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const int64_t block = i / taps, tap = i % taps;
         int32_t* sum = sums.get() + tap * padded + block * lanes;
@@ -239,7 +239,8 @@ void hwnc_input_gradient(const HwncInputGradientArguments& a, const Threads& thr
   const Bands bands(s, planes.count * s.out_width * weights.steps * step_bytes);
   const Sources lines(s, 0, s.height, s.kernel_height, s.out_height), columns(s, 1, s.width, s.kernel_width, s.out_width);
   const int64_t groups = ceil_div(a.kept, table_rows);
-  parallel(threads, groups * bands.count, 1, [&](int64_t begin, int64_t end) {
+  const int64_t count = groups * bands.count;
+  parallel(threads, count, products_of(s, a.kept, s.outputs) / larger(1, count * products_per_number), [&](int64_t begin, int64_t end) {
     Worker worker(a, weights, planes, bands, lines, columns);
     for (int64_t i = begin; i < end; ++i) worker.compute(i / groups, i % groups * table_rows);
   });

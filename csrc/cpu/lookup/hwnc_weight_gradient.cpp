@@ -26,7 +26,7 @@ struct Input {
         constants(a.shape.kernel_height * a.shape.kernel_width * padded) {
     const ConvShape& s = a.shape;
     const int64_t words = ceil_div(s.channels, 64);
-    parallel(threads, blocks, 1, [&](int64_t begin, int64_t end) {
+    parallel(threads, blocks, pixels * s.samples * lanes / 4, [&](int64_t begin, int64_t end) {
       const Buffer<int32_t> signs(pixels * lanes);
       for (int64_t block = begin; block < end; ++block) {
         std::memset(signs.get(), 0, sizeof(int32_t) * static_cast<size_t>(signs.count()));
@@ -208,7 +208,8 @@ void hwnc_weight_gradient(const HwncWeightGradientArguments& a, const Threads& t
   const Planes planes(a.codes, s.out_height * s.out_width * a.kept * round_up(s.samples, 4));
   const Input input(a, threads);
   const int64_t parts = ceil_div(input.blocks, blocks_together);
-  parallel(threads, ceil_div(a.kept, table_rows) * parts, 1, [&](int64_t begin, int64_t end) {
+  const int64_t count = ceil_div(a.kept, table_rows) * parts;
+  parallel(threads, count, products_of(s, s.samples, a.kept) / larger(1, count * products_per_number), [&](int64_t begin, int64_t end) {
     Worker worker(a, input, planes);
     for (int64_t i = begin; i < end; ++i) worker.compute(i / parts * table_rows, i % parts * blocks_together);
   });

@@ -13,6 +13,7 @@
 namespace fqt {
 namespace {
 
+constexpr int64_t products_per_number = 128;  // in the time that `parallel` counts in
 constexpr int64_t lanes = 16;          // outputs in a vector
 constexpr int64_t steps = 8;           // bytes of a word
 constexpr int64_t words_together = 3;  // 3 words * 64 bits fit a byte
@@ -166,7 +167,8 @@ void hwnc_binary_conv2d(const HwncConvArguments& a, const Threads& threads) {
   // Few panels are cut along the outputs too, so that there is work for all threads.
   const Panels panels(s, panel_rows);
   const int64_t parts = larger(1, smaller(weights.blocks, tasks_wanted / larger(1, panels.count())));
-  parallel(threads, panels.count() * parts, 1, [&](int64_t begin, int64_t end) {
+  const int64_t work = products_of(s, s.samples, s.outputs) / larger(1, panels.count() * parts);
+  parallel(threads, panels.count() * parts, work / products_per_number, [&](int64_t begin, int64_t end) {
     Gathered rows(weights);
     const Buffer<uint16_t> counts(panel_rows * most_vectors * lanes);
     const Moments moments(s.outputs);

@@ -7,6 +7,8 @@
 namespace fqt {
 namespace {
 
+constexpr int64_t products_per_number = 64;  // in the time that `parallel` counts in
+
 struct Weights {
   int64_t words, padded;  // words per tap; outputs of a group, rounded up to blocks
   Buffer<uint64_t> data;
@@ -82,7 +84,8 @@ namespace portable {
 void binary_conv2d(const ForwardArguments& a, const Threads& threads) {
   const ConvShape& s = a.shape;
   const Weights weights(a.weight, s);
-  parallel(threads, s.samples * s.out_height, 1, [&](int64_t begin, int64_t end) {
+  const int64_t count = s.samples * s.out_height;
+  parallel(threads, count, products_of(s, s.samples, s.outputs) / larger(1, count * products_per_number), [&](int64_t begin, int64_t end) {
     Terms terms(s.kernel_height * s.kernel_width * weights.words);
     for (int64_t row = begin; row < end; ++row) output_row(a, weights, row, terms);
   });

@@ -9,6 +9,7 @@
 namespace fqt {
 namespace {
 
+constexpr int64_t products_per_number = 64;  // in the time that `parallel` counts in
 constexpr int64_t panel_rows = 32;
 constexpr int64_t tasks_wanted = 64;
 
@@ -95,7 +96,8 @@ void hwnc_binary_conv2d(const HwncConvArguments& a, const Threads& threads) {
   // Few panels are cut along the outputs too, so that there is work for all threads.
   const Panels panels(s, panel_rows);
   const int64_t parts = larger(1, smaller(l.blocks / 8, tasks_wanted / larger(1, panels.count())));
-  parallel(threads, panels.count() * parts, 1, [&](int64_t first, int64_t last) {
+  const int64_t work = products_of(s, s.samples, s.outputs) / larger(1, panels.count() * parts);
+  parallel(threads, panels.count() * parts, work / products_per_number, [&](int64_t first, int64_t last) {
     Gathered rows(l);
     const Moments moments(s.outputs);
     for (int64_t i = first; i < last; ++i) {

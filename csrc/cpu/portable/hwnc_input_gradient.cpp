@@ -9,6 +9,8 @@
 namespace fqt {
 namespace {
 
+constexpr int64_t products_per_number = 16;  // in the time that `parallel` counts in
+
 struct Layout {
   int64_t taps, words, padded;
 
@@ -135,7 +137,8 @@ void hwnc_input_gradient(const HwncInputGradientArguments& a, const Threads& thr
   const Planes planes(a.codes, s.out_height * s.out_width * a.kept * s.outputs);
   const AxisTaps lines(s, 0), line(s, 1);
   const Weights weights(a, l, lines, line);
-  parallel(threads, ceil_div(a.kept, rows) * s.height, 1, [&](int64_t begin, int64_t end) {
+  const int64_t count = ceil_div(a.kept, rows) * s.height;
+  parallel(threads, count, products_of(s, a.kept, s.outputs) / larger(1, count * products_per_number), [&](int64_t begin, int64_t end) {
     Line worker(a, l, planes, lines, line, weights);
     for (int64_t i = begin; i < end; ++i) worker.compute(i / s.height * rows, i % s.height);
   });

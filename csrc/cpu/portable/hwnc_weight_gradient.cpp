@@ -9,6 +9,8 @@
 namespace fqt {
 namespace {
 
+constexpr int64_t products_per_number = 16;  // in the time that `parallel` counts in
+
 struct Layout {
   int64_t taps, words, padded, row_codes;
 
@@ -25,7 +27,7 @@ struct Layout {
 void find_constants(const HwncWeightGradientArguments& a, const Layout& l, const Threads& threads, float* constants) {
   const ConvShape& s = a.shape;
   const Buffer<int32_t> ones(s.height * s.width * l.padded);
-  parallel(threads, s.height * s.width, 16, [&](int64_t begin, int64_t end) {
+  parallel(threads, s.height * s.width, s.samples * l.padded, [&](int64_t begin, int64_t end) {
     const Buffer<uint8_t> mask(l.padded);
     for (int64_t p = begin; p < end; ++p) {
       for (int64_t n = 0; n < s.samples; ++n) {
@@ -34,7 +36,7 @@ void find_constants(const HwncWeightGradientArguments& a, const Layout& l, const
       }
     }
   });
-  parallel(threads, l.taps, 1, [&](int64_t begin, int64_t end) {
+  parallel(threads, l.taps, s.out_height * s.out_width * l.padded, [&](int64_t begin, int64_t end) {
     for (int64_t tap = begin; tap < end; ++tap) {
       weight_constants(s, tap, ones.get(), l.padded, constants + tap * l.padded);
     }
@@ -154,7 +156,9 @@ void hwnc_weight_gradient(const HwncWeightGradientArguments& a, const Threads& t
   const Planes planes(a.codes, a.shape.out_height * a.shape.out_width * a.kept * l.row_codes);
   const Buffer<float> constants(l.taps * l.padded);
   find_constants(a, l, threads, constants.get());
-  parallel(threads, ceil_div(a.kept, rows), 1, [&](int64_t begin, int64_t end) {
+  const int64_t count = ceil_div(a.kept, rows);
+  const int64_t work = products_of(a.shape, a.shape.samples, a.kept) / larger(1, count);
+  parallel(threads, count, work / products_per_number, [&](int64_t begin, int64_t end) {
     Worker worker(a, l, planes, begin, end - begin);
     for (int64_t oh = 0; oh < a.shape.out_height; ++oh) worker.add_line(oh);
     worker.store(constants.get());

@@ -10,6 +10,7 @@
 namespace fqt {
 namespace {
 
+constexpr int64_t products_per_number = 16;  // in the time that `parallel` counts in
 constexpr int64_t shared = 4;            // input channels per load of codes
 constexpr int64_t pixels_together = 32;  // input pixels that are worth reading all masks
 
@@ -198,7 +199,8 @@ void conv2d_input_gradient(const InputGradientArguments& a, const Threads& threa
   const Buffer<uint8_t> masks(s.groups * round_up(l.channels, shared) * l.taps * l.padded);
   expand_weights(a, l, masks.get());
   const int64_t bands = ceil_div(s.height, Band::lines(s));
-  parallel(threads, s.samples * bands, 1, [&](int64_t begin, int64_t end) {
+  const int64_t work = products_of(s, s.samples, s.outputs) / larger(1, s.samples * bands);
+  parallel(threads, s.samples * bands, work / products_per_number, [&](int64_t begin, int64_t end) {
     Sample sample(s, l, planes);
     Band band(a, l, planes, masks.get());
     int64_t loaded = -1;

@@ -11,6 +11,7 @@
 namespace fqt {
 namespace {
 
+constexpr int64_t products_per_number = 16;  // in the time that `parallel` counts in
 constexpr int64_t pixels_together = 1024;  // output pixels that are worth a pass
 
 struct Layout {
@@ -177,7 +178,8 @@ void conv2d_weight_gradient(const WeightGradientArguments& a, const Threads& thr
       blocks[count++] = {i, 1, group};
     }
   }
-  parallel(threads, count, 1, [&](int64_t begin, int64_t end) {
+  const int64_t work = products_of(s, s.samples, a.kept) / larger(1, count);
+  parallel(threads, count, work / products_per_number, [&](int64_t begin, int64_t end) {
     Worker worker(a, l, planes, pairs);
     const int64_t block_size = l.taps * rows * l.padded;
     const Buffer<int32_t> sums((end - begin) * block_size);

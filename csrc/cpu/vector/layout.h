@@ -44,7 +44,7 @@ inline int64_t samples_together(int64_t samples, int64_t rows, int64_t bytes) {
 inline void move_words(const uint64_t* in, int64_t samples, int64_t pixels, int64_t words, int64_t first, int64_t count,
                        const Threads& threads, uint64_t* out) {
   const int64_t out_words = ceil_div(count, 64);
-  parallel(threads, pixels, ceil_div(4096, samples * out_words), [&](int64_t begin, int64_t end) {
+  parallel(threads, pixels, 4 * samples * out_words, [&](int64_t begin, int64_t end) {
     for (int64_t p = begin; p < end; ++p) {
       for (int64_t n = 0; n < samples; ++n) {
         const uint64_t* from = in + (n * pixels + p) * words;
@@ -58,7 +58,7 @@ inline void move_words(const uint64_t* in, int64_t samples, int64_t pixels, int6
 // The `count` codes from `first` on of each row of codes [sample][pixel][row] as [pixel][sample][count].
 inline void move_codes(const uint8_t* in, int64_t samples, int64_t pixels, int64_t row, int64_t first, int64_t count,
                        const Threads& threads, uint8_t* out) {
-  parallel(threads, pixels, ceil_div(16384, samples * count), [&](int64_t begin, int64_t end) {
+  parallel(threads, pixels, samples * ceil_div(count, 4), [&](int64_t begin, int64_t end) {
     for (int64_t p = begin; p < end; ++p) {
       for (int64_t n = 0; n < samples; ++n) {
         std::memcpy(out + (p * samples + n) * count, in + (n * pixels + p) * row + first, static_cast<size_t>(count));
@@ -73,7 +73,7 @@ inline void move_results(const T* in, int64_t samples, int64_t pixels, int64_t c
                          int64_t out_step) {
   constexpr int64_t together = 64;  // channels
   const int64_t parts = ceil_div(channels, together);
-  parallel(threads, samples * parts, ceil_div(256, pixels), [&](int64_t begin, int64_t end) {
+  parallel(threads, samples * parts, pixels * together, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t n = i / parts, first = i % parts * together, count = smaller(together, channels - first);
       transpose(in + n * channels + first, samples * channels, pixels, count, out + n * out_step + first * pixels);

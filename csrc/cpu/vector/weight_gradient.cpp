@@ -12,7 +12,7 @@ constexpr int64_t least_kept = 64;  // kept channels that are worth the preparat
 void move_rows(const WeightGradientArguments& a, const int64_t* kept, int64_t count, const Threads& threads, uint8_t* out) {
   constexpr int64_t together = 64;  // pixels
   const int64_t pixels = a.shape.out_height * a.shape.out_width, samples = a.shape.samples, row = round_up(samples, 4);
-  parallel(threads, ceil_div(pixels, together) * count, 4, [&](int64_t begin, int64_t end) {
+  parallel(threads, ceil_div(pixels, together) * count, together * samples, [&](int64_t begin, int64_t end) {
     for (int64_t item = begin; item < end; ++item) {
       const int64_t first = item / count * together, i = item % count;
       transpose_codes(a.codes + kept[i] * samples * pixels + first, pixels, samples, smaller(together, pixels - first),
@@ -71,7 +71,7 @@ void conv2d_weight_gradient(const WeightGradientArguments& a, const Threads& thr
                             nullptr, nullptr, nullptr, results_moved ? results.get() : a.result + first * row_size},
                            threads);
       if (!results_moved) continue;
-      parallel(threads, count, 1, [&](int64_t begin, int64_t end) {
+      parallel(threads, count, row_size, [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) {
           transpose(results.get() + i * row_size, part.channels, taps, part.channels, a.result + kept[i] * row_size);
         }
