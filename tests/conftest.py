@@ -15,6 +15,8 @@ pytest_plugins = ["tests.fixtures", "tests.split"]
 
 # Tests of kernels are small; more threads only add noise. Child processes inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Threads that spin while they wait slow each other down by far on cores that have more to do.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # So that kernels cut whatever they can on several threads, which is to change nothing.
 os.environ.setdefault("FQT_WORTHWHILE", "1")
 # Workers of tests run one job or two: to have a process ready for the next one takes longer than it saves.
