@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from fqt_core import ops
 from fqt_core.config import AdaptiveInt8, MethodConfig, StatQuant, UnifiedInt8
+from fqt_core.ops.selection import step_size
 from fqt_core.quantizers.householder import HouseholderBlocks
 from fqt_core.quantizers.scq import GroupRanges
 from fqt_core.quantizers.symmetric import scale_of, signed, stochastic
@@ -202,7 +203,7 @@ def affine(g: Tensor, ranges: GroupRanges, bits: int, key: PhiloxKey) -> ByteCod
     everything = torch.arange(len(ranges.lo), dtype=torch.int64, device=g.device)
     lo, hi = ranges.lo.contiguous(), ranges.hi.contiguous()
     codes = ops.quantize_groups(g, ranges.dim, everything, lo, hi, bits, *key)
-    scale = (hi - lo) / ((1 << bits) - 1)
+    scale = step_size(lo, hi, bits)
     if bits < 8:
         return ByteCodes(codes.view(torch.int8), scale, lo)
     return ByteCodes(signed(codes), scale, lo + 128 * scale)
