@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import re
 import sys
+import traceback
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, Self, Union, get_args, get_origin
+from unittest import mock
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -26,15 +28,17 @@ class WaitedError(AssertionError):
     """A GPU would have been waited for."""
 
 
-class _Making(TorchFunctionMode):
-    """Refuses tensors made of numbers of the processor's, which dispatch does not see."""
+def _making(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A function that makes tensors, refusing those on the device: numbers of the processor's would go there."""
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        del types
-        result = func(*args, **(kwargs or {}))
-        if func in {torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor} and result.device.type == DEVICE:
-            raise WaitedError(f"{func.__name__}: a tensor made of numbers of the processor's")
+    @functools.wraps(make)
+    def made(*args: Any, **options: Any) -> Tensor:
+        result = make(*args, **options)
+        if result.device.type == DEVICE and result is not args[0]:
+            raise WaitedError(f"{make.__name__}: a tensor made of numbers of the processor's")
         return result
+
+    return made
 
 
 class Watch(TorchDispatchMode):
@@ -46,19 +50,25 @@ class Watch(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.seen: set[tuple[str, str]] = set()
         self.calls: list[str] = []
         self._moving = False
-        self._making = _Making()
+        self._making = [
+            mock.patch.object(owner, name, _making(getattr(owner, name)))
+            for owner, name in ((torch, "tensor"), (torch, "as_tensor"), (torch, "asarray"), (Tensor, "new_tensor"))
+        ]
 
     def __enter__(self) -> Self:
-        self._making.__enter__()
-        return super().__enter__()
+        for patch in self._making:
+            patch.start()
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
 
-    def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)
-        self._making.__exit__(*error)
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        for patch in self._making:
+            patch.stop()
 
     @contextmanager
     def moving(self) -> Iterator[None]:
@@ -95,11 +105,10 @@ def _check_division(name: str, args: Any) -> None:
     number = args[1].item() if isinstance(args[1], Tensor) and args[1].is_cpu else args[1]
     if not isinstance(number, int | float) or math.frexp(number)[0] == 0.5:
         return
-    frame = sys._getframe(2)
-    while frame is not None and "/fqt_core/" not in frame.f_code.co_filename:
-        frame = frame.f_back
-    if frame is not None and re.search("/fqt_core/(quantizers|layers|ops|fused)/", frame.f_code.co_filename):
-        raise AssertionError(f"{name} by {number} in {frame.f_code.co_name}: a GPU would multiply with its reciprocal")
+    callers = (frame for frame, _ in traceback.walk_stack(sys._getframe(2)))
+    ours = next(frame for frame in callers if "/fqt_core/" in frame.f_code.co_filename)
+    if re.search("/fqt_core/(quantizers|layers|ops|fused)/", ours.f_code.co_filename):
+        raise AssertionError(f"{name} by {number} in {ours.f_code.co_name}: a GPU would multiply with its reciprocal")
 
 
 NOT_OF_A_STEP = {"name", "preset", "budget", "overrides"}
