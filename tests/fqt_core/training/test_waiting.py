@@ -174,7 +174,7 @@ WAITS: dict[str, Callable[[Tensor], Any]] = {
     "print": lambda x: f"{x.sum():.3f}",
     "mask": lambda x: x[x > 0],
     "nonzero": lambda x: x.nonzero(),
-    "unique": lambda x: torch.unique(x),
+    "unique": torch.unique,
     "bincount": lambda x: torch.bincount(x.flatten().to(torch.int64)),
     "repeats": lambda x: torch.arange(len(x), device=x.device).repeat_interleave(x[:, 0, 0, 0].to(torch.int64)),
     "place": lambda x: x[x.argmax()],
