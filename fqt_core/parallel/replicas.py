@@ -51,7 +51,8 @@ def local_device(device: torch.device | str) -> torch.device:
 def joined(config: ParallelConfig, device: torch.device) -> Iterator[DistributedReplica]:
     """Join the group that torchrun's environment names (``RANK``, ``WORLD_SIZE``, ``MASTER_ADDR``, …), and leave it.
 
-    Gloo carries what lies in the processor's memory, NCCL what lies in a GPU's. Within one machine they meet on the loopback interface.
+    Gloo carries what lies in a processor's memory, NCCL what lies in a GPU's. Within one machine they meet on the
+    loopback interface.
     """
     if device.type == "cuda":
         torch.cuda.set_device(device)
