@@ -98,7 +98,7 @@ def select(norms: Tensor, quantizer: GradientQuantizer, key: PhiloxKey) -> Selec
         return Selection(*ops.select_groups(torch.zeros_like(norms), norms, kept, quantizer.pruning, *key))
     every, factor = ops.select_groups(torch.zeros_like(norms), norms, kept, "bernoulli_dense", *key)
     chosen = factor != 0
-    order = chosen.sort(descending=True, stable=True).indices
+    order = chosen.to(torch.uint8).argsort(descending=True, stable=True)  # not every torch sorts bool on CUDA
     index = torch.where(every < chosen.sum(), order, rows + every)
     return Selection(index, factor[order], dense=True)
 

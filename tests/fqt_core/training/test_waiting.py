@@ -246,13 +246,20 @@ def test_a_step_that_looks_at_nothing_is_the_same(
     assert sha256(blind) == sha256(looks)
 
 
-@pytest.mark.parametrize("fused", [False, True])
-def test_figures_count_what_was_kept(fused: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("groups", "fused", "figure"),
+    [
+        ("sample-channel", False, "kept_samples"),
+        ("sample-channel", True, "kept_samples"),
+        ("pixel", False, "kept_weight_rows"),
+    ],
+)
+def test_figures_count_what_was_kept(groups: str, fused: bool, figure: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not what was there: without a look, Bernoulli selection returns all groups."""
     seen = []
     for at_once in (True, False):
         monkeypatch.setattr(waiting, "at_once", lambda _, at_once=at_once: at_once)
-        model = nets.network("vgg16", Method("fqt", pruning="bernoulli"), size=16, width=0.0625)
+        model = nets.network("vgg16", Method("fqt", groups=groups, pruning="bernoulli"), size=16, width=0.0625)
         layers = [layer for layer in model.modules() if isinstance(layer, BinaryLayer)]
         for layer in layers:
             layer.collect_statistics = True
@@ -260,7 +267,7 @@ def test_figures_count_what_was_kept(fused: bool, monkeypatch: pytest.MonkeyPatc
             nets.step(model, nets.images(12, 16))
         seen.append([layer.statistics for layer in layers])
     assert seen[0] == seen[1]
-    assert any(0 < figures["kept_samples"] < 12 for figures in seen[0])
+    assert any(0 < figures[figure] < 12 for figures in seen[0])
 
 
 @pytest.mark.parametrize(("method", "options"), [*METHODS[:3], *BYTES, PIXELS])
