@@ -26,11 +26,14 @@ class Gpu:
     """``name``: of the GPU that jobs may use; ``None``: they may use none, and ``reason`` says why.
 
     ``kernels``: how many operations have kernels for it. The others run their slower references there.
+    ``copy_gb_per_s``: the rate at which it copies memory; ``speeds``: a line for each kernel.
     """
 
     name: str | None
     reason: str = ""
     kernels: int = 0
+    copy_gb_per_s: float | None = None
+    speeds: tuple[str, ...] = ()
 
 
 def look(command: Sequence[str] = GPU_COMMAND, driver: str = _DRIVER) -> Gpu:
@@ -49,11 +52,19 @@ def look(command: Sequence[str] = GPU_COMMAND, driver: str = _DRIVER) -> Gpu:
     if not told:
         last = (run.stderr.strip().splitlines() or ["no reason was given"])[-1]
         return Gpu(None, f"looking at the GPU ended with {run.returncode}: {last}")
-    return Gpu(told["name"], told["reason"], told["kernels"])
+    return Gpu(**told | {"speeds": tuple(told["speeds"])})
 
 
 def served(settings: Settings, gpu: Gpu) -> Settings:
     """The settings of a worker with this GPU; without one it does not serve jobs for GPUs, which would only fail."""
+    if gpu.name is not None:
+        _log.info(
+            "the GPU gives the reference's results",
+            gpu=gpu.name,
+            kernels=gpu.kernels,
+            copy_gb_per_s=gpu.copy_gb_per_s,
+            speeds=list(gpu.speeds),
+        )
     if gpu.name is not None and not gpu.kernels:
         _log.warning("jobs on the GPU are slow: the extension was built without CUDA kernels", remedy="docs/cuda.md")
     if gpu.name is not None or GPU_QUEUE not in settings.queue_names:

@@ -147,6 +147,26 @@ inline void check_rising_index(const char* name, const Tensor& index, int64_t si
   }
 }
 
+#if defined(FQT_RIM_CUDA) || defined(FQT_RIM_EMULATED)
+constexpr bool leaves_out = true;  // whether kernels look for the entries that they want, so that others do no harm
+#else
+constexpr bool leaves_out = false;
+#endif
+
+// Each entry is at least 0 and greater than the one before. Returns how many the kernel is to be given: those below `size`, unless it
+// leaves the others out itself.
+inline int64_t count_rising(const char* name, const Tensor& index, int64_t size) {
+  check_dim(name, index, 1);
+  int64_t below = index.size(0);
+  if (!readable) return below;
+  const auto* entries = static_cast<const int64_t*>(index.const_data_ptr());
+  for (int64_t i = 0; i < below; ++i) {
+    STD_TORCH_CHECK(entries[i] >= 0 && (i == 0 || entries[i] > entries[i - 1]), name, " must rise and be at least 0");
+  }
+  while (!leaves_out && below > 0 && entries[below - 1] >= size) --below;
+  return below;
+}
+
 // A sum of this many products of 8-bit codes with ±1 must fit 32 bits.
 inline void check_products(int64_t terms) {
   STD_TORCH_CHECK(terms <= INT32_MAX / 255, terms,

@@ -102,11 +102,10 @@ Tensor pixel_input_gradient(Tensor codes_, int64_t bits, Tensor index_, std::opt
   const ConvShape s = conv_shape({samples, channels, input_size[0], input_size[1]}, weight.size(0),
                                  {weight.size(1), weight.size(2)}, stride, padding, dilation, groups);
   check_words("weight", weight, 4, channels / groups);
-  const int64_t kept = codes.size(0);
   check_size("codes", codes, 1, s.outputs);
   STD_TORCH_CHECK(samples >= 0, "samples must be at least 0, got ", samples);
-  check_rising_index("index", index, places(samples, s.out_height, s.out_width));
-  check_size("index", index, 0, kept);
+  const int64_t kept = count_rising("index", index, places(samples, s.out_height, s.out_width));
+  check_size("index", index, 0, codes.size(0));
   const int64_t most = levels_of(bits) * (s.outputs / groups);
   STD_TORCH_CHECK((scale_ ? most : most * s.kernel_height * s.kernel_width) <= exact_float,
                   "sums of ", s.outputs / groups, " products are too large for float32");
@@ -120,9 +119,9 @@ Tensor pixel_input_gradient(Tensor codes_, int64_t bits, Tensor index_, std::opt
     check_vector(name, own.back(), size);
     return data_of<float>(own.back());
   };
-  const float* scale = pointer("scale", scale_, kept);
-  const float* offset = pointer("offset", offset_, kept);
-  const float* dither = pointer("dither", dither_, kept);
+  const float* scale = pointer("scale", scale_, codes.size(0));
+  const float* offset = pointer("offset", offset_, codes.size(0));
+  const float* dither = pointer("dither", dither_, codes.size(0));
   const float* sign = pointer("sign", sign_, s.outputs);
   Tensor result = new_tensor(codes, {samples, s.height, s.width, s.channels}, ScalarType::Float);
   kernel({s, data_of<uint8_t>(codes), bits, data_of<int64_t>(index), kept, scale, offset, dither, sign,
@@ -138,15 +137,16 @@ template <auto kernel>
 Tensor pixel_weight_gradient(Tensor x_, Tensor codes_, int64_t bits, Tensor index_, Tensor output_, int64_t channels,
                              int64_t outputs, Sizes kernel_size, Sizes stride, Sizes padding, Sizes dilation,
                              int64_t groups) {
-  const Tensor x = input<int64_t>("x", x_), codes = input<uint8_t>("codes", codes_);
-  const Tensor index = input<int64_t>("index", index_), output = input<int64_t>("output", output_);
+  const Tensor x = input<int64_t>("x", x_), index = input<int64_t>("index", index_);
+  Tensor codes = input<uint8_t>("codes", codes_);
+  const Tensor output = input<int64_t>("output", output_);
   check_words("x", x, 4, channels);
   check_dim("codes", codes, 2);
   const ConvShape s = conv_shape({x.size(0), channels, x.size(1), x.size(2)}, outputs, kernel_size, stride, padding,
                                  dilation, groups);
-  const int64_t rows = codes.size(0), kept = codes.size(1);
-  check_rising_index("index", index, places(s.samples, s.out_height, s.out_width));
-  check_size("index", index, 0, kept);
+  const int64_t rows = codes.size(0), kept = count_rising("index", index, places(s.samples, s.out_height, s.out_width));
+  check_size("index", index, 0, codes.size(1));
+  if (kept < codes.size(1)) codes = torch::stable::contiguous(torch::stable::narrow(codes, 1, 0, kept));
   check_index(output, outputs);
   check_size("output", output, 0, rows);
   levels_of(bits);

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from fqt_core.fused.normalization import Normalization, NormalizationGradient, Sums, normalize
+from fqt_core.ops.division import divided
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class LinearMap:
         """The constants of ``norm`` for x; in training it takes up mean and variance as in any step."""
         if not norm.training:
             return normalize(norm, None, None, None)
-        mean = self.products[:, -1] / self.rows
+        mean = divided(self.products[:, -1], self.rows)
         square = ((self.products - torch.outer(mean, self.moments[-1])) * self.weight).sum(1)
         origin = mean.to(torch.float32)
         rest = mean - origin.double()

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fqt_core import ops
 from fqt_core.fused.constants import kept
+from fqt_core.ops.division import divided
 from fqt_core.parallel.batch_norm import SyncBatchNorm2d, combined, summed
 
 
@@ -27,7 +28,7 @@ class Sums:
             first, second, rows = summed(torch.stack([self.first, self.second, torch.full_like(self.first, self.rows)]))
             return Sums(first, second, int(rows[0]))
         first, second = self.first.double(), self.second.double()
-        offset = first / self.rows
+        offset = divided(first, self.rows)
         mean = offset if self.origin is None else offset + self.origin.double()
         rows, mean, deviation = combined(self.rows, mean, second - offset * first)
         origin = mean.to(torch.float32)

@@ -50,7 +50,7 @@ def _order(kept: Tensor, pixels: int) -> Tensor:
     By arithmetic, for what a GPU chose can be counted there, but not be the size of a tensor without waiting.
     """
     samples, count = len(kept), kept.sum()
-    sample = kept.argsort(descending=True, stable=True)
+    sample = kept.to(torch.uint8).argsort(descending=True, stable=True)  # not every torch sorts bool on CUDA
     row = torch.arange(pixels * samples, dtype=torch.int64, device=kept.device)
     behind = row - pixels * count
     first, others = count.clamp(min=1), (samples - count).clamp(min=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -193,7 +193,7 @@ class LayerBackward:
         finite = torch.isfinite(norms).all()
         if not waiting.at_once(norms):
             selection = pixel.select(torch.where(finite, norms, 0.0), quantizer, self._key(purpose))
-            return Selection(selection.index, torch.where(finite, selection.factor, torch.nan))
+            return replace(selection, factor=torch.where(finite, selection.factor, torch.nan))
         if not bool(finite):
             raise NonFiniteGradientError(self.layer.name, self.layer.state.step)
         return pixel.select(norms, quantizer, self._key(purpose))

@@ -12,9 +12,9 @@ from torch.autograd.function import once_differentiable
 from fqt_core.config import UnifiedInt8
 from fqt_core.errors import NonFiniteGradientError
 from fqt_core.layers.byte_product import channels_last, scaled_sums
-from fqt_core.layers.quantized import QuantizedLayer, SimulatedLayer
+from fqt_core.layers.quantized import OwnRate, QuantizedLayer, SimulatedLayer
 from fqt_core.ops import waiting
-from fqt_core.quantizers.byte_gradients import ByteGradient, byte_gradient
+from fqt_core.quantizers.byte_gradients import ByteGradient, UnifiedGradient, byte_gradient
 from fqt_core.quantizers.symmetric import LEVELS, nearest, scale_of
 from fqt_core.random import Purpose
 
@@ -49,10 +49,12 @@ class IntegerLayer(QuantizedLayer):
         del optimizer
         return (self.weight,) if isinstance(self.method, UnifiedInt8) else ()
 
-    def rate_of(self, parameter: Tensor, optimizer: str) -> float:
+    def own_rate(self, parameter: Tensor) -> OwnRate:
         """See :class:`QuantizedLayer`."""
-        del parameter, optimizer
-        return 1.0 if self.gradient is None else self.gradient.rate_factor()
+        del parameter
+        quantizer = self.gradient
+        assert isinstance(quantizer, UnifiedGradient)
+        return OwnRate(lambda: quantizer.deviation, quantizer.rate_factor)
 
     def for_inference_(self) -> None:
         """Forget what only training needs."""
@@ -113,7 +115,7 @@ class IntegerFunction(torch.autograd.Function):
             )
         assert layer.gradient is not None
         finite = torch.isfinite(scale_of(g))
-        if layer.gradient.looks_at_values or waiting.at_once(g):
+        if waiting.at_once(g):
             if not bool(finite):
                 raise NonFiniteGradientError(layer.layer_name, layer.state.step)
         else:  # products with scales that are NaN tell it

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 import torch
@@ -13,6 +14,17 @@ from fqt_core.config import MethodConfig
 from fqt_core.layers.byte_product import ByteProduct
 from fqt_core.layers.conv import explicit_padding, pair
 from fqt_core.random import PhiloxState
+
+
+@dataclass(frozen=True)
+class OwnRate:
+    """What the learning rate of a parameter is multiplied by: ``factor`` of a number that the layer keeps.
+
+    ``number``: gives it as it is, float32 (), on the layer's device; so nobody need wait for it before a step ends.
+    """
+
+    number: Callable[[], Tensor]
+    factor: Callable[[float], float]
 
 
 class QuantizedLayer(nn.Module):
@@ -65,12 +77,12 @@ class QuantizedLayer(nn.Module):
         raise NotImplementedError
 
     def own_rates(self, optimizer: str) -> Sequence[nn.Parameter]:
-        """Its parameters whose learning rate is multiplied by :meth:`rate_of`; ``optimizer``: ``adam`` or ``sgd``."""
+        """Its parameters that have an :meth:`own_rate`; ``optimizer``: ``adam`` or ``sgd``."""
         del optimizer
         return ()
 
-    def rate_of(self, parameter: Tensor, optimizer: str) -> float:
-        """What the learning rate of such a parameter is multiplied by in the step to come."""
+    def own_rate(self, parameter: Tensor) -> OwnRate:
+        """What the learning rate of such a parameter is multiplied by."""
         raise NotImplementedError
 
     @classmethod

@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from fqt_core.config import LgLsq, Lsq
 from fqt_core.layers.byte_product import channels_last, scaled_sums
-from fqt_core.layers.quantized import QuantizedLayer, SimulatedLayer
+from fqt_core.layers.quantized import OwnRate, QuantizedLayer, SimulatedLayer
 from fqt_core.ops import convolution
 from fqt_core.quantizers.steps import Codes, StepQuantizer, first_step
 
@@ -36,6 +36,8 @@ class SteppedLayer(QuantizedLayer):
         self.weight_step = nn.Parameter(torch.zeros((), device=device))
         self.activation_step = nn.Parameter(torch.zeros((), device=device))
         self.register_buffer("signed_activations", torch.zeros((), device=device))
+        self._seen: tuple[Tensor, int] | None = None
+        self._signed = False
 
     @property
     def _method(self) -> Lsq | LgLsq:
@@ -47,8 +49,9 @@ class SteppedLayer(QuantizedLayer):
 
     def quantizers(self) -> tuple[StepQuantizer, StepQuantizer]:
         """Of activations and of weights."""
-        signed = bool(self.signed_activations)
-        activations = StepQuantizer(Codes.of(self._method.activation_bits, signed=signed), self._sharpness())
+        if not self._is_seen():
+            self._signed = bool(self.signed_activations)
+        activations = StepQuantizer(Codes.of(self._method.activation_bits, signed=self._signed), self._sharpness())
         return activations, StepQuantizer(Codes.of(self._method.weight_bits, signed=True), self._sharpness())
 
     def apply_product(self, x: Tensor, weight: Tensor) -> Tensor:
@@ -62,10 +65,9 @@ class SteppedLayer(QuantizedLayer):
         """Adam moves any parameter by about the learning rate, so a step's is relative to the step."""
         return (self.weight_step, self.activation_step) if optimizer == "adam" else ()
 
-    def rate_of(self, parameter: Tensor, optimizer: str) -> float:
+    def own_rate(self, parameter: Tensor) -> OwnRate:
         """See :class:`QuantizedLayer`."""
-        del optimizer
-        return abs(float(parameter.detach()))
+        return OwnRate(parameter.detach, abs)
 
     def simulated(self) -> nn.Module:
         """See :class:`QuantizedLayer`."""
@@ -77,12 +79,24 @@ class SteppedLayer(QuantizedLayer):
 
     @torch.no_grad()
     def _begin(self, x: Tensor) -> None:
-        """Choose steps that are not chosen yet."""
+        """Choose steps that are not chosen yet. Waits for a GPU, once: what is chosen is remembered."""
+        if self._is_seen():
+            return
         if x.numel() and not bool(self.activation_step):
             self.signed_activations.fill_(float(bool((x < 0).any())))
             self.activation_step.fill_(first_step(x, self.quantizers()[0].codes))
         if not bool(self.weight_step):
             self.weight_step.fill_(first_step(self.weight, self.quantizers()[1].codes))
+        if x.numel():
+            self.quantizers()
+            self._seen = self.signed_activations, self.signed_activations._version
+
+    def _is_seen(self) -> bool:
+        """Whether steps are chosen and ``_signed`` is what the buffer holds, which nobody wrote to since."""
+        if self._seen is None:
+            return False
+        buffer, version = self._seen
+        return buffer is self.signed_activations and version == buffer._version
 
 
 class SteppedFunction(torch.autograd.Function):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fqt_core.ops.division import divided
 from fqt_core.ops.geometry import check, words_for
 from fqt_core.ops.hwnc.gradient import check_index
 from fqt_core.ops.packing import pack_bits
@@ -47,7 +48,7 @@ def mean_magnitude(weight: Tensor) -> Tensor:
     outputs, taps, channels = weight.shape
     lanes = functional.pad(weight.abs().double(), (0, -channels % LANES)).view(outputs, -1, LANES)
     total = lanes.cumsum(1)[:, -1].cumsum(1)[:, -1]
-    return (total / (taps * channels)).to(torch.float32)
+    return divided(total, taps * channels).to(torch.float32)
 
 
 def _adam_binary_fake(

@@ -11,6 +11,14 @@ from fqt_core.ops.registry import operation
 from fqt_core.random import PhiloxKey, uniform
 
 
+def rounded(rows: Tensor, lo: Tensor, hi: Tensor, bits: int, u: Tensor) -> Tensor:
+    """The codes of :func:`quantize_groups`, uint8 (k, m), of rows with random numbers u, both float32 (k, m)."""
+    levels = (1 << bits) - 1
+    scale, inverse = range_mapping(lo, hi, levels)
+    value = (((rows - lo[:, None]) * scale[:, None]) * inverse[:, None]).clamp(0, levels)
+    return (value + u).floor().clamp(max=levels).to(torch.uint8)
+
+
 def _quantize_fake(
     g: Tensor,
     dim: int,
@@ -80,10 +88,6 @@ def quantize_groups(
     rows = group_rows(g.index_select(dim, index), dim)
     size = rows.shape[1]
     check(g.shape[dim] * -(-size // 4) <= 1 << 32, "the gradient has more elements than one random sequence")
-    levels = (1 << bits) - 1
-    scale, inverse = range_mapping(lo, hi, levels)
-    value = (((rows - lo[:, None]) * scale[:, None]) * inverse[:, None]).clamp(0, levels)
-    u = uniform(PhiloxKey(seed, step, layer, purpose), index, size)
-    codes = (value + u).floor().clamp(max=levels).to(torch.uint8)
+    codes = rounded(rows, lo, hi, bits, uniform(PhiloxKey(seed, step, layer, purpose), index, size))
     shape = (*g.shape[2:], g.shape[1]) if dim == 0 else (g.shape[0], *g.shape[2:])
     return codes.reshape(index.shape[0], *shape)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fqt_core.ops.division import divided
 from fqt_core.ops.geometry import check
 from fqt_core.ops.registry import operation
 from fqt_core.random import UNIFORM_BITS, PhiloxKey, uniform_integers
@@ -128,8 +129,7 @@ def select_groups(
 
 def step_size(lo: Tensor, hi: Tensor, bits: int) -> Tensor:
     """Δ of each group: ``(hi - lo) / (2**bits - 1)``, float32."""
-    extent = hi - lo
-    return extent / torch.full_like(extent, float((1 << bits) - 1))  # divided by a number, CUDA would multiply
+    return divided(hi - lo, (1 << bits) - 1)
 
 
 def _kept_ranges_fake(

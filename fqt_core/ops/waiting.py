@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
 
 def at_once(tensor: Tensor) -> bool:
     """Whether a tensor's values can be looked at without waiting for a device."""
     return tensor.is_cpu
+
+
+def fetch(values: Sequence[Tensor]) -> list[float]:
+    """Numbers of one device, () each, as float64: the one way in which a training step waits, once for all of them."""
+    found: list[float] = torch.stack([value.double() for value in values]).tolist()
+    return found

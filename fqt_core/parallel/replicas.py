@@ -51,30 +51,33 @@ def local_device(device: torch.device | str) -> torch.device:
 def joined(config: ParallelConfig, device: torch.device) -> Iterator[DistributedReplica]:
     """Join the group that torchrun's environment names (``RANK``, ``WORLD_SIZE``, ``MASTER_ADDR``, …), and leave it.
 
-    Gloo connects processes on CPUs, NCCL those on GPUs. Within one machine they meet on the loopback interface.
+    Gloo carries what lies in a processor's memory, NCCL what lies in a GPU's. Within one machine they meet on the
+    loopback interface.
     """
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+    backends = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    distributed.init_process_group(backends, timeout=_PATIENCE)
     try:
         with warnings.catch_warnings():
             # Of weights with one input channel, whose strides are told in two ways.
             warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-            yield DistributedReplica(config, device)
+            yield DistributedReplica(config)
     finally:
         distributed.destroy_process_group()
 
 
 class DistributedReplica(Replica):
-    """One of several replicas; the process group has to be there."""
+    """One of several replicas; the process group has to be there.
+
+    What processes tell each other about a run travels between processors, so that no GPU is waited for.
+    """
 
     compact = False  # DistributedDataParallel exchanges whole gradients
 
-    def __init__(self, config: ParallelConfig, device: torch.device | str = "cpu") -> None:
-        """``device``: what values travel from and to."""
+    def __init__(self, config: ParallelConfig) -> None:
         self.rank, self.size = distributed.get_rank(), distributed.get_world_size()
         self.config = config
-        self._device = torch.device(device)
         self._model: nn.Module | None = None
         self._wrapped: DistributedDataParallel | None = None
         self._exchange: QuantizedExchange | None = None
@@ -103,13 +106,13 @@ class DistributedReplica(Replica):
 
     def agree(self, flag: bool) -> bool:
         """What replica 0 says."""
-        word = torch.tensor([flag], dtype=torch.uint8, device=self._device)
+        word = torch.tensor([flag], dtype=torch.uint8)
         distributed.broadcast(word, 0)
         return bool(word)
 
     def total(self, *values: float) -> tuple[float, ...]:
         """The sum over all replicas of each value, in the order of ranks."""
-        own = torch.tensor(values, dtype=torch.float64, device=self._device)
+        own = torch.tensor(values, dtype=torch.float64)
         everybodys = [torch.empty_like(own) for _ in range(self.size)]
         distributed.all_gather(everybodys, own)
         return tuple(sum(column) for column in zip(*(row.tolist() for row in everybodys), strict=True))
@@ -117,7 +120,7 @@ class DistributedReplica(Replica):
     def broadcast(self, value: Any) -> Any:
         """The JSON value of replica 0."""
         told = [value]
-        distributed.broadcast_object_list(told, 0, device=self._device)
+        distributed.broadcast_object_list(told, 0, device=torch.device("cpu"))
         return told[0]
 
     def accumulating(self, *, last: bool) -> AbstractContextManager[Any]:

@@ -28,7 +28,8 @@ from fqt_core.random import PhiloxKey
 class Selection:
     """The groups that are kept: int64 (k,) their numbers, rising; float32 (k,) the factor 1 / p of each.
 
-    ``dense``: all groups are there, with factor 0 if they are not kept, for how many are only a GPU knows.
+    ``dense``: there are as many entries as groups, for how many are kept only a GPU knows; those of the others have
+    factor 0.
     """
 
     index: Tensor

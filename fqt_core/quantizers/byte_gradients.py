@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fqt_core import ops
 from fqt_core.config import AdaptiveInt8, MethodConfig, StatQuant, UnifiedInt8
+from fqt_core.ops.selection import step_size
 from fqt_core.quantizers.householder import HouseholderBlocks
 from fqt_core.quantizers.scq import GroupRanges
 from fqt_core.quantizers.symmetric import scale_of, signed, stochastic
@@ -25,6 +26,7 @@ from fqt_core.random import PhiloxKey, PhiloxState, Purpose
 _SAMPLES, _CHANNELS = 0, 1
 _SEARCHED_ELEMENTS = 1 << 16
 _CLIPS = 20
+_PLACES = 2.0**23  # sums of 2**16 products with 127 fit float64, of 2**16 squares int64
 
 Keys = Callable[[Purpose], PhiloxKey]
 
@@ -42,25 +44,19 @@ class ByteCodes:
 class ByteGradient(nn.Module):
     """Base: quantises one layer's gradients.
 
-    ``looks_at_values``: whether values decide what is computed, so that a GPU has to be waited for. If not, gradients
-    that are not finite may come, and buffers keep what they hold.
+    No value decides what is computed, so that nothing waits for a GPU. There gradients may come that are not finite;
+    buffers then keep what they hold.
     """
-
-    looks_at_values: ClassVar[bool] = False
 
     def quantize(self, g: Tensor, state: PhiloxState, keys: Keys) -> tuple[Callable[[], ByteCodes], ByteCodes]:
         """Codes for dL/dX, made on demand, and for dL/dW.
 
         Args:
-            g: float32 (N, D, H', W'), contiguous, finite, not empty.
+            g: float32 (N, D, H', W'), contiguous, not empty.
             state: where the run stands.
             keys: of this layer's random numbers.
         """
         raise NotImplementedError
-
-    def rate_factor(self) -> float:
-        """What the layer's learning rate is multiplied by."""
-        return 1.0
 
 
 class UnifiedGradient(ByteGradient):
@@ -74,7 +70,6 @@ class UnifiedGradient(ByteGradient):
     Buffers: ``share``, float32 (), 0 before the first search; ``deviation``, float32 (), d of that share.
     """
 
-    looks_at_values: ClassVar[bool] = True
     share: Tensor
     deviation: Tensor
 
@@ -83,38 +78,58 @@ class UnifiedGradient(ByteGradient):
         self.method = method
         self.register_buffer("share", torch.zeros(()))
         self.register_buffer("deviation", torch.zeros(()))
+        self._first_step: int | None = None
 
     def quantize(self, g: Tensor, state: PhiloxState, keys: Keys) -> tuple[Callable[[], ByteCodes], ByteCodes]:
         """See :class:`ByteGradient`."""
         most = scale_of(g) * 127
         due = state.step % self.method.search_every == 0 and state.stream == 0
-        if due or not bool(self.share):
+        # Whether there is a share only the GPU knows, but after the first step there must be one.
+        if self._first_step is None:
+            self._first_step = state.step
+        if due or state.step == self._first_step:
             share, deviation = best_share(g)
-            self.share.fill_(share)
-            self.deviation.fill_(deviation)
+            wanted = torch.isfinite(most) & ((self.share == 0) | due)
+            self.share.copy_(torch.where(wanted, share, self.share))
+            self.deviation.copy_(torch.where(wanted, deviation, self.deviation))
         codes, scale = stochastic(g, (most * self.share).view(1), _SAMPLES, keys(Purpose.INPUT_ROUNDING))
         return lambda: ByteCodes(codes, scale), ByteCodes(codes.movedim(-1, 0).contiguous(), scale)
 
-    def rate_factor(self) -> float:
-        """See :class:`ByteGradient`."""
-        return max(math.exp(-self.method.rate_decay * float(self.deviation)), self.method.least_rate)
+    def rate_factor(self, deviation: float) -> float:
+        """What the layer's learning rate is multiplied by."""
+        return max(math.exp(-self.method.rate_decay * deviation), self.method.least_rate)
+
+    def _load_from_state_dict(self, *args: Any, **options: Any) -> None:
+        super()._load_from_state_dict(*args, **options)
+        self._first_step = None
 
 
-def best_share(g: Tensor) -> tuple[float, float]:
-    """The share of max |g| to clip at that turns g the least, and d of it; (1, 0) for a gradient of zeros."""
+def best_share(g: Tensor) -> tuple[Tensor, Tensor]:
+    """The share of max |g| to clip at that turns g the least, and d of it; (1, 0) for a gradient of zeros.
+
+    Every sum is one of integers, so that all devices find the same: for d, g counts in steps of max |g| · 2**-23.
+
+    Args:
+        g: float32, not empty.
+
+    Returns:
+        float64 () each; of no use if g is not finite.
+    """
     flat = g.flatten()
     sample = flat[:: -(-len(flat) // _SEARCHED_ELEMENTS)].double()
-    most, norm = sample.abs().max(), sample.norm()
-    if not bool(most):
-        return 1.0, 0.0
-    found = (2.0, 1.0)
-    for number in range(_CLIPS, 0, -1):
-        share = number / _CLIPS
-        step = most * share / 127
-        rounded = (sample / step).round_().clamp_(-127, 127)
-        deviation = 1 - float((sample @ rounded) / (norm * rounded.norm()))
-        found = min(found, (max(deviation, 0.0), share))
-    return found[1], found[0]
+    most = sample.abs().max()
+    places = (sample / most * _PLACES).round_()
+    square = (places * places).to(torch.int64).sum().double()
+    found = []
+    for number in range(1, _CLIPS + 1):
+        rounded = (sample / (most * (number / _CLIPS / 127))).round_().clamp_(-127, 127)
+        found.append(1 - (places * rounded).sum() / (square.sqrt() * (rounded * rounded).sum().sqrt()))
+    deviations = torch.stack(found).clamp_(min=0)
+    numbers = torch.arange(1, _CLIPS + 1, device=g.device)
+    best = torch.where(deviations == deviations.min(), numbers, _CLIPS).min()  # of equals the least
+    shares = torch.stack([torch.full_like(most, number / _CLIPS) for number in range(1, _CLIPS + 1)])
+    some = most > 0
+    return torch.where(some, shares.take(best - 1), 1.0), torch.where(some, deviations.take(best - 1), 0.0)
 
 
 class AdaptiveGradient(ByteGradient):
@@ -188,7 +203,7 @@ def affine(g: Tensor, ranges: GroupRanges, bits: int, key: PhiloxKey) -> ByteCod
     everything = torch.arange(len(ranges.lo), dtype=torch.int64, device=g.device)
     lo, hi = ranges.lo.contiguous(), ranges.hi.contiguous()
     codes = ops.quantize_groups(g, ranges.dim, everything, lo, hi, bits, *key)
-    scale = (hi - lo) / ((1 << bits) - 1)
+    scale = step_size(lo, hi, bits)
     if bits < 8:
         return ByteCodes(codes.view(torch.int8), scale, lo)
     return ByteCodes(signed(codes), scale, lo + 128 * scale)

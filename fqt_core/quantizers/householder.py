@@ -83,8 +83,16 @@ class HouseholderBlocks:
         """``Q · rows``. With c = 1/√k, v = (c - e_head) / √(2 - 2c), so 2 v vᵀ = reach · reachᵀ / (1 - c)."""
         root = self.size.sqrt().reciprocal()
         weight = torch.where(self.size > 1, 1 / (1 - root), 0.0)
-        along = rows.new_zeros(len(self.size), rows.shape[1]).index_add_(0, self.block, rows * self.reach[:, None])
+        along = _block_sums(self.block, rows * self.reach[:, None], len(self.size))
         return rows - self.reach[:, None] * (weight[:, None] * along)[self.block]
+
+
+def _block_sums(block: Tensor, rows: Tensor, blocks: int) -> Tensor:
+    """Sums of the rows of each block, float32 (blocks, m), in the order of rows."""
+    sums = rows.new_zeros(blocks, rows.shape[1])
+    if rows.is_cpu:
+        return sums.index_add_(0, block, rows)
+    return sums.index_put_((block,), rows, accumulate=True)  # sorts; index_add_ takes rows as a GPU comes by them
 
 
 def _split(values: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:

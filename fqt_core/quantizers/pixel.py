@@ -29,7 +29,10 @@ from torch import Tensor
 
 from fqt_core import ops
 from fqt_core.config import GradientQuantizer
+from fqt_core.ops import waiting
+from fqt_core.ops.division import divided
 from fqt_core.ops.ranges import MOMENT_LEVELS
+from fqt_core.ops.rounding import rounded
 from fqt_core.ops.selection import step_size
 from fqt_core.quantizers.agp import Selection
 from fqt_core.random import PhiloxKey
@@ -84,9 +87,43 @@ def row_norms(g: Tensor) -> Tensor:
 
 
 def select(norms: Tensor, quantizer: GradientQuantizer, key: PhiloxKey) -> Selection:
-    """Choose the rows to keep from their norms, float32 (M,)."""
-    kept = kept_rows(norms.shape[0], quantizer.keep)
-    return Selection(*ops.select_groups(torch.zeros_like(norms), norms, kept, quantizer.pruning, *key))
+    """Choose the rows to keep from their norms, float32 (M,); nothing here waits for a GPU.
+
+    A ``dense`` selection has as many entries as there are rows: the kept rows, rising, and behind them numbers from M
+    on, which go on rising, with factor 0. No output has such a number, so that products leave them out.
+    """
+    rows = norms.shape[0]
+    kept = kept_rows(rows, quantizer.keep)
+    if quantizer.pruning != "bernoulli" or waiting.at_once(norms):
+        return Selection(*ops.select_groups(torch.zeros_like(norms), norms, kept, quantizer.pruning, *key))
+    every, factor = ops.select_groups(torch.zeros_like(norms), norms, kept, "bernoulli_dense", *key)
+    chosen = factor != 0
+    order = chosen.to(torch.uint8).argsort(descending=True, stable=True)  # not every torch sorts bool on CUDA
+    index = torch.where(every < chosen.sum(), order, rows + every)
+    return Selection(index, factor[order], dense=True)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of a selection as they can be read: those of a dense one that were not kept repeat the first that was.
+
+    So ranges are those of kept rows, however many they are. ``index``, int64 (k,), and ``factor``, float32 (k,), as of
+    a selection, zeros where nothing was kept; ``present``: bool (k,), where kept rows are, ``None`` for everywhere.
+    """
+
+    index: Tensor
+    factor: Tensor
+    present: Tensor | None = None
+
+    @classmethod
+    def of(cls, selection: Selection) -> _Rows:
+        index, factor = selection.index, selection.factor
+        if not selection.dense:
+            return cls(index, factor)
+        present = index < len(index)
+        return cls(
+            torch.where(present, index, index[:1] % len(index)), torch.where(present, factor, factor[:1]), present
+        )
 
 
 def quantize_for_input(
@@ -105,18 +142,17 @@ def quantize_for_input(
         rounding_key: of the v_m, or of stochastic rounding.
         sign_key: of the ε_c.
     """
-    values = ops.pixel_gather(g, selection.index, selection.factor, True)
+    rows = _Rows.of(selection)
+    values = ops.pixel_gather(g, rows.index, rows.factor, True)
     if quantizer.rounding == "stochastic":
-        pixels = g.numel() // (g.shape[0] * g.shape[1])
-        sample = selection.index // pixels
-        bound = _sample_bounds(values, sample, g.shape[0], quantizer.clip)
+        sample = rows.index // (g.numel() // (g.shape[0] * g.shape[1]))
+        bound = _sample_bounds(values, sample, rows.present, g.shape[0], quantizer.clip)
         each = bound[sample]
         codes = _stochastic(values, -each, each, quantizer.bits, rounding_key)
         return RowCodes(codes, _half(step_size(-bound, bound, quantizer.bits)))
     lo, hi = _range(values, quantizer.clip)
     start = selection.index.new_zeros(1)
-    rows = g.numel() // g.shape[1]
-    offset = _centred(ops.uniform_numbers(start, rows, *rounding_key)[0, selection.index])
+    offset = _centred(ops.uniform_numbers(start, g.numel() // g.shape[1], *rounding_key)[0, rows.index])
     sign = _signs(ops.uniform_numbers(start, g.shape[1], *sign_key)[0])
     one_level = torch.zeros_like(sign, dtype=torch.uint8)
     codes = ops.quantize_dithered(values, lo, hi, sign, one_level, offset[:, None], quantizer.bits)
@@ -140,14 +176,15 @@ def quantize_for_weight(
         rounding_key: of the U_c, or of stochastic rounding.
         phase_key: of ε_m and κ(m).
     """
-    values = ops.pixel_gather(g, selection.index, selection.factor, False)
+    rows = _Rows.of(selection)
+    values = ops.pixel_gather(g, rows.index, rows.factor, False)
     if quantizer.rounding == "stochastic":
-        bound = _magnitude(*_range(values, quantizer.clip))
-        codes = _stochastic(values, -bound, bound, quantizer.bits, rounding_key)
+        bound = _magnitude(*_range(values, quantizer.clip, rows))
+        codes = _stochastic(values, -bound, bound, quantizer.bits, rounding_key, rows)
         return ChannelCodes(codes, step_size(-bound, bound, quantizer.bits), -bound)
-    lo, hi = _range(values, quantizer.clip)
+    lo, hi = _range(values, quantizer.clip, rows)
     start = selection.index.new_zeros(1)
-    eighths = (ops.uniform_numbers(start, g.numel() // g.shape[1], *phase_key)[0, selection.index] * 8).to(torch.uint8)
+    eighths = (ops.uniform_numbers(start, g.numel() // g.shape[1], *phase_key)[0, rows.index] * 8).to(torch.uint8)
     phase, sign = eighths // 2, (eighths % 2).to(torch.float32) * 2 - 1
     number = ops.uniform_numbers(start, g.shape[1], *rounding_key)[0]
     dither = _centred(torch.stack([_shifted(number, kappa / PHASES) for kappa in range(PHASES)], dim=1))
@@ -177,31 +214,44 @@ def _magnitude(lo: Tensor, hi: Tensor) -> Tensor:
     return torch.maximum(lo.abs(), hi.abs())
 
 
-def _mean_square(values: Tensor, lo: Tensor, hi: Tensor) -> Tensor:
-    """Mean of the squares of each row of float32 (k, m), by exact integer sums: float64 (k,)."""
+def _mean_square(values: Tensor, lo: Tensor, hi: Tensor, columns: _Rows | None = None) -> Tensor:
+    """Mean of the squares of each row of float32 (k, m), by exact integer sums: float64 (k,).
+
+    ``columns``: the pixel rows that the columns are; those that repeat the first one do not count.
+    """
     first, second = ops.group_moments(values, 0, lo, hi)
-    mean = first.double() / values.shape[1]
-    variance = (second.double() / values.shape[1] - mean * mean).clamp(min=0)
-    unit = (hi.double() - lo.double()) / MOMENT_LEVELS
+    count = first.new_full((), values.shape[1])
+    if columns is not None and columns.present is not None:
+        one = ops.group_moments(values[:, :1].contiguous(), 0, lo, hi)
+        repeated = columns.present.logical_not().sum()
+        first, second = first - repeated * one[0], second - repeated * one[1]
+        count = columns.present.sum().clamp(min=1)
+    mean = first.double() / count.double()
+    variance = (second.double() / count.double() - mean * mean).clamp(min=0)
+    unit = divided(hi.double() - lo.double(), MOMENT_LEVELS)
     place = lo.double() + mean * unit
     return place * place + variance * (unit * unit)
 
 
-def _range(values: Tensor, clip: float | None) -> tuple[Tensor, Tensor]:
-    """Least and greatest element of each row of float32 (k, m), within ± clip times its root mean square."""
+def _range(values: Tensor, clip: float | None, columns: _Rows | None = None) -> tuple[Tensor, Tensor]:
+    """Least and greatest element of each row of float32 (k, m), within ± clip times its root mean square.
+
+    ``columns``: see :func:`_mean_square`.
+    """
     if values.numel() == 0:
         return values.new_zeros(values.shape[0]), values.new_zeros(values.shape[0])
     lo, hi = ops.group_range(values, 0)
     if clip is None:
         return lo, hi
-    bound = (clip * _mean_square(values, lo, hi).sqrt()).to(torch.float32)
+    bound = (clip * _mean_square(values, lo, hi, columns).sqrt()).to(torch.float32)
     return torch.clamp(lo, -bound, bound), torch.clamp(hi, -bound, bound)
 
 
-def _sample_bounds(values: Tensor, sample: Tensor, samples: int, clip: float | None) -> Tensor:
+def _sample_bounds(values: Tensor, sample: Tensor, present: Tensor | None, samples: int, clip: float | None) -> Tensor:
     """Largest magnitude among each sample's rows, at most clip times their root mean square: float32 (N,).
 
-    Rows' energies are added as integers, so that the sum does not depend on its order.
+    Rows' energies are added as integers, so that the sum does not depend on its order. Of rows that repeat another one,
+    which are not ``present``, neither energy nor number counts.
     """
     bound = values.new_zeros(samples)
     if values.numel() == 0:
@@ -212,15 +262,27 @@ def _sample_bounds(values: Tensor, sample: Tensor, samples: int, clip: float | N
         return bound
     energy = _mean_square(values, lo, hi)
     unit = energy.max().clamp(min=torch.finfo(torch.float64).tiny) / _ENERGY_LEVELS
-    total = torch.zeros(samples, dtype=torch.int64, device=values.device)
-    total.index_add_(0, sample, (energy / unit).round().to(torch.int64))
-    rows = torch.bincount(sample, minlength=samples).clamp(min=1)
+    levels, one = (energy / unit).round().to(torch.int64), torch.ones_like(sample)
+    if present is not None:
+        levels, one = torch.where(present, levels, 0), present.to(torch.int64)
+    total = torch.zeros(samples, dtype=torch.int64, device=values.device).index_add_(0, sample, levels)
+    rows = torch.zeros_like(total).index_add_(0, sample, one).clamp(min=1)
     limit = clip * (total.double() / rows * unit).sqrt()
     return torch.minimum(bound, limit.to(torch.float32))
 
 
-def _stochastic(values: Tensor, lo: Tensor, hi: Tensor, bits: int, key: PhiloxKey) -> Tensor:
+def _stochastic(
+    values: Tensor, lo: Tensor, hi: Tensor, bits: int, key: PhiloxKey, columns: _Rows | None = None
+) -> Tensor:
+    """Codes of each row of float32 (k, m); ``columns``: see :func:`_mean_square`."""
     if values.numel() == 0:
         return values.to(torch.uint8)
     everything = torch.arange(values.shape[0], dtype=torch.int64, device=values.device)
-    return ops.quantize_groups(values, 0, everything, lo, hi, bits, *key)
+    if columns is None or columns.present is None:
+        return ops.quantize_groups(values, 0, everything, lo, hi, bits, *key)
+    # A row's random numbers begin where those of rows of the kept columns alone would.
+    blocks = -(-values.shape[1] // 4)
+    begins = everything * torch.div(columns.present.sum() + 3, 4, rounding_mode="floor")
+    block = begins[:, None] + torch.arange(blocks, dtype=torch.int64, device=values.device)
+    numbers = ops.uniform_numbers(block.flatten(), 4, *key).view(len(values), 4 * blocks)
+    return rounded(values, lo, hi, bits, numbers[:, : values.shape[1]])

@@ -27,6 +27,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fqt_core.ops.division import divided
+
 
 @dataclass(frozen=True)
 class Codes:
@@ -67,7 +69,7 @@ class StepQuantizer:
         slope = self._slope(v)
         of_step = v.clamp(self.codes.lowest, self.codes.highest).round_()
         of_step -= torch.where(inside, v * slope, 0.0)
-        total = (gradient * of_step).sum() * step.sign() / math.sqrt(elements * self.codes.highest)
+        total = divided((gradient * of_step).sum() * step.sign(), math.sqrt(elements * self.codes.highest))
         return torch.where(inside, gradient * slope, 0.0), total
 
     def _slope(self, v: Tensor) -> Tensor:

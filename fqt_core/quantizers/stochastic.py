@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from fqt_core import ops
+from fqt_core.ops.division import divided
 from fqt_core.ops.ranges import MOMENT_LEVELS
 
 
@@ -43,9 +44,9 @@ def clipped_range(g: Tensor, dim: int, lo: Tensor, hi: Tensor, clip: float) -> t
 
 def narrowed(lo: Tensor, hi: Tensor, first: Tensor, second: Tensor, count: int, clip: float) -> tuple[Tensor, Tensor]:
     """The same from the sums of :func:`fqt_core.ops.group_moments`, int64 (groups,), of ``count`` elements each."""
-    mean = first.double() / count
-    sigma = (second.double() / count - mean * mean).clamp(min=0).sqrt()
-    unit = (hi.double() - lo.double()) / MOMENT_LEVELS
+    mean = divided(first.double(), count)
+    sigma = (divided(second.double(), count) - mean * mean).clamp(min=0).sqrt()
+    unit = divided(hi.double() - lo.double(), MOMENT_LEVELS)
     low = (lo.double() + (mean - clip * sigma) * unit).to(torch.float32)
     high = (lo.double() + (mean + clip * sigma) * unit).to(torch.float32)
     return torch.maximum(lo, low), torch.minimum(hi, high)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from fqt_core import ops
+from fqt_core.ops.division import divided
 from fqt_core.random import PhiloxKey
 
 LEVELS = 127
@@ -26,7 +27,7 @@ def scale_of(x: Tensor) -> Tensor:
     if x.numel() == 0:
         return x.new_zeros((), dtype=torch.float32)
     lo, hi = x.aminmax()
-    return torch.maximum(-lo, hi).to(torch.float32) / LEVELS
+    return divided(torch.maximum(-lo, hi).to(torch.float32), LEVELS)
 
 
 def nearest(x: Tensor, scale: Tensor) -> Tensor:
@@ -47,7 +48,7 @@ def stochastic(g: Tensor, bound: Tensor, dim: int, key: PhiloxKey) -> tuple[Tens
     Returns:
         int8 codes, (N, *, D) or (D, N, *), and float32 Δ of the shape of ``bound``.
     """
-    scale = bound / LEVELS
+    scale = divided(bound, LEVELS)
     each = scale.expand(g.shape[dim]).contiguous()
     limit = bound.view([-1 if axis == dim else 1 for axis in range(g.dim())])
     everything = torch.arange(g.shape[dim], dtype=torch.int64, device=g.device)

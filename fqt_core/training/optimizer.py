@@ -7,7 +7,6 @@ normalisation and learned scales α have none (pulling those to zero has no regu
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from fqt_core.config import TrainConfig
 from fqt_core.errors import CheckpointError, ConfigurationError
 from fqt_core.layers import BinaryLayer, QuantizedLayer
+from fqt_core.layers.quantized import OwnRate
 from fqt_core.models.order import weight_layers
 from fqt_core.training.adam import BinaryAdam
 from fqt_core.training.muon import Muon
@@ -41,7 +41,8 @@ def head_name(model: nn.Module) -> str:
 def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """The optimiser of ``config`` over all parameters that want a gradient.
 
-    Every group carries ``base_lr``, the learning rate before the schedule. For a network with binarised layers,
+    Every group carries ``base_lr``, the learning rate before the schedule; ``rate`` is an
+    :class:`~fqt_core.layers.quantized.OwnRate` for parameters that have one. For a network with binarised layers,
     ``adam`` is :class:`~fqt_core.training.adam.BinaryAdam`.
 
     Raises:
@@ -62,7 +63,7 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
         decay = config.weight_decay if decays else 0.0
         rows.append({"params": parameters, "lr": rates[part], "base_lr": rates[part], "weight_decay": decay})
         if own:
-            rows[-1]["rate"] = _rate(model, own, config.optimizer)
+            rows[-1]["rate"] = _rate(model, own)
         if config.optimizer == "muon":
             rows[-1]["orthogonal"] = part == "latents"
     if not rows:
@@ -74,11 +75,11 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
     return torch.optim.SGD(rows, lr=config.learning_rate, momentum=config.settled_momentum)
 
 
-def _rate(model: nn.Module, name: str, optimizer: str) -> Callable[[], float]:
-    """What the learning rate of a quantised layer's parameter is multiplied by, whenever it is asked."""
+def _rate(model: nn.Module, name: str) -> OwnRate:
+    """What the learning rate of a quantised layer's parameter is multiplied by."""
     layer, parameter = model.get_submodule(name.rpartition(".")[0]), model.get_parameter(name)
     assert isinstance(layer, QuantizedLayer)
-    return lambda: layer.rate_of(parameter, optimizer)
+    return layer.own_rate(parameter)
 
 
 def _groups(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from fqt_core.config import TrainConfig
 from fqt_core.errors import ConfigurationError
@@ -56,10 +59,30 @@ class Schedule:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Give every group its ``base_lr`` times ``factor``, and times ``rate()`` where the group has one."""
+    """Give every group its ``base_lr`` times ``factor``."""
     for group in optimizer.param_groups:
-        group["lr"] = group["base_lr"] * factor * group.get("rate", _one)()
+        group["lr"] = group["base_lr"] * factor
 
 
-def _one() -> float:
-    return 1.0
+def own_rate_numbers(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """What the rates of groups with a ``rate`` follow from, as it is now: float32 () each."""
+    return [group["rate"].number().clone() for group in optimizer.param_groups if "rate" in group]
+
+
+@contextmanager
+def own_rates(optimizer: torch.optim.Optimizer, numbers: Sequence[float]) -> Iterator[None]:
+    """While this lasts, learning rates of groups with a ``rate`` are multiplied by it.
+
+    Args:
+        optimizer: made by :func:`fqt_core.training.optimizer.build_optimizer`.
+        numbers: the values of :func:`own_rate_numbers`.
+    """
+    groups = [group for group in optimizer.param_groups if "rate" in group]
+    before = [group["lr"] for group in groups]
+    for group, number in zip(groups, numbers, strict=True):
+        group["lr"] *= group["rate"].factor(number)
+    try:
+        yield
+    finally:
+        for group, rate in zip(groups, before, strict=True):
+            group["lr"] = rate

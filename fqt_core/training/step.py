@@ -20,6 +20,7 @@ from fqt_core.training.diagnosis import first_non_finite, first_non_finite_gradi
 from fqt_core.training.memory import told
 from fqt_core.training.objective import Objective
 from fqt_core.training.replica import Replica
+from fqt_core.training.schedule import own_rate_numbers, own_rates
 from fqt_core.training.seeding import seeded
 
 CROSS_ENTROPY = Objective()
@@ -63,7 +64,8 @@ def training_step(
 
     Args:
         model: gives logits float ``(n, classes)`` for images float ``(n, c, h, w)``.
-        optimizer: its learning rates are set already.
+        optimizer: its learning rates are set already, but for what parameters with an own one have theirs multiplied
+            by, which goes by what their layers keep when the step begins.
         batch: images, and labels int64 ``(n,)``, on the model's device; of this replica.
         seed, step: what random numbers are a function of.
         classes: how many there are.
@@ -82,6 +84,7 @@ def training_step(
     """
     # The processor's memory runs out in other ways, so there nothing need be kept.
     before = None if waiting.at_once(batch[0]) else [buffer.clone() for buffer in model.buffers()]
+    numbers = own_rate_numbers(optimizer)
     while True:
         try:
             losses, hits = _gradients(
@@ -113,12 +116,14 @@ def training_step(
                 buffer.copy_(value)
     replica.share()
     # The one place where a step waits for a GPU, for all numbers together.
-    facts = torch.stack([*(fact.double() for fact in (*losses, *hits)), gradient_sum(model).double()]).tolist()
+    found = waiting.fetch([*losses, *hits, gradient_sum(model), *numbers])
+    facts, numbers_found = found[: 2 * parts + 1], found[2 * parts + 1 :]
     for share, part in zip(facts, micro_batches(len(batch[0]), parts), strict=False):
         _check_loss(share, model, batch[0][part], step, replica)
     if not math.isfinite(facts[-1]) and (culprit := first_non_finite_gradient(model)) is not None:
         raise NonFiniteGradientError(culprit, step)
-    optimizer.step()
+    with own_rates(optimizer, numbers_found):
+        optimizer.step()
     for layer in layers:
         layer.clamp_latents_()
     loss, correct = replica.total(sum(facts[:parts], 0.0) / replica.size, sum(facts[parts:-1]))

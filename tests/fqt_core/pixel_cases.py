@@ -19,6 +19,13 @@ def some_rows(case: Conv, draw: st.DrawFn) -> Tensor:
     return (torch.rand(samples * height * width, generator=case.generator()) < share).nonzero()[:, 0]
 
 
+def _rows_and_beyond(case: Conv, draw: st.DrawFn) -> Tensor:
+    """The same; perhaps numbers behind them that no row has."""
+    index = some_rows(case, draw)
+    samples, _, height, width = case.output
+    return torch.cat([index, samples * height * width + torch.arange(draw(st.sampled_from([0, 0, 1, 70])))])
+
+
 def _pack(x: Tensor) -> Tensor:
     words: Tensor = ops.OPERATIONS["pack_sign"].reference(x)
     return words
@@ -59,7 +66,7 @@ def _codes(shape: tuple[int, ...], case: Conv) -> Tensor:
 
 
 def _input(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
-    index, generator = some_rows(case, draw), case.generator()
+    index, generator = _rows_and_beyond(case, draw), case.generator()
     vectors: tuple[Tensor | None, ...] = (None,) * 4
     if draw(st.booleans()):
         vectors = (*(torch.randn(len(index), generator=generator) for _ in range(3)), _signs(case.outputs, generator))
@@ -69,7 +76,7 @@ def _input(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
 
 
 def _weight(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
-    index, rows = some_rows(case, draw), draw(st.sampled_from([0, 1, 5, 70]))
+    index, rows = _rows_and_beyond(case, draw), draw(st.sampled_from([0, 1, 5, 70]))
     output = torch.randint(0, case.outputs, (rows,), generator=case.generator())
     codes, bits = _codes((rows, len(index)), case), draw(st.integers(1, 8))
     return _pack(case.x()), codes, bits, index, output, case.channels, case.outputs, list(case.kernel), *case.window

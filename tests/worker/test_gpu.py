@@ -13,9 +13,10 @@ from fqt_core import ops
 from fqt_core.ops import native
 from jobs.settings import Settings
 from worker.gpu import Gpu, look, served
-from worker.gpu_child import inspect
+from worker.gpu_child import _told, inspect
 
 LIBRARY = "libc.so.6"  # stands for that of a driver which is there
+SPEED = {"copy_gb_per_s": 1500.0, "speeds": ["fast"]}
 
 
 def says(text: str, code: int = 0) -> list[str]:
@@ -25,8 +26,8 @@ def says(text: str, code: int = 0) -> list[str]:
 @pytest.mark.parametrize(
     ("command", "found"),
     [
-        (says(json.dumps({"name": "A100", "reason": "", "kernels": 15})), Gpu("A100", "", 15)),
-        (says(json.dumps({"name": None, "reason": "wrong", "kernels": 15})), Gpu(None, "wrong", 15)),
+        (says(json.dumps(_told("A100", "", 15) | SPEED)), Gpu("A100", "", 15, 1500.0, ("fast",))),
+        (says(json.dumps(_told(None, "wrong", 15))), Gpu(None, "wrong", 15)),
         (says("", 3), Gpu(None, "looking at the GPU ended with 3: why")),
         (says("no JSON"), Gpu(None, "looking at the GPU ended with 0: why")),
     ],
@@ -42,7 +43,10 @@ def test_the_real_child_tells_why_torch_can_use_no_gpu() -> None:
 
 def test_a_device_whose_kernels_are_wrong_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "KERNELS", frozenset({("pack_sign", "portable"), ("group_range", "portable")}))
-    assert inspect("cpu") == {"name": "cpu", "reason": "", "kernels": 2}
+    found = inspect("cpu")
+    assert (found["name"], found["reason"], found["kernels"]) == ("cpu", "", 2)
+    assert found["copy_gb_per_s"] > 0
+    assert [line.split()[0] for line in found["speeds"]] == ["group_range", "group_range", "pack_sign"]
 
     def call(operation: str) -> Callable[..., Any]:
         reference = ops.OPERATIONS[operation].reference

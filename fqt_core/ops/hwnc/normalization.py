@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fqt_core.ops.division import divided
 from fqt_core.ops.geometry import check
 from fqt_core.ops.hwnc.forward import check_channel_vectors
 from fqt_core.ops.registry import operation
@@ -98,9 +99,9 @@ def hwnc_normalization(
     else:
         check(rows >= 2, f"rows must be at least 2, got {rows}")
         total, square = _sums(channels, first=first, second=second)
-        mean = total / rows
+        mean = divided(total, rows)
         center = mean if origin is None else mean + origin.double()
-        variance = scale * scale * (square / rows - mean * mean).clamp(min=0)
+        variance = scale * scale * (divided(square, rows) - mean * mean).clamp(min=0)
         offset = -(scale * center)
         for running, batch in ((running_mean, shifted - offset), (running_var, variance * (rows / (rows - 1)))):
             running.copy_((1 - momentum) * running.double() + momentum * batch)

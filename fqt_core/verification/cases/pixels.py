@@ -13,12 +13,21 @@ from fqt_core.verification.cases.values import KEY, codes_of, gradient_of, nbyte
 
 def _rows(layer: Layer) -> Tensor:
     """Numbers of the kept pixel rows."""
-    count = layer.samples * layer.output[0] * layer.output[1]
-    return some(count, -(-count // 2))
+    return some(_count(layer), -(-_count(layer) // 2))
+
+
+def _count(layer: Layer) -> int:
+    return layer.samples * layer.output[0] * layer.output[1]
+
+
+def _padded(layer: Layer) -> Tensor:
+    """The same, and a number behind them for each other row: how a GPU keeps as many as it alone knows."""
+    rows = _rows(layer)
+    return torch.cat([rows, _count(layer) + torch.arange(_count(layer) - len(rows))])
 
 
 def _uniform_numbers(layer: Layer) -> Iterator[Case]:
-    count = layer.samples * layer.output[0] * layer.output[1]
+    count = _count(layer)
     yield Case("", (torch.zeros(1, dtype=torch.int64), count, *KEY), bytes=4 * count)
 
 
@@ -42,23 +51,26 @@ def _quantize_dithered(layer: Layer) -> Iterator[Case]:
 
 
 def _pixel_input_gradient(layer: Layer) -> Iterator[Case]:
-    index = _rows(layer)
-    codes = codes_of(len(index), layer.outputs, bits=2)
-    vectors = (*(torch.rand(len(index)) for _ in range(3)), torch.ones(layer.outputs))
-    sizes = (layer.samples, layer.channels, [layer.height, layer.width])
+    weight, sizes = weight_of(layer), (layer.samples, layer.channels, [layer.height, layer.width])
     macs = layer.macs(layer.samples, layer.outputs) // 2
-    for variant, outside in (("scale per row", vectors), ("no scale", (None,) * 4)):
-        yield Case(
-            variant, (codes, 2, index, *outside, weight_of(layer), *sizes, *layer.window, layer.groups), macs=macs
-        )
+    for variant, index, scaled in (
+        ("scale per row", _rows(layer), True),
+        ("no scale", _rows(layer), False),
+        ("padded", _padded(layer), True),
+    ):
+        codes = codes_of(len(index), layer.outputs, bits=2)
+        vectors = (*(torch.rand(len(index)) for _ in range(3)), torch.ones(layer.outputs))
+        outside = vectors if scaled else (None,) * 4
+        yield Case(variant, (codes, 2, index, *outside, weight, *sizes, *layer.window, layer.groups), macs=macs)
 
 
 def _pixel_weight_gradient(layer: Layer) -> Iterator[Case]:
-    x, index = signs(layer.samples, layer.channels, layer.height, layer.width), _rows(layer)
-    codes = codes_of(layer.outputs, len(index), bits=2)
+    x = signs(layer.samples, layer.channels, layer.height, layer.width)
     sizes = (layer.channels, layer.outputs, layer.kernel_size)
-    arguments = (x, codes, 2, index, torch.arange(layer.outputs), *sizes, *layer.window, layer.groups)
-    yield Case("", arguments, macs=layer.macs(layer.samples, layer.outputs) // 2)
+    for variant, index in (("", _rows(layer)), ("padded", _padded(layer))):
+        codes = codes_of(layer.outputs, len(index), bits=2)
+        arguments = (x, codes, 2, index, torch.arange(layer.outputs), *sizes, *layer.window, layer.groups)
+        yield Case(variant, arguments, macs=layer.macs(layer.samples, layer.outputs) // 2)
 
 
 CASES: CaseTable = {

@@ -1,5 +1,7 @@
 // Registers the emulated CUDA kernels with torch, for CPU tensors, as `fqt_cuda_emulated::<operation>.<path>`: the rim's checks, the
 // kernels' own launches. Operations that do not depend on the path have `any`.
+#define FQT_RIM_EMULATED
+
 #include <memory>
 #include <string>
 #include <vector>

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fqt_core.config import GradientQuantizer
+from fqt_core.ops import waiting
 from fqt_core.quantizers import pixel
 from fqt_core.quantizers.agp import Selection
 from fqt_core.random import PhiloxKey
@@ -113,3 +114,46 @@ def test_the_dither_of_four_phases_covers_a_step_evenly() -> None:
     assert float(codes.dither.abs().max()) < 0.5
     assert set(codes.sign.tolist()) == {-1.0, 1.0}
     assert set(codes.phase.tolist()) == {0, 1, 2, 3}
+
+
+@given(
+    st.tuples(*[st.integers(1, 6)] * 4),
+    st.integers(0, 2**31),
+    st.sampled_from([1, 2, 4, 8]),
+    st.sampled_from(["dither", "stochastic"]),
+    st.sampled_from([None, 0.5, 2.5]),
+    st.booleans(),
+)
+@settings(max_examples=80)
+def test_rows_whose_number_nobody_looks_at_have_the_same_codes(
+    shape: tuple[int, ...], seed: int, bits: int, rounding: str, clip: float | None, shifted: bool
+) -> None:
+    """Bernoulli selection on a GPU: as many entries as there are rows, of which the kept ones come first."""
+    g = gradient(shape, seed) + (1e3 if shifted else 0)  # far from zero, which no range of kept rows then holds
+    quantizer = GradientQuantizer("pixel", bits, 0.3, "bernoulli", clip, rounding)  # type: ignore[arg-type]
+    norms = pixel.row_norms(g)
+    gathered = pixel.select(norms, quantizer, OTHER)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(waiting, "at_once", lambda _: False)
+        padded = pixel.select(norms, quantizer, OTHER)
+    rows, kept = len(norms), len(gathered.index)
+    assert padded.dense or kept == rows
+    assert torch.equal(padded.index[:kept], gathered.index)
+    assert torch.equal(padded.factor[:kept], gathered.factor)
+    assert bool((padded.index[kept:] >= rows).all())
+    assert bool((padded.index.diff() > 0).all())
+    assert not bool(padded.factor[kept:].any())
+    one, other = (pixel.quantize_for_input(g, each, quantizer, ROUNDING, OTHER) for each in (gathered, padded))
+    per_row = {"codes", "scale", "offset", "dither"} if rounding == "dither" else {"codes"}
+    _check_first(one, other, kept, dict.fromkeys(per_row, 0))
+    one, other = (pixel.quantize_for_weight(g, each, quantizer, ROUNDING, OTHER) for each in (gathered, padded))
+    _check_first(one, other, kept, {"codes": 1, "sign": 0, "phase": 0})
+
+
+def _check_first(one: object, other: object, kept: int, along: dict[str, int]) -> None:
+    """All tensors of codes are equal, those with an entry per row, ``along`` a dimension, in their first entries."""
+    for name, value in vars(one).items():
+        found = getattr(other, name)
+        if isinstance(value, Tensor) and name in along:
+            found = found.narrow(along[name], 0, kept)
+        assert (value is None and found is None) or torch.equal(value, found), name

@@ -3,31 +3,46 @@
 from __future__ import annotations
 
 import contextlib
-import re
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from fqt_core.config import Convnet, Method, Resnet18, Vgg16
+from fqt_core.config import (
+    AugmentConfig,
+    Convnet,
+    DistillationConfig,
+    EmaConfig,
+    Method,
+    Resnet18,
+    TrainConfig,
+    Vgg16,
+)
 from fqt_core.convert import convert_
+from fqt_core.data import ImageDataset
 from fqt_core.errors import NonFiniteGradientError, NonFiniteLossError
+from fqt_core.events import Started, StepDone
 from fqt_core.fused import block
+from fqt_core.layers import SteppedLayer
 from fqt_core.layers.base import BinaryLayer
 from fqt_core.models import build
 from fqt_core.ops import native, waiting
+from fqt_core.training import Trainer, statistics, trainer
+from fqt_core.training import teacher as learned
 from fqt_core.training.optimizer import build_optimizer
-from fqt_core.training.replica import Replica
-from fqt_core.training.step import CROSS_ENTROPY, StepResult, _gradients, training_step
+from fqt_core.training.step import StepResult, training_step
 from tests.csrc.cuda.emulated import KERNELS
 from tests.fqt_core.fused import nets
 
-from .nets import config, network, sha256
+from .nets import CLASSES, config, network, sha256
+from .waits import DEVICE, WaitedError, Watch, every_method
 
-BYTES: list[tuple[str, dict[str, Any]]] = [("statquant", {}), ("adaptive-int8", {})]
+BYTES: list[tuple[str, dict[str, Any]]] = [("statquant", {}), ("adaptive-int8", {}), ("unified-int8", {})]
 METHODS: list[tuple[str, dict[str, Any]]] = [
     ("fqt", {"pruning": "systematic"}),
     ("fqt", {"pruning": "topk", "clip": 3.0}),
@@ -39,72 +54,158 @@ METHODS: list[tuple[str, dict[str, Any]]] = [
     ("fp32", {}),
 ]
 PIXELS: tuple[str, dict[str, Any]] = ("fqt", {"groups": "pixel"})
-
-
-class Watch(TorchDispatchMode):
-    """Notes all calls, and our operations with the devices of their tensors."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: set[tuple[str, str]] = set()
-        self.calls: list[str] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = str(func)
-        self.calls.append(name)
-        if found := re.match(r"fqt\.(\w+)\.", name):
-            self.seen |= {(found[1], value.device.type) for value in args if isinstance(value, Tensor)}
-        return func(*args, **(kwargs or {}))
+PIXEL_WAYS: list[dict[str, Any]] = [{}, {"clip": 2.0}, {"rounding": "dither"}, {"rounding": "dither", "clip": 2.0}]
 
 
 RESNET, VGG = Resnet18(width=0.25, image_size=32, channels=1), Vgg16(width=0.125, image_size=32, channels=1)
 
 
-@pytest.mark.parametrize(
-    ("network", "method", "options", "fused"),
-    [
-        *((RESNET, method, options, False) for method, options in [*METHODS, PIXELS]),
-        *((config, method, options, True) for config in (RESNET, VGG) for method, options in METHODS[:3]),
-    ],
-)
-def test_a_step_looks_at_no_value_and_runs_what_has_kernels(
-    network: Resnet18 | Vgg16, method: str, options: dict[str, Any], fused: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The meta device stands for a GPU: it has no values, so that a look at one is an error."""
-    if fused:
-        monkeypatch.setattr(block, "device_obstacle", lambda _: "")
-    model = build(network, num_classes=3)
-    convert_(model, Method(method, **options))
-    model = model.to("meta")
-    images, labels = torch.empty(4, 1, 32, 32, device="meta"), torch.zeros(4, dtype=torch.int64, device="meta")
-    with Watch() as watch:
-        batch = images, labels
-        optimizer = build_optimizer(model, config())
-        losses, hits = _gradients(
-            model,
-            optimizer,
-            batch,
-            seed=1,
-            step=2,
-            classes=3,
-            objective=CROSS_ENTROPY,
-            parts=2,
-            replica=Replica(),
-            forward=model,
-            everybodys=len(labels),
-        )
-        before = len(watch.calls)
-        optimizer.step()
-    assert [value.device.type for value in (*losses, *hits)] == ["meta"] * 4
-    assert all(parameter.grad is not None for parameter in model.parameters())
-    kernels = {operation for operation, _ in KERNELS}
-    assert {operation for operation, _ in watch.seen} <= kernels
-    assert fused == ("hwnc_binary_conv2d" in {operation for operation, _ in watch.seen})
-    assert {device for _, device in watch.seen} <= {"meta"}
+def _steps(
+    model: nn.Module,
+    training: TrainConfig,
+    *,
+    size: int = 8,
+    teacher: nn.Module | None = None,
+    count: int = 2,
+) -> Watch:
+    """Steps of a run on the meta device, each of which may fetch numbers once."""
+    fetched: list[int] = []
+    watch = Watch()
+
+    def fetch(values: Sequence[Tensor]) -> list[float]:
+        assert all(value.device.type == DEVICE and value.dim() == 0 for value in values)
+        fetched.append(len(values))
+        return [0.0] * len(values)
+
+    def brought(tensor: Tensor, device: torch.device | str) -> Tensor:
+        with watch.moving():
+            return tensor.to(device)
+
+    pixels = np.arange(9 * size**2, dtype=np.uint8).reshape(9, 1, size, size)
+    data = ImageDataset(pixels, np.arange(9) % 3, CLASSES)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(waiting, "fetch", fetch)
+        patch.setattr(trainer, "moved", brought)
+        # What is made once before the first step, or of figures that are reported now and then.
+        patch.setattr(learned, "_digest", lambda *_: "")
+        patch.setattr(statistics, "_packed_signs", lambda _: None)
+        patch.setattr(SteppedLayer, "_is_seen", lambda _: True)  # after the first batch
+        run = iter(Trainer(model, data, training, device=DEVICE, teacher=teacher))
+        assert isinstance(next(run), Started)
+        with watch:
+            steps = [event for event in itertools.islice(run, count) if isinstance(event, StepDone)]
+    assert len(steps) == count == len(fetched)
+    assert all(parameter.device.type == DEVICE for parameter in model.parameters())
+    return watch
+
+
+def _plan(**options: Any) -> TrainConfig:
+    return config(**{"batch_size": 4, "telemetry_every_steps": 0, "validation_fraction": 0, **options})
+
+
+@pytest.mark.parametrize(("method", "options"), every_method())
+def test_a_step_of_any_method_waits_once(method: str, options: dict[str, Any]) -> None:
+    watch = _steps(network(method, **options), _plan())
+    assert {operation for operation, _ in watch.seen} <= {operation for operation, _ in KERNELS}
+    assert {device for _, device in watch.seen} <= {DEVICE}
     assert bool(watch.seen) == (method != "fp32")
-    if Method(method, **options).binarises:  # our Adam takes the step of all parameters together, not one by one
-        assert "aten._foreach_lerp_.Scalar" in watch.calls[before:]
-        assert "aten.lerp_.Scalar" not in watch.calls[before:]
+
+
+NOT_IN_A_STEP = {
+    *("epochs", "batch_size", "early_stopping_patience", "validation_fraction", "seed"),
+    *("checkpoint_every_steps", "statistics_every_steps", "telemetry_every_steps"),
+}
+TRAINING: dict[str, list[Any]] = {
+    "accumulate": [2],
+    "optimizer": ["adam", "sgd", "muon"],
+    "learning_rate": [0.1],
+    "binary_learning_rate": [0.1],
+    "head_learning_rate": [0.1],
+    "momentum": [0.0],
+    "weight_decay": [0.0],
+    "schedule": ["cosine", "linear", "constant"],
+    "warmup_steps": [1],
+    "warmup_epochs": [0.5],
+    "label_smoothing": [0.1],
+    "ema": [EmaConfig()],
+    "distillation": [DistillationConfig()],
+    "augment": [AugmentConfig(pad_crop=2, horizontal_flip=True), AugmentConfig(normalize=False)],
+}
+
+
+def test_every_option_of_training_is_tried() -> None:
+    assert set(TrainConfig.model_fields) == NOT_IN_A_STEP | set(TRAINING)
+
+
+@pytest.mark.parametrize(("option", "value"), [(name, value) for name, values in TRAINING.items() for value in values])
+def test_a_step_of_any_training_waits_once(option: str, value: Any) -> None:
+    teacher = network(seed=3) if option == "distillation" else None
+    _steps(network("fqt"), _plan(**{option: value}), teacher=teacher)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("method", ["unified-int8", "lsq"])
+def test_own_learning_rates_do_not_wait(method: str, optimizer: str) -> None:
+    _steps(network(method), _plan(optimizer=optimizer, accumulate=2))
+
+
+@pytest.mark.parametrize(("method", "options"), METHODS[:3])
+@pytest.mark.parametrize("chosen", [RESNET, VGG])
+def test_a_step_of_chains_waits_once(
+    chosen: Resnet18 | Vgg16, method: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(block, "device_obstacle", lambda _: "")
+    model = build(chosen, num_classes=3)
+    convert_(model, Method(method, **options))
+    watch = _steps(model, _plan(accumulate=2), size=32, count=1)
+    operations = {operation for operation, _ in watch.seen}
+    assert "hwnc_binary_conv2d" in operations
+    assert operations <= {operation for operation, _ in KERNELS}
+    # Our Adam takes the step of all parameters together, not one by one.
+    assert "aten._foreach_lerp_.Scalar" in watch.calls
+    assert "aten.lerp_.Scalar" not in watch.calls
+
+
+WAITS: dict[str, Callable[[Tensor], Any]] = {
+    "item": lambda x: x.sum().item(),
+    "number": lambda x: float(x.sum()),
+    "truth": lambda x: bool((x > 0).any()),
+    "list": lambda x: x.flatten().tolist(),
+    "print": lambda x: f"{x.sum():.3f}",
+    "mask": lambda x: x[x > 0],
+    "nonzero": lambda x: x.nonzero(),
+    "unique": torch.unique,
+    "bincount": lambda x: torch.bincount(x.flatten().to(torch.int64)),
+    "repeats": lambda x: torch.arange(len(x), device=x.device).repeat_interleave(x[:, 0, 0, 0].to(torch.int64)),
+    "place": lambda x: x[x.argmax()],
+    "equal": lambda x: torch.equal(x, x),
+    "to the processor": lambda x: x.cpu(),
+    "array": lambda x: x.detach().numpy(),
+    "from the processor": lambda x: x + torch.ones(x.shape).to(x.device),
+    "made of numbers": lambda x: x + torch.tensor([1.0], device=x.device),
+    "copied into": lambda x: torch.empty_like(x).copy_(torch.ones(x.shape)),
+}
+
+
+@pytest.mark.parametrize("wait", WAITS)
+@pytest.mark.parametrize("backward", [False, True])
+def test_a_wait_is_noticed(wait: str, *, backward: bool) -> None:
+    """So that the tests above fail when somebody adds one."""
+    model, look = network("fqt"), WAITS[wait]
+    if backward:
+        model[5].register_full_backward_hook(lambda _, given, __: (look(given[0]), None)[1])  # type: ignore[index]
+    else:
+        model[5].register_forward_hook(lambda _, __, output: (look(output), None)[1])  # type: ignore[index]
+    with pytest.raises((RuntimeError, NotImplementedError, TypeError, WaitedError)):
+        _steps(model, _plan())
+
+
+def test_learned_steps_are_looked_at_once() -> None:
+    model = network("lsq")
+    model(_images())
+    with Watch() as watch:
+        model(_images())
+    assert not [call for call in watch.calls if call.startswith("aten._local_scalar_dense")]
 
 
 def _on_gpu(model: nn.Module) -> nn.Module:
@@ -131,7 +232,10 @@ def _images() -> Tensor:
     return torch.randn(12, 1, 8, 8, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize(("method", "options"), [*METHODS, PIXELS])
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [*METHODS, PIXELS, *(("fqt", {"groups": "pixel", "pruning": "bernoulli", **way}) for way in PIXEL_WAYS)],
+)
 def test_a_step_that_looks_at_nothing_is_the_same(
     method: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,13 +246,20 @@ def test_a_step_that_looks_at_nothing_is_the_same(
     assert sha256(blind) == sha256(looks)
 
 
-@pytest.mark.parametrize("fused", [False, True])
-def test_figures_count_what_was_kept(fused: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("groups", "fused", "figure"),
+    [
+        ("sample-channel", False, "kept_samples"),
+        ("sample-channel", True, "kept_samples"),
+        ("pixel", False, "kept_weight_rows"),
+    ],
+)
+def test_figures_count_what_was_kept(groups: str, fused: bool, figure: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not what was there: without a look, Bernoulli selection returns all groups."""
     seen = []
     for at_once in (True, False):
         monkeypatch.setattr(waiting, "at_once", lambda _, at_once=at_once: at_once)
-        model = nets.network("vgg16", Method("fqt", pruning="bernoulli"), size=16, width=0.0625)
+        model = nets.network("vgg16", Method("fqt", groups=groups, pruning="bernoulli"), size=16, width=0.0625)
         layers = [layer for layer in model.modules() if isinstance(layer, BinaryLayer)]
         for layer in layers:
             layer.collect_statistics = True
@@ -156,7 +267,7 @@ def test_figures_count_what_was_kept(fused: bool, monkeypatch: pytest.MonkeyPatc
             nets.step(model, nets.images(12, 16))
         seen.append([layer.statistics for layer in layers])
     assert seen[0] == seen[1]
-    assert any(0 < figures["kept_samples"] < 12 for figures in seen[0])
+    assert any(0 < figures[figure] < 12 for figures in seen[0])
 
 
 @pytest.mark.parametrize(("method", "options"), [*METHODS[:3], *BYTES, PIXELS])
