@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from fqt_core.config.threads import WORTH_A_THREAD
 from fqt_core.layers import BinaryLayer
 
 
@@ -35,9 +37,15 @@ def first_non_finite(model: nn.Module, inputs: Tensor) -> str:
     return found[0] if found else "(loss)"
 
 
-def gradient_sum(model: nn.Module) -> Tensor:
-    """The sum over all gradients, compact ones too, ``()``: not finite if one of them is not. On all threads."""
-    return torch.stack([gradient.sum() for _, gradient in _gradients(model)]).sum()
+def gradient_sum(optimizer: torch.optim.Optimizer, layers: Iterable[BinaryLayer]) -> Tensor:
+    """The sum over all gradients, compact ones of ``layers`` too, ``()``: not finite if one of them is not."""
+    parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    gradients += [layer.compact_gradient.rows for layer in layers if layer.compact_gradient is not None]
+    # Most are a number for each channel: one operation takes them all.
+    small = [gradient.flatten() for gradient in gradients if gradient.numel() < WORTH_A_THREAD]
+    large = [gradient.sum() for gradient in gradients if gradient.numel() >= WORTH_A_THREAD]
+    return torch.stack([*large, torch.cat(small).sum()] if small else large).sum()
 
 
 def first_non_finite_gradient(model: nn.Module) -> str | None:

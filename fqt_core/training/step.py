@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection
 from contextlib import nullcontext
 from itertools import pairwise
 from typing import NamedTuple
@@ -45,7 +45,7 @@ def training_step(
     seed: int,
     step: int,
     classes: int,
-    layers: Iterable[BinaryLayer],
+    layers: Collection[BinaryLayer],
     objective: Objective = CROSS_ENTROPY,
     parts: int = 1,
     replica: Replica = _ALONE,
@@ -116,7 +116,7 @@ def training_step(
                 buffer.copy_(value)
     replica.share()
     # The one place where a step waits for a GPU, for all numbers together.
-    found = waiting.fetch([*losses, *hits, gradient_sum(model), *numbers])
+    found = waiting.fetch([*losses, *hits, gradient_sum(optimizer, layers), *numbers])
     facts, numbers_found = found[: 2 * parts + 1], found[2 * parts + 1 :]
     for share, part in zip(facts, micro_batches(len(batch[0]), parts), strict=False):
         _check_loss(share, model, batch[0][part], step, replica)

@@ -11,6 +11,7 @@ from torch import nn
 
 from fqt_core import ops
 from fqt_core.config import Method
+from fqt_core.config.threads import WORTH_A_THREAD
 from fqt_core.layers import BinaryConv2d, BinaryLayer, BinaryLinear
 from fqt_core.quantizers.scale import mean_scale
 from fqt_core.quantizers.sign import pack_weight
@@ -171,12 +172,27 @@ def test_a_compact_gradient_that_is_not_finite_is_found() -> None:
     give_gradients(model, 0)
     for layer in layers_of(model):
         hand_over(layer, torch.tensor([2]))
-    assert gradient_sum(model).isfinite()
+    optimizer = build_optimizer(model, ADAM)
+    assert gradient_sum(optimizer, layers_of(model)).isfinite()
     compact = layers_of(model)[2].compact_gradient
     assert compact is not None
     compact.rows[0, 0, 0, 5] = float("nan")
-    assert not gradient_sum(model).isfinite()
+    assert not gradient_sum(optimizer, layers_of(model)).isfinite()
     assert first_non_finite_gradient(model) == "3"
+
+
+@pytest.mark.parametrize("spoiled", [0, 1])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_gradient_that_is_not_finite_is_found_whatever_its_size(spoiled: int, value: float) -> None:
+    small, large = nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(2, WORTH_A_THREAD))
+    optimizer = torch.optim.SGD([small, large], lr=1.0)
+    for parameter in (small, large):
+        parameter.grad = torch.ones_like(parameter)
+    assert gradient_sum(optimizer, []) == 3 + 2 * WORTH_A_THREAD
+    gradient = (small, large)[spoiled].grad
+    assert gradient is not None
+    gradient.view(-1)[-1] = value
+    assert not gradient_sum(optimizer, []).isfinite()
 
 
 def double_linear() -> BinaryLayer:
