@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fqt_core.layers import BinaryLayer
+from fqt_core.layers import BinaryLayer, CompactGradient
 
 
 @torch.no_grad()
@@ -36,25 +36,26 @@ def first_non_finite(model: nn.Module, inputs: Tensor) -> str:
 
 
 def gradient_sum(model: nn.Module) -> Tensor:
-    """The sum over all gradients, compact ones too, ``()``: not finite if one of them is not. On all threads."""
+    """Not finite, ``()``, if one of the gradients is not, compact ones too: the sum of all. On all threads."""
     return torch.stack([gradient.sum() for _, gradient in _gradients(model)]).sum()
 
 
 def first_non_finite_gradient(model: nn.Module) -> str | None:
     """Name of the layer that the first gradient with an infinity or NaN belongs to, in the order of backward."""
     for layer, gradient in reversed(_gradients(model)):  # backward runs from the last layer to the first
-        if not torch.isfinite(gradient).all():
+        numbers = gradient.rows if isinstance(gradient, CompactGradient) else gradient
+        if not torch.isfinite(numbers).all():
             return layer
     return None
 
 
-def _gradients(model: nn.Module) -> list[tuple[str, Tensor]]:
+def _gradients(model: nn.Module) -> list[tuple[str, Tensor | CompactGradient]]:
     """All gradients, with the names of their layers."""
-    gradients: list[tuple[str, Tensor]] = []
+    gradients: list[tuple[str, Tensor | CompactGradient]] = []
     for layer, module in model.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
             if parameter.grad is not None:
                 gradients.append((layer or name, parameter.grad))
         if isinstance(module, BinaryLayer) and module.compact_gradient is not None:
-            gradients.append((layer or "weight", module.compact_gradient.rows))
+            gradients.append((layer or "weight", module.compact_gradient))
     return gradients

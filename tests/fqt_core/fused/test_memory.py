@@ -19,9 +19,11 @@ from fqt_core.fused.patches import image_patches
 from fqt_core.fused.rows import RowGradient
 from fqt_core.fused.stem import enter_stem, leave_stem, run_stem
 from fqt_core.fused.store import GradientStore
+from fqt_core.layers import DeferredGradient
 from tests.fqt_core.fused.nets import images, network, step
 
 FQT = fqt.Method("fqt")
+PSQ8 = fqt.Method("psq", bits=8, weight_groups="channel")
 
 
 def _tensors(record: Any) -> Iterator[Tensor]:
@@ -74,18 +76,40 @@ def test_what_is_kept_for_backward_is_small(
     assert sum(own.values()) < sum(inputs) / 5
 
 
-def test_weight_gradients_are_in_one_allocation() -> None:
+def test_weight_gradients_are_deferred_or_in_one_allocation() -> None:
+    _, expected = step(network("resnet18", FQT), images())
     model = network("resnet18", FQT)
     layers = [block.conv for block in model.chain().blocks]  # type: ignore[operator]
     for layer in layers:
         layer.wants_compact_gradient = True
     step(model, images())
-    storages = {layer.compact_gradient.rows.untyped_storage().data_ptr() for layer in layers}
-    assert len(storages) == 1
-    store = GradientStore(model.chain(), torch.device("cpu"))  # type: ignore[operator]
+    gradients = [layer.compact_gradient for layer in layers]
+    for layer, gradient in zip(layers, gradients, strict=True):
+        assert torch.equal(gradient.dense(layer.weight), expected[f"{layer.layer_name}.weight"])
+        assert gradient.sum().isfinite()
+    deferred = [isinstance(gradient, DeferredGradient) for gradient in gradients]
+    # Those whose six images have no more than 18 values for each of their input channels.
+    assert deferred == [False] * 5 + [True] * 11
+    stored = {gradient.rows.untyped_storage().data_ptr() for gradient in gradients[:5]}
+    assert len(stored) == 1
+    assert all(gradient.rows.abs().max() <= gradient.sum() for gradient in gradients[5:])
+    store = GradientStore(layers, torch.device("cpu"))
     for layer in layers:
         taken = store.take(layer.weight.shape)
         assert taken.data_ptr() % 64 == store._room.data_ptr() % 64
+
+
+@pytest.mark.parametrize("name", ["vgg16", "resnet18"])
+def test_input_gradients_are_the_same_in_slices_of_samples(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, expected = step(network(name, PSQ8), images())
+    monkeypatch.setattr("fqt_core.fused.slices.SLICE_BYTES", 4 * 2 * 18 * 18 * 16)  # two images at most
+    _, found = step(network(name, PSQ8), images())
+    for parameter, gradient in found.items():
+        # Only what is in full precision before the chain sums up over images.
+        if parameter.startswith(("conv1.", "features.0.")):
+            torch.testing.assert_close(gradient, expected[parameter], rtol=1e-4, atol=1e-5)
+        elif not parameter.startswith(("bn1.", "features.1.")):
+            assert torch.equal(gradient, expected[parameter]), parameter
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -121,7 +145,7 @@ def test_a_stem_is_convolution_pool_and_normalisation(
     number: int, training: bool, mean: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Against autograd in float64, for the gradient of some samples only, in slices of two samples."""
-    monkeypatch.setattr("fqt_core.fused.stem._SLICE_BYTES", 4 * 2 * 8 * 13 * 12 // 4)
+    monkeypatch.setattr("fqt_core.fused.slices.SLICE_BYTES", 4 * 2 * 8 * 13 * 12 // 4)
     stem = _stems()[number]
     norm = nn.BatchNorm2d(stem.conv.out_channels)
     nn.init.normal_(norm.weight, 1, 0.3)
