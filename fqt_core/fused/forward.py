@@ -11,6 +11,7 @@ from fqt_core import ops
 from fqt_core.fused.block import Block
 from fqt_core.fused.normalization import Normalization, Sums, normalize
 from fqt_core.fused.shortcut import ShortcutRecord, go_around
+from fqt_core.layers import BinaryConv2d
 
 REPEATED_PRODUCTS = 64 * 128 * 3 * 3
 """Backward makes a block's y again, rather than keep it, if a pixel of it takes no more ±1 products than this.
@@ -19,6 +20,9 @@ To keep y takes 2 bytes a value, to make it again as many products as it has ter
 still large: the 3x3 convolutions that take 64 channels hold more than half of all y of a ResNet-18, and their products
 take about a twentieth of a step. What a pool left is a quarter, made of four times the products.
 """
+
+DENSE_REPEATED_PRODUCTS = 128 * 128 * 3 * 3
+"""The same where no sample is pruned: backward needs more memory then, and this is a smaller part of a longer step."""
 
 
 _SLICE_BYTES = 4 << 20
@@ -75,9 +79,16 @@ def forward(block: Block, x: Activation, *, keep: bool) -> tuple[Activation, Rec
     residual, beside = _around(block, x.floats)
     signs, window, h = _affine_sign(y, norm, residual, keep=keep)
     products = block.product.outputs * block.product.channels * words.shape[1] * words.shape[2]
-    kept = None if products <= REPEATED_PRODUCTS and not block.pool else y
+    most = DENSE_REPEATED_PRODUCTS if _is_dense(block) else REPEATED_PRODUCTS
+    kept = None if products <= most and not block.pool else y
     record = Record(block, x.signs, x.window, words, alpha, kept, choice, size, norm, beside)
     return Activation(signs, window, h if keep else None), record
+
+
+def _is_dense(block: Block) -> bool:
+    """Whether the gradient of the block's input is there for all samples."""
+    quantizer = block.conv.method.input_gradient if isinstance(block.conv, BinaryConv2d) else None
+    return quantizer is not None and quantizer.keep >= 1
 
 
 def _affine_sign(

@@ -40,17 +40,18 @@ def _tensors(record: Any) -> Iterator[Tensor]:
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "most"),
+    ("name", "method", "options", "most"),
     # Bytes per image, less than a fifth of what FP32's convolutions and normalisations take in and have to keep.
     [
-        ("vgg16", {"size": 32}, 325_000),
-        ("resnet18", {"size": 32}, 725_000),
-        ("resnet18", {"size": 96, "stem": "imagenet"}, 635_000),
+        ("vgg16", FQT, {"size": 32}, 325_000),
+        ("resnet18", FQT, {"size": 32}, 725_000),
+        ("resnet18", PSQ8, {"size": 32}, 530_000),
+        ("resnet18", FQT, {"size": 96, "stem": "imagenet"}, 635_000),
     ],
-    ids=["vgg16", "resnet18", "resnet18-imagenet"],
+    ids=["vgg16", "resnet18", "resnet18-dense", "resnet18-imagenet"],
 )
 def test_what_is_kept_for_backward_is_small(
-    name: str, options: dict[str, Any], most: int, monkeypatch: pytest.MonkeyPatch
+    name: str, method: Any, options: dict[str, Any], most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept: list[Any] = []
     run = chain._forward
@@ -62,7 +63,7 @@ def test_what_is_kept_for_backward_is_small(
 
     monkeypatch.setattr(chain, "_forward", watched)
     x = images(2, options["size"])
-    network(name, FQT, width=1.0, **options)(x)
+    network(name, method, width=1.0, **options)(x)
     storages = [tensor.untyped_storage() for tensor in _tensors(kept)]
     own = {storage.data_ptr(): storage.nbytes() for storage in storages}
     own.pop(x.untyped_storage().data_ptr(), None)
