@@ -1,8 +1,8 @@
 """Where the time of our step goes: self times of the profiler's events, added up by what they are for.
 
-An event belongs to the optimiser if it runs inside its step, else to the outermost ``fqt::`` operation that it runs
-inside, so that a reference's inner operations count as the operation's. The time of no operation (Python, autograd) is
-``rest``.
+An event belongs to the outermost ``fqt::`` operation that it runs inside, so that a reference's inner operations count
+as the operation's; the optimiser's step has products of its own, of gradients that were left for it. What else runs
+inside that step is the optimiser's. The time of no operation (Python, autograd) is ``rest``.
 """
 
 from __future__ import annotations
@@ -64,6 +64,6 @@ def _ancestry(event: Any) -> list[str]:
 
 def _settle(names: list[str]) -> str:
     outermost_first = names[::-1]
-    ours = [name for name in outermost_first if phase_of(name) == "optimiser"]
-    ours += [name for name in outermost_first if name.startswith("fqt::")]
+    ours = [name for name in outermost_first if name.startswith("fqt::")]
+    ours += [name for name in outermost_first if phase_of(name) == "optimiser"]
     return phase_of(ours[0] if ours else names[0]) or "rest"

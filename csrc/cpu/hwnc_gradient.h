@@ -43,5 +43,27 @@ inline void normalize_run(const NormGradient& of, const float* g_row, const int1
   for (int64_t d = 0; d < count; ++d) v[d] = (c[d] * g[d] - a1[d] * static_cast<float>(y[d])) - a0[d];
 }
 
+// What is at channels first .. first + count - 1 of v, or of alpha ⊙ v if `alpha` is not null, at one pixel of the product.
+inline void product_run(const HwncQuantizeArguments& a, const GradientRows& rows, const float* alpha, int64_t pixel,
+                        int64_t sample, int64_t first, int64_t count, float* __restrict v) {
+  const HwncGradient& of = a.gradient.of;
+  const int64_t line = pixel / a.out_width, column = pixel % a.out_width;
+  const int64_t factor = a.choice == nullptr ? 1 : 2;
+  if (line / factor >= of.height || column / factor >= of.width) {  // left out by pooling
+    for (int64_t d = 0; d < count; ++d) v[d] = 0.0F;
+    return;
+  }
+  const int64_t source = line / factor * of.width + column / factor;
+  normalize_run(a.gradient, rows.g(source, sample), rows.y(source, sample), first, count, v);
+  if (alpha != nullptr) {
+    const float* __restrict scale = alpha + first;
+    for (int64_t d = 0; d < count; ++d) v[d] = scale[d] * v[d];
+  }
+  if (a.choice == nullptr) return;
+  const uint8_t* __restrict choice = a.choice + (source * of.samples + sample) * of.channels + first;
+  const auto place = static_cast<uint8_t>(line % 2 * 2 + column % 2);
+  for (int64_t d = 0; d < count; ++d) v[d] = choice[d] == place ? v[d] : 0.0F;
+}
+
 }  // namespace
 }  // namespace fqt

@@ -21,17 +21,20 @@ inline const float* draw_uniform(const PhiloxKey& key, int64_t start, int64_t fi
   return buffer + skip;
 }
 
+// The code of one element.
+inline int32_t quantize(float x, float u, float lo, float scale, float inverse, float levels) {
+  float v = ((x - lo) * scale) * inverse;
+  v = v > 0.0F ? v : 0.0F;
+  v = v < levels ? v : levels;
+  v = v + u;  // may round up to levels + 1
+  v = v < levels ? v : levels;
+  return static_cast<int32_t>(v);  // v is not negative, so cutting off is floor
+}
+
 inline void quantize_run(const float* __restrict x, const float* __restrict u, int64_t count, const Mapping& map,
                          float levels, uint8_t* __restrict codes) {
   const float lo = map.lo, scale = map.scale, inverse = map.inverse;
-  for (int64_t i = 0; i < count; ++i) {
-    float v = ((x[i] - lo) * scale) * inverse;
-    v = v > 0.0F ? v : 0.0F;
-    v = v < levels ? v : levels;
-    v = v + u[i];  // may round up to levels + 1
-    v = v < levels ? v : levels;
-    codes[i] = static_cast<uint8_t>(static_cast<int32_t>(v));  // v is not negative, so cutting off is floor
-  }
+  for (int64_t i = 0; i < count; ++i) codes[i] = static_cast<uint8_t>(quantize(x[i], u[i], lo, scale, inverse, levels));
 }
 
 }  // namespace

@@ -14,10 +14,10 @@ from fqt_core.config import GradientQuantizer
 from fqt_core.errors import NonFiniteGradientError
 from fqt_core.fused.forward import Record
 from fqt_core.fused.normalization import NormalizationGradient
-from fqt_core.fused.rows import RowGradient
+from fqt_core.fused.rows import PendingRows, RowGradient
 from fqt_core.fused.store import GradientStore
-from fqt_core.layers import BinaryConv2d
-from fqt_core.layers.latents import CompactGradient
+from fqt_core.layers import BinaryConv2d, BinaryLayer, CompactGradient, DeferredGradient
+from fqt_core.layers.products import ConvProduct
 from fqt_core.ops import waiting
 from fqt_core.quantizers import agp
 from fqt_core.quantizers.agp import Selection
@@ -89,8 +89,8 @@ class BlockGradient:
         )
         self._sample_range, self._channel_range = (lo, hi), (channel_lo, channel_hi)
 
-    def input_gradient(self) -> RowGradient:
-        """dL/dx by way of the convolution, after the straight-through window."""
+    def input_gradient(self) -> RowGradient | PendingRows:
+        """dL/dx by way of the convolution, after the straight-through window; to make it, dL/dh is not needed."""
         record, product = self.record, self.record.block.product
         self._record_figures(window_share=lambda: share_of_bits(record.window, product.channels))
         if self._zero:
@@ -104,39 +104,38 @@ class BlockGradient:
             kept_samples=lambda: agp.number_kept(factor),
             kept_sample_probability_min=lambda: agp.least_probability(factor),
         )
-        rows = ops.hwnc_input_gradient(
-            q.codes,
-            record.weight_words,
-            product.channels,
-            record.signs.shape[:2],
-            product.stride,
-            product.padding,
-            product.dilation,
-            q.scale,
-            q.offset,
-            record.window,
-            index,
-        )
-        return RowGradient(rows, index, factor if q.selection.dense else None)
+        words, window = record.weight_words, record.window
+        size, geometry = record.signs.shape[:2], (product.stride, product.padding, product.dilation)
+
+        def make(samples: slice) -> Tensor:
+            codes, scale, offset = q.codes[:, :, samples].contiguous(), q.scale[samples], q.offset[samples]
+            part = index[samples].contiguous()
+            return ops.hwnc_input_gradient(codes, words, channels, size, *geometry, scale, offset, window, part)
+
+        channels = product.channels
+        return PendingRows(make, 4 * size.numel() * channels, index, factor if q.selection.dense else None)
 
     def parameter_gradients(self, store: GradientStore) -> dict[Tensor, Tensor]:
         """Gradients of the convolution's and the normalisation's parameters.
 
-        That of the weight goes to the layer instead, with its kept channels alone and in the store, if the optimiser
-        takes it there.
+        That of the weight goes to the layer instead, with its kept channels alone, if the optimiser takes it there: in
+        the store, or as what it is made of.
         """
         norm, layer = self.record.block.norm, self.layer
         assert isinstance(norm, nn.BatchNorm2d)
         gradients: dict[Tensor, Tensor] = {norm.weight: self.norm.weight, norm.bias: self.norm.shift}
         if layer.bias is not None:
             gradients[layer.bias] = self.norm.bias
+        if defers(self.record) and not self._zero:
+            layer.add_compact_gradient(self._deferred())
+            return gradients
         correlation, index = self._correlation()
         if layer.alpha is not None:
             gradients[layer.alpha] = self._scale_gradient(correlation, index)
         alpha = self._alpha[index].view(-1, 1, 1, 1)
         if layer.wants_compact_gradient:
             rows = torch.mul(correlation, alpha, out=store.take(correlation.shape))
-            layer.add_compact_gradient(rows, index)
+            layer.add_compact_gradient(CompactGradient(rows, index))
         else:
             gradients[layer.weight] = CompactGradient(correlation.mul_(alpha), index).dense(layer.weight)
         return gradients
@@ -147,26 +146,33 @@ class BlockGradient:
         if self._zero:
             empty = self._alpha.new_empty((0, *product.kernel_size, product.channels))
             return empty, _nobody(empty)
+        q = self._channel_codes()
+        return _correlate(self.record.signs, q, product), q.selection.index
+
+    def _deferred(self) -> DeferredGradient:
+        """dL/dW of the kept output channels, to be made later; nothing of what is large but the codes stays for it."""
+        signs, product, q = self.record.signs, self.record.block.product, self._channel_codes()
+        alpha = self._alpha[q.selection.index]
+        # A sum has as many terms as the product has pixels, of a code or of 1; each of three operations may round up.
+        levels, terms = 255, q.codes.shape[0] * q.codes.shape[1] * signs.shape[2]
+        largest = (q.scale.abs().double() * levels + q.offset.abs().double()) * alpha.abs().double().clamp(min=1)
+        bound = (2.0 * terms * largest.sum()).to(torch.float32)
+
+        def make() -> Tensor:
+            return _correlate(signs, q, product).mul_(alpha.view(-1, 1, 1, 1))
+
+        return DeferredGradient(make, q.selection.index, bound)
+
+    def _channel_codes(self) -> _Scaled:
         quantizer = self.layer.method.weight_gradient
         assert quantizer is not None
         q = self._quantize(self._channel_range, quantizer, Purpose.WEIGHT_SELECTION, Purpose.WEIGHT_ROUNDING)
-        index, factor = q.selection.index, q.selection.factor
+        factor = q.selection.factor
         self._record_figures(
             kept_channels=lambda: agp.number_kept(factor),
             kept_channel_probability_min=lambda: agp.least_probability(factor),
         )
-        rows = ops.hwnc_weight_gradient(
-            self.record.signs,
-            q.codes,
-            product.channels,
-            product.kernel_size,
-            product.stride,
-            product.padding,
-            product.dilation,
-            q.scale,
-            q.offset,
-        )
-        return rows, index
+        return q
 
     def _scale_gradient(self, correlation: Tensor, index: Tensor) -> Tensor:
         signs = ops.unpack_sign(self.record.weight_words[index], self.record.block.product.channels)
@@ -213,6 +219,24 @@ class BlockGradient:
     def _record_figures(self, **figures: Any) -> None:
         if self.layer.collect_statistics:
             self.layer.statistics.update({name: float(figure()) for name, figure in figures.items()})
+
+
+def defers(record: Record) -> bool:
+    """Whether the gradient of a block's weight is left for the optimiser to make, layer by layer.
+
+    It is if the optimiser takes it there, and the codes that it is made of take at most half of its room.
+    """
+    layer, product = record.block.conv, record.block.product
+    if not isinstance(layer, BinaryLayer) or not layer.wants_compact_gradient or layer.alpha is not None:
+        return False
+    codes = math.prod(record.size) * record.signs.shape[2]
+    return 2 * codes <= 4 * math.prod(product.kernel_size) * product.channels
+
+
+def _correlate(signs: Tensor, q: _Scaled, product: ConvProduct) -> Tensor:
+    """dL/dW of the kept output channels before its α, float32 (k, kh, kw, C)."""
+    geometry = (product.channels, product.kernel_size, product.stride, product.padding, product.dilation)
+    return ops.hwnc_weight_gradient(signs, q.codes, *geometry, q.scale, q.offset)
 
 
 def _nobody(like: Tensor) -> Tensor:

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from fqt_core import ops
-from fqt_core.fused.backward import BlockGradient
+from fqt_core.fused.backward import BlockGradient, defers
 from fqt_core.fused.block import Chain
 from fqt_core.fused.entry import EntryRecord, enter, leave
 from fqt_core.fused.forward import Record, forward
-from fqt_core.fused.rows import RowGradient
+from fqt_core.fused.halving import halve_backward
+from fqt_core.fused.rows import PendingRows, RowGradient
 from fqt_core.fused.shortcut import come_back
 from fqt_core.fused.stem import StemRecord, enter_stem, leave_stem, run_stem
 from fqt_core.fused.store import GradientStore
@@ -89,25 +90,27 @@ class _ChainFunction(torch.autograd.Function):
         everyone = torch.arange(gradient.shape[2], dtype=torch.int64, device=gradient.device)
         found: dict[Tensor, Tensor] = {}
         # A copy of its own, since shortcuts add to it in place.
-        g = RowGradient(gradient.clone(memory_format=torch.contiguous_format), everyone)
-        store = GradientStore(chain, gradient.device)
+        g: list[RowGradient | PendingRows]
+        g = [RowGradient(gradient.clone(memory_format=torch.contiguous_format), everyone)]
+        layers = [record.block.conv for record in records if not defers(record)]
+        store = GradientStore([layer for layer in layers if isinstance(layer, BinaryLayer)], gradient.device)
         entering = ctx.needs_input_grad[0] or chain.entry is not None
         while records:
-            g = _backward(records.pop(), g, everyone, found, store, wanted=bool(records) or entering)
+            g.append(_backward(records.pop(), g, everyone, found, store, wanted=bool(records) or entering))
         first = chain.blocks[0].conv
         step = first.state.step if isinstance(first, BinaryLayer) else 0
-        x = _leave(chain, ctx.entry, g, found, step) if entering else None
+        x = _leave(chain, ctx.entry, g.pop(), found, step) if entering else None
         if not kept:
             ctx.entry = None
         return (x, None, *(found.get(parameter) for parameter in ctx.parameters))
 
 
 def _leave(
-    chain: Chain, entry: EntryRecord | StemRecord, g: RowGradient, found: dict[Tensor, Tensor], step: int
+    chain: Chain, entry: EntryRecord | StemRecord, g: RowGradient | PendingRows, found: dict[Tensor, Tensor], step: int
 ) -> Tensor | None:
     """dL/dx at the entry; ``None`` for images."""
     if isinstance(entry, EntryRecord):
-        return leave(entry, chain.entry, g, found, step=step)
+        return leave(entry, chain.entry, g.whole(), found, step=step)
     assert chain.stem is not None
     assert chain.entry is not None
     leave_stem(chain.stem, chain.entry, entry, g, found, step=step)
@@ -122,25 +125,35 @@ def _graph_is_kept() -> bool:
 
 def _backward(
     record: Record,
-    g: RowGradient,
+    gradient: list[RowGradient | PendingRows],
     everyone: Tensor,
     found: dict[Tensor, Tensor],
     store: GradientStore,
     *,
     wanted: bool,
-) -> RowGradient:
-    """One block; its parameters' gradients go into ``found``."""
+) -> RowGradient | PendingRows:
+    """One block; its parameters' gradients go into ``found``.
+
+    Args:
+        gradient: dL/dh, which is taken out of the list, so that it goes as soon as it has been used.
+    """
+    g = gradient.pop().whole()
     block = BlockGradient(record, g)
     found |= block.parameter_gradients(store)
     through = block.input_gradient() if wanted else None
     shortcut, beside = record.block.shortcut, record.around
     if shortcut is None:
-        return through if through is not None else g
+        return g if through is None else through
     del block, record  # what is on the way around is large
     around = g.spread(len(everyone))
+    del g
     if shortcut.halving is not None:
         assert beside is not None
+        size = beside.size
         around = come_back(shortcut.halving.conv, shortcut.halving.norm, beside, around, found)
+        del beside
+        around = halve_backward(around, size)
     if through is not None:
-        ops.hwnc_add_rows(around, through.rows, through.index)
+        for part in through.parts():
+            ops.hwnc_add_rows(around, part.rows, part.index)
     return RowGradient(around, everyone)

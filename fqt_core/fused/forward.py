@@ -11,6 +11,7 @@ from fqt_core import ops
 from fqt_core.fused.block import Block
 from fqt_core.fused.normalization import Normalization, Sums, normalize
 from fqt_core.fused.shortcut import ShortcutRecord, go_around
+from fqt_core.layers import BinaryConv2d
 
 REPEATED_PRODUCTS = 64 * 128 * 3 * 3
 """Backward makes a block's y again, rather than keep it, if a pixel of it takes no more ±1 products than this.
@@ -19,6 +20,13 @@ To keep y takes 2 bytes a value, to make it again as many products as it has ter
 still large: the 3x3 convolutions that take 64 channels hold more than half of all y of a ResNet-18, and their products
 take about a twentieth of a step. What a pool left is a quarter, made of four times the products.
 """
+
+DENSE_REPEATED_PRODUCTS = 128 * 128 * 3 * 3
+"""The same where no sample is pruned: backward needs more memory then, and this is a smaller part of a longer step."""
+
+
+_SLICE_BYTES = 4 << 20
+"""Of a block's output as floats, on a processor, that are there besides what they take the place of."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +77,39 @@ def forward(block: Block, x: Activation, *, keep: bool) -> tuple[Activation, Rec
     sums = Sums(total, square, y.shape[0] * y.shape[1] * y.shape[2]) if block.norm.training else None
     norm = normalize(block.norm, alpha, bias, sums)  # type: ignore[arg-type]
     residual, beside = _around(block, x.floats)
-    signs, window, h = ops.hwnc_affine_sign(y, norm.a, norm.b, residual, keep)
+    signs, window, h = _affine_sign(y, norm, residual, keep=keep)
     products = block.product.outputs * block.product.channels * words.shape[1] * words.shape[2]
-    kept = None if products <= REPEATED_PRODUCTS and not block.pool else y
+    most = DENSE_REPEATED_PRODUCTS if _is_dense(block) else REPEATED_PRODUCTS
+    kept = None if products <= most and not block.pool else y
     record = Record(block, x.signs, x.window, words, alpha, kept, choice, size, norm, beside)
     return Activation(signs, window, h if keep else None), record
+
+
+def _is_dense(block: Block) -> bool:
+    """Whether the gradient of the block's input is there for all samples."""
+    quantizer = block.conv.method.input_gradient if isinstance(block.conv, BinaryConv2d) else None
+    return quantizer is not None and quantizer.keep >= 1
+
+
+def _affine_sign(
+    y: Tensor, norm: Normalization, residual: Tensor | None, *, keep: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """See :func:`fqt_core.ops.hwnc_affine_sign`; a large output takes the place of the residual, some lines at a time.
+
+    The residual is the block's input, which nothing after this wants, or was made for this.
+    """
+    height = len(y)
+    lines = max(1, _SLICE_BYTES // (4 * y[0].numel()))
+    if residual is None or not keep or not y.is_cpu or lines >= height:
+        return ops.hwnc_affine_sign(y, norm.a, norm.b, residual, keep)
+    words = []
+    for begin in range(0, height, lines):
+        part = slice(begin, begin + lines)
+        signs, window, h = ops.hwnc_affine_sign(y[part], norm.a, norm.b, residual[part], keep)
+        residual[part] = h
+        words.append((signs, window))
+    signs, window = (torch.cat(parts) for parts in zip(*words, strict=True))
+    return signs, window, residual
 
 
 def _multiply_and_pool(

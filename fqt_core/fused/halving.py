@@ -20,16 +20,17 @@ def halve(x: Tensor) -> Tensor:
 def halve_backward(gradient: Tensor, size: Sequence[int]) -> Tensor:
     """The gradient of :func:`halve`'s input of H, W = ``size``: float (H, W, N, C).
 
-    Each pixel of a window gets an equal share; the windows of an odd last line are smaller.
+    Each pixel of a window gets an equal share; the windows of an odd last line are smaller. ``gradient`` is
+    overwritten.
     """
     height, width = size
     counts = [gradient.new_full((-(-side // 2),), 2.0) for side in (height, width)]
     for count, side in zip(counts, (height, width), strict=True):
         count[-1] -= side % 2
-    shares = gradient / (counts[0].view(-1, 1, 1, 1) * counts[1].view(-1, 1, 1))
+    gradient.div_(counts[0].view(-1, 1, 1, 1) * counts[1].view(-1, 1, 1))
     result = gradient.new_empty((height, width, *gradient.shape[2:]))
     for line in range(2):
         for column in range(2):
             part = result[line::2, column::2]
-            part.copy_(shares[: part.shape[0], : part.shape[1]])
+            part.copy_(gradient[: part.shape[0], : part.shape[1]])
     return result

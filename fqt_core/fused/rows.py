@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from fqt_core import ops
+from fqt_core.fused.slices import sample_slices
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,14 @@ class RowGradient:
     rows: Tensor
     index: Tensor
     factor: Tensor | None = None
+
+    def whole(self) -> RowGradient:
+        """All of it."""
+        return self
+
+    def parts(self) -> Iterator[RowGradient]:
+        """All of it, in one part."""
+        yield self
 
     def kept_first(self, beside: Tensor) -> tuple[Tensor, Tensor]:
         """``rows``, and ``beside``, (H, W, N, C), for sums whose order is fixed.
@@ -42,6 +52,33 @@ class RowGradient:
         result = self.rows.new_zeros((height, width, samples, channels))
         ops.hwnc_add_rows(result, self.rows, self.index)
         return result
+
+
+@dataclass(frozen=True)
+class PendingRows:
+    """A gradient whose rows are made when they are asked for, of all its samples or of some at a time.
+
+    ``make``: the rows of these of its samples. ``bytes_each``: that a sample's rows take; ``index``, ``factor``: as of
+    :class:`RowGradient`.
+    """
+
+    make: Callable[[slice], Tensor]
+    bytes_each: int
+    index: Tensor
+    factor: Tensor | None = None
+
+    def whole(self) -> RowGradient:
+        """All of it."""
+        return self._part(slice(None))
+
+    def parts(self) -> Iterator[RowGradient]:
+        """All of it, some samples at a time."""
+        for samples in sample_slices(len(self.index), self.bytes_each, is_cpu=self.index.is_cpu):
+            yield self._part(samples)
+
+    def _part(self, samples: slice) -> RowGradient:
+        factor = None if self.factor is None else self.factor[samples]
+        return RowGradient(self.make(samples), self.index[samples], factor)
 
 
 def _order(kept: Tensor, pixels: int) -> Tensor:

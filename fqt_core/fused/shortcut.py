@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fqt_core.fused.constants import kept
-from fqt_core.fused.halving import halve, halve_backward
+from fqt_core.fused.halving import halve
 from fqt_core.fused.linear import LinearMap
 from fqt_core.fused.normalization import Normalization, running_sources
 from fqt_core.ops.threads import threads_for
@@ -57,7 +57,10 @@ def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d, inputs: Tensor) -> tuple[Linear
 def come_back(
     conv: nn.Conv2d, norm: nn.BatchNorm2d, record: ShortcutRecord, g: Tensor, found: dict[Tensor, Tensor]
 ) -> Tensor:
-    """dL/dx, float32 (H, W, N, C), from float32 (H', W', N, D); the parameters' gradients go into ``found``."""
+    """The gradient of ``record.halved`` from that of the way's output, float32 (H', W', N, D).
+
+    The parameters' gradients go into ``found``.
+    """
     with threads_for(4 * record.halved.numel()):
         return _come_back(conv, norm, record, g, found)
 
@@ -79,7 +82,7 @@ def _come_back(
     through = weight.t() @ (a1 * affine)
     result = torch.addmm(-through[:, -1] - (weight.t() @ a0).flatten(), rows, c * weight)
     result.addmm_(halved, through[:, :-1].t(), alpha=-1)
-    return halve_backward(result.view(*record.halved.shape), record.size)
+    return result.view(*record.halved.shape)
 
 
 def _weight(conv: nn.Conv2d) -> Tensor:

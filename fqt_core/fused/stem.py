@@ -22,15 +22,10 @@ from fqt_core.fused.forward import Activation
 from fqt_core.fused.linear import LinearMap
 from fqt_core.fused.normalization import Normalization
 from fqt_core.fused.patches import image_patches
-from fqt_core.fused.rows import RowGradient
+from fqt_core.fused.rows import PendingRows, RowGradient
+from fqt_core.fused.slices import sample_slices
 from fqt_core.ops import waiting
 from fqt_core.ops.geometry import output_sizes
-
-_SLICE_BYTES = 8 << 20
-"""Of the convolution's output, or of patches, that are there at a time."""
-
-_GPU_SLICE_BYTES = 128 << 20
-"""The same on a GPU, which small pieces would not keep busy."""
 
 
 @dataclass(frozen=True)
@@ -65,14 +60,19 @@ def enter_stem(stem: Stem, norm: nn.BatchNorm2d, images: Tensor, *, keep: bool) 
     moments = _second_moments(stem.conv, images, origin, whole=norm.training)
     linear = LinearMap(_shifted_weight(stem.conv, origin), moments, _row_count(stem.conv, images))
     constants = linear.normalize(norm)
-    signs, window, h = ops.hwnc_enter(run_stem(stem, images), constants.a, constants.b, keep)
-    return Activation(signs, window, h if keep else None), LinearRecord(images, origin, linear, constants)
+    return _enter_in_slices(stem.conv, constants, images, keep=keep), LinearRecord(images, origin, linear, constants)
 
 
 def leave_stem(
-    stem: Stem, norm: nn.BatchNorm2d, record: StemRecord, g: RowGradient, found: dict[Tensor, Tensor], *, step: int
+    stem: Stem,
+    norm: nn.BatchNorm2d,
+    record: StemRecord,
+    g: RowGradient | PendingRows,
+    found: dict[Tensor, Tensor],
+    *,
+    step: int,
 ) -> None:
-    """The gradients of the parameters of ``stem`` and ``norm`` go into ``found``.
+    """The gradients of the parameters of ``stem`` and ``norm`` go into ``found``; without a pool, ``g`` comes in parts.
 
     Raises:
         NonFiniteGradientError: the gradient holds an infinity or NaN.
@@ -80,7 +80,9 @@ def leave_stem(
     conv = stem.conv
     if isinstance(record, PooledRecord):
         assert stem.pool is not None
-        weight, bias = _pooled_gradients(conv, stem.pool, record, leave(record.entry, norm, g, found, step=step))
+        weight, bias = _pooled_gradients(
+            conv, stem.pool, record, leave(record.entry, norm, g.whole(), found, step=step)
+        )
     else:
         products = _products(conv, record, g)
         if waiting.at_once(products) and not bool(torch.isfinite(products).all()):
@@ -103,18 +105,31 @@ def run_stem(stem: Stem, images: Tensor) -> Tensor:
     return torch.cat([part.permute(0, 2, 3, 1) for part in parts])
 
 
+def _enter_in_slices(conv: nn.Conv2d, norm: Normalization, images: Tensor, *, keep: bool) -> Activation:
+    """The convolution's output as bits, some samples of it at a time; ``keep``: all of it as floats as well."""
+    words, floats = [], None
+    for part in _slices(conv, images):
+        x = _convolve(conv, images[part]).permute(0, 2, 3, 1).contiguous()
+        signs, window, h = ops.hwnc_enter(x, norm.a, norm.b, keep)
+        words.append((signs, window))
+        if len(h) and len(x) == len(images):
+            floats = h
+        elif keep:
+            floats = h.new_empty((*h.shape[:2], len(images), h.shape[3])) if floats is None else floats
+            floats[:, :, part] = h
+    signs, window = (torch.cat(parts, 2) if len(parts) > 1 else parts[0] for parts in zip(*words, strict=True))
+    return Activation(signs, window, floats)
+
+
 def _convolve(conv: nn.Conv2d, images: Tensor) -> Tensor:
     result: Tensor = conv(images.contiguous(memory_format=torch.channels_last))
     return result
 
 
 def _slices(conv: nn.Conv2d, images: Tensor) -> Iterator[slice]:
-    """Samples whose convolution's output is large enough to keep the device busy; a processor caches it as well."""
+    """Samples by the size of the convolution's output."""
     pixels = images.shape[2] * images.shape[3] // (conv.stride[0] * conv.stride[1])
-    together = _SLICE_BYTES if images.is_cpu else _GPU_SLICE_BYTES
-    size = max(1, together // (4 * max(1, pixels) * conv.out_channels))
-    for begin in range(0, len(images), size):
-        yield slice(begin, min(begin + size, len(images)))
+    return sample_slices(len(images), 4 * pixels * conv.out_channels, is_cpu=images.is_cpu)
 
 
 def _per_input(conv: nn.Conv2d, origin: Tensor) -> Tensor:
@@ -144,14 +159,14 @@ def _second_moments(conv: nn.Conv2d, images: Tensor, origin: Tensor, *, whole: b
     return result
 
 
-def _products(conv: nn.Conv2d, record: LinearRecord, g: RowGradient) -> Tensor:
+def _products(conv: nn.Conv2d, record: LinearRecord, g: RowGradient | PendingRows) -> Tensor:
     """Σ g uᵀ over the samples that are there, float64 (D, C · kh · kw + 1)."""
-    images, channels = record.images[g.index], g.rows.shape[3]
-    rows = g.rows.flatten(0, 1).transpose(0, 1)
-    result = images.new_zeros((record.map.moments.shape[0], channels), dtype=torch.float64)
-    for part in _slices(conv, images):
-        patches = image_patches(conv, images[part], record.origin)
-        result += torch.bmm(patches, rows[part]).sum(0, dtype=torch.float64)
+    result = record.images.new_zeros((record.map.moments.shape[0], conv.out_channels), dtype=torch.float64)
+    for some in g.parts():
+        images, rows = record.images[some.index], some.rows.flatten(0, 1).transpose(0, 1)
+        for part in _slices(conv, images):
+            patches = image_patches(conv, images[part], record.origin)
+            result += torch.bmm(patches, rows[part]).sum(0, dtype=torch.float64)
     return result.t()
 
 

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import prod
 
 import torch
 from torch import Tensor
 
-from fqt_core.fused.block import Chain
 from fqt_core.layers import BinaryLayer
 
 _ALIGNMENT = 16
 
 
 class GradientStore:
-    """The compact weight gradients of a chain, in one allocation.
+    """The compact weight gradients of some layers of a chain, in one allocation.
 
     All else that a backward pass allocates goes before it ends. Strewn among that, these gradients would keep malloc
     from joining what was freed, and the gaps between them would count as memory in use. Where fewer channels are kept
     than there is room for, the system has no pages behind the rest.
     """
 
-    def __init__(self, chain: Chain, device: torch.device) -> None:
-        layers = [block.conv for block in chain.blocks]
-        values = [
-            layer.weight.numel() + _ALIGNMENT
-            for layer in layers
-            if isinstance(layer, BinaryLayer) and layer.wants_compact_gradient
-        ]
+    def __init__(self, layers: Iterable[BinaryLayer], device: torch.device) -> None:
+        values = [layer.weight.numel() + _ALIGNMENT for layer in layers if layer.wants_compact_gradient]
         self._room = torch.empty(sum(values), device=device)
         self._used = 0
 

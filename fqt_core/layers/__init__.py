@@ -5,7 +5,7 @@ from torch import nn
 from fqt_core.layers.base import BinaryLayer
 from fqt_core.layers.conv import BinaryConv2d
 from fqt_core.layers.integer import IntegerLayer
-from fqt_core.layers.latents import CompactGradient
+from fqt_core.layers.latents import CompactGradient, DeferredGradient
 from fqt_core.layers.linear import BinaryLinear
 from fqt_core.layers.packed import PackedConv2d, PackedLinear
 from fqt_core.layers.quantized import QuantizedLayer
@@ -16,6 +16,7 @@ __all__ = [
     "BinaryLayer",
     "BinaryLinear",
     "CompactGradient",
+    "DeferredGradient",
     "IntegerLayer",
     "PackedConv2d",
     "PackedLinear",

@@ -98,9 +98,8 @@ class BinaryLayer(nn.Module):
         if self.weight_cache.get(self.weight) is None:
             self.weight.clamp_(-1, 1)
 
-    def add_compact_gradient(self, rows: Tensor, index: Tensor) -> None:
-        """Add to the weight's gradient that of the output channels ``index``; see :class:`CompactGradient`."""
-        added = CompactGradient(rows, index)
+    def add_compact_gradient(self, added: CompactGradient) -> None:
+        """Add to the weight's gradient that of some output channels."""
         if self.compact_gradient is None:
             self.compact_gradient = added
             return

@@ -6,7 +6,7 @@ channel's taps, input channels side by side, 64 of which make a word of signs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -24,21 +24,52 @@ def is_laid_out(weight: Tensor) -> bool:
     return weight.movedim(1, -1).is_contiguous()
 
 
-@dataclass(frozen=True)
 class CompactGradient:
     """dL/dΘ of some output channels; that of all others is zero.
 
     ``rows``: float32 (k, *, C), such as (k, kh, kw, C); ``index``: int64 (k,), rising, which channel each belongs to.
     """
 
-    rows: Tensor
-    index: Tensor
+    def __init__(self, rows: Tensor, index: Tensor) -> None:
+        self._rows = rows
+        self.index = index
+
+    @property
+    def rows(self) -> Tensor:
+        """See the class."""
+        return self._rows
+
+    def sum(self) -> Tensor:
+        """A number, ``()``, that is not finite if one of the rows' is not."""
+        return self._rows.sum()
 
     def dense(self, weight: Tensor) -> Tensor:
         """The same in the shape and memory format of the weight."""
         result = torch.zeros_like(weight)
         result.movedim(1, -1)[self.index] = self.rows.to(result.dtype)
         return result
+
+
+class DeferredGradient(CompactGradient):
+    """The same, made from what takes less room each time that the rows are asked for; that should be once.
+
+    ``make``: makes the rows. ``bound``: float32 (), at least the magnitude of each of their numbers, and of all numbers
+    on the way to them; it is not finite if none can be told.
+    """
+
+    def __init__(self, make: Callable[[], Tensor], index: Tensor, bound: Tensor) -> None:
+        self._make = make
+        self._bound = bound
+        self.index = index
+
+    @property
+    def rows(self) -> Tensor:
+        """See the class."""
+        return self._make()
+
+    def sum(self) -> Tensor:
+        """The bound: where it is finite, so are all rows."""
+        return self._bound
 
 
 class WeightCache:

@@ -24,8 +24,8 @@ class BinaryAdam(torch.optim.Optimizer):
     Latents that are float32, where the operation has a kernel, and laid out as their layer does take their step in
     :func:`fqt_core.ops.adam_binary_`, which clamps them to [-1, 1], and whose sign words and scale stay with the layer.
     Their gradient may come dense, as the parameter's, or compact, as
-    :attr:`~fqt_core.layers.BinaryLayer.compact_gradient`. All other parameters, and latents elsewhere, which are not
-    clamped here, are torch's business.
+    :attr:`~fqt_core.layers.BinaryLayer.compact_gradient`, whose rows may be made here, layer by layer. All other
+    parameters, and latents elsewhere, which are not clamped here, are torch's business.
 
     State per parameter, as of ``torch.optim.Adam``: ``step``, ``exp_avg``, ``exp_avg_sq``.
     """

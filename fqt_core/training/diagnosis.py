@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fqt_core.config.threads import WORTH_A_THREAD
-from fqt_core.layers import BinaryLayer
+from fqt_core.layers import BinaryLayer, CompactGradient
 
 
 @torch.no_grad()
@@ -38,31 +38,33 @@ def first_non_finite(model: nn.Module, inputs: Tensor) -> str:
 
 
 def gradient_sum(optimizer: torch.optim.Optimizer, layers: Iterable[BinaryLayer]) -> Tensor:
-    """The sum over all gradients, compact ones of ``layers`` too, ``()``: not finite if one of them is not."""
+    """Not finite, ``()``, if one of the gradients is not, compact ones of ``layers`` too: the sum of all."""
     parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    gradients += [layer.compact_gradient.rows for layer in layers if layer.compact_gradient is not None]
+    sums = [layer.compact_gradient.sum() for layer in layers if layer.compact_gradient is not None]
+    sums += [gradient.sum() for gradient in gradients if gradient.numel() >= WORTH_A_THREAD]
     # Most are a number for each channel: one operation takes them all.
-    small = [gradient.flatten() for gradient in gradients if gradient.numel() < WORTH_A_THREAD]
-    large = [gradient.sum() for gradient in gradients if gradient.numel() >= WORTH_A_THREAD]
-    return torch.stack([*large, torch.cat(small).sum()] if small else large).sum()
+    if small := [gradient.flatten() for gradient in gradients if gradient.numel() < WORTH_A_THREAD]:
+        sums.append(torch.cat(small).sum())
+    return torch.stack(sums).sum()
 
 
 def first_non_finite_gradient(model: nn.Module) -> str | None:
     """Name of the layer that the first gradient with an infinity or NaN belongs to, in the order of backward."""
     for layer, gradient in reversed(_gradients(model)):  # backward runs from the last layer to the first
-        if not torch.isfinite(gradient).all():
+        numbers = gradient.rows if isinstance(gradient, CompactGradient) else gradient
+        if not torch.isfinite(numbers).all():
             return layer
     return None
 
 
-def _gradients(model: nn.Module) -> list[tuple[str, Tensor]]:
+def _gradients(model: nn.Module) -> list[tuple[str, Tensor | CompactGradient]]:
     """All gradients, with the names of their layers."""
-    gradients: list[tuple[str, Tensor]] = []
+    gradients: list[tuple[str, Tensor | CompactGradient]] = []
     for layer, module in model.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
             if parameter.grad is not None:
                 gradients.append((layer or name, parameter.grad))
         if isinstance(module, BinaryLayer) and module.compact_gradient is not None:
-            gradients.append((layer or "weight", module.compact_gradient.rows))
+            gradients.append((layer or "weight", module.compact_gradient))
     return gradients

@@ -9,26 +9,6 @@ namespace {
 
 constexpr int64_t piece = 512;
 
-// What is at channels first .. first + count - 1 of w at one pixel of the product.
-inline void scaled_run(const HwncQuantizeArguments& a, const GradientRows& rows, int64_t pixel, int64_t sample,
-                       int64_t first, int64_t count, float* __restrict w) {
-  const HwncGradient& of = a.gradient.of;
-  const int64_t line = pixel / a.out_width, column = pixel % a.out_width;
-  const int64_t factor = a.choice == nullptr ? 1 : 2;
-  if (line / factor >= of.height || column / factor >= of.width) {  // left out by pooling
-    for (int64_t d = 0; d < count; ++d) w[d] = 0.0F;
-    return;
-  }
-  const int64_t source = line / factor * of.width + column / factor;
-  const float* __restrict alpha = a.alpha + first;
-  normalize_run(a.gradient, rows.g(source, sample), rows.y(source, sample), first, count, w);
-  for (int64_t d = 0; d < count; ++d) w[d] = alpha[d] * w[d];
-  if (a.choice == nullptr) return;
-  const uint8_t* __restrict choice = a.choice + (source * of.samples + sample) * of.channels + first;
-  const auto place = static_cast<uint8_t>(line % 2 * 2 + column % 2);
-  for (int64_t d = 0; d < count; ++d) w[d] = choice[d] == place ? w[d] : 0.0F;
-}
-
 }  // namespace
 
 namespace FQT_ISA {
@@ -54,7 +34,7 @@ void hwnc_quantize_samples(const HwncQuantizeArguments& a, const Threads& thread
         }
       };
       for_each_run([&](int64_t pixel, int64_t channel, int64_t at, int64_t run) {
-        scaled_run(a, rows, pixel, sample, channel, run, w + at);
+        product_run(a, rows, a.alpha, pixel, sample, channel, run, w + at);
       });
       const float* u = draw_uniform(key, sample * blocks, first, count, buffer);
       quantize_run(w, u, count, Mapping(a.lo[row], a.hi[row], levels), levels, codes);

@@ -19,9 +19,11 @@ from fqt_core.fused.patches import image_patches
 from fqt_core.fused.rows import RowGradient
 from fqt_core.fused.stem import enter_stem, leave_stem, run_stem
 from fqt_core.fused.store import GradientStore
+from fqt_core.layers import DeferredGradient
 from tests.fqt_core.fused.nets import images, network, step
 
 FQT = fqt.Method("fqt")
+PSQ8 = fqt.Method("psq", bits=8, weight_groups="channel")
 
 
 def _tensors(record: Any) -> Iterator[Tensor]:
@@ -38,17 +40,18 @@ def _tensors(record: Any) -> Iterator[Tensor]:
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "most"),
+    ("name", "method", "options", "most"),
     # Bytes per image, less than a fifth of what FP32's convolutions and normalisations take in and have to keep.
     [
-        ("vgg16", {"size": 32}, 325_000),
-        ("resnet18", {"size": 32}, 725_000),
-        ("resnet18", {"size": 96, "stem": "imagenet"}, 635_000),
+        ("vgg16", FQT, {"size": 32}, 325_000),
+        ("resnet18", FQT, {"size": 32}, 725_000),
+        ("resnet18", PSQ8, {"size": 32}, 530_000),
+        ("resnet18", FQT, {"size": 96, "stem": "imagenet"}, 635_000),
     ],
-    ids=["vgg16", "resnet18", "resnet18-imagenet"],
+    ids=["vgg16", "resnet18", "resnet18-dense", "resnet18-imagenet"],
 )
 def test_what_is_kept_for_backward_is_small(
-    name: str, options: dict[str, Any], most: int, monkeypatch: pytest.MonkeyPatch
+    name: str, method: Any, options: dict[str, Any], most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept: list[Any] = []
     run = chain._forward
@@ -60,7 +63,7 @@ def test_what_is_kept_for_backward_is_small(
 
     monkeypatch.setattr(chain, "_forward", watched)
     x = images(2, options["size"])
-    network(name, FQT, width=1.0, **options)(x)
+    network(name, method, width=1.0, **options)(x)
     storages = [tensor.untyped_storage() for tensor in _tensors(kept)]
     own = {storage.data_ptr(): storage.nbytes() for storage in storages}
     own.pop(x.untyped_storage().data_ptr(), None)
@@ -74,18 +77,40 @@ def test_what_is_kept_for_backward_is_small(
     assert sum(own.values()) < sum(inputs) / 5
 
 
-def test_weight_gradients_are_in_one_allocation() -> None:
+def test_weight_gradients_are_deferred_or_in_one_allocation() -> None:
+    _, expected = step(network("resnet18", FQT), images())
     model = network("resnet18", FQT)
     layers = [block.conv for block in model.chain().blocks]  # type: ignore[operator]
     for layer in layers:
         layer.wants_compact_gradient = True
     step(model, images())
-    storages = {layer.compact_gradient.rows.untyped_storage().data_ptr() for layer in layers}
-    assert len(storages) == 1
-    store = GradientStore(model.chain(), torch.device("cpu"))  # type: ignore[operator]
+    gradients = [layer.compact_gradient for layer in layers]
+    for layer, gradient in zip(layers, gradients, strict=True):
+        assert torch.equal(gradient.dense(layer.weight), expected[f"{layer.layer_name}.weight"])
+        assert gradient.sum().isfinite()
+    deferred = [isinstance(gradient, DeferredGradient) for gradient in gradients]
+    # Those whose six images have no more than 18 values for each of their input channels.
+    assert deferred == [False] * 5 + [True] * 11
+    stored = {gradient.rows.untyped_storage().data_ptr() for gradient in gradients[:5]}
+    assert len(stored) == 1
+    assert all(gradient.rows.abs().max() <= gradient.sum() for gradient in gradients[5:])
+    store = GradientStore(layers, torch.device("cpu"))
     for layer in layers:
         taken = store.take(layer.weight.shape)
         assert taken.data_ptr() % 64 == store._room.data_ptr() % 64
+
+
+@pytest.mark.parametrize("name", ["vgg16", "resnet18"])
+def test_input_gradients_are_the_same_in_slices_of_samples(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, expected = step(network(name, PSQ8), images())
+    monkeypatch.setattr("fqt_core.fused.slices.SLICE_BYTES", 4 * 2 * 18 * 18 * 16)  # two images at most
+    _, found = step(network(name, PSQ8), images())
+    for parameter, gradient in found.items():
+        # Only what is in full precision before the chain sums up over images.
+        if parameter.startswith(("conv1.", "features.0.")):
+            torch.testing.assert_close(gradient, expected[parameter], rtol=1e-4, atol=1e-5)
+        elif not parameter.startswith(("bn1.", "features.1.")):
+            assert torch.equal(gradient, expected[parameter]), parameter
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -121,7 +146,7 @@ def test_a_stem_is_convolution_pool_and_normalisation(
     number: int, training: bool, mean: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Against autograd in float64, for the gradient of some samples only, in slices of two samples."""
-    monkeypatch.setattr("fqt_core.fused.stem._SLICE_BYTES", 4 * 2 * 8 * 13 * 12 // 4)
+    monkeypatch.setattr("fqt_core.fused.slices.SLICE_BYTES", 4 * 2 * 8 * 13 * 12 // 4)
     stem = _stems()[number]
     norm = nn.BatchNorm2d(stem.conv.out_channels)
     nn.init.normal_(norm.weight, 1, 0.3)

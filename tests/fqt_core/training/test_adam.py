@@ -12,7 +12,7 @@ from torch import nn
 from fqt_core import ops
 from fqt_core.config import Method
 from fqt_core.config.threads import WORTH_A_THREAD
-from fqt_core.layers import BinaryConv2d, BinaryLayer, BinaryLinear
+from fqt_core.layers import BinaryConv2d, BinaryLayer, BinaryLinear, CompactGradient, DeferredGradient
 from fqt_core.quantizers.scale import mean_scale
 from fqt_core.quantizers.sign import pack_weight
 from fqt_core.random import PhiloxState
@@ -98,7 +98,7 @@ def hand_over(layer: BinaryLayer, index: torch.Tensor) -> None:
     assert layer.weight.grad is not None
     rows = layer.weight.grad.movedim(1, -1)[index].contiguous()
     layer.weight.grad = None
-    layer.add_compact_gradient(rows, index)
+    layer.add_compact_gradient(CompactGradient(rows, index))
 
 
 @pytest.mark.parametrize("kept", [[], [1], [0, 3], [0, 1, 2, 3]])
@@ -125,7 +125,7 @@ def test_gradients_add_up_in_whatever_form_they_come() -> None:
     rows, dense = torch.randn(3, 2, 3, 3, 70), torch.randn(6, 70, 3, 3)
     layer.weight.grad = dense.clone()
     for part in rows:
-        layer.add_compact_gradient(part, torch.tensor([1, 4]))
+        layer.add_compact_gradient(CompactGradient(part, torch.tensor([1, 4])))
     optimizer.step()
     expected = dense.clone()
     expected[[1, 4]] += rows.sum(0).movedim(-1, 1)
@@ -137,8 +137,8 @@ def test_layers_that_share_a_weight() -> None:
     two.weight = one.weight
     optimizer = BinaryAdam([{"params": [one.weight]}], [one, two])
     rows = torch.randn(2, 2, 3, 3, 70)
-    one.add_compact_gradient(rows[0], torch.tensor([0, 1]))
-    two.add_compact_gradient(rows[1], torch.tensor([2, 3]))
+    one.add_compact_gradient(CompactGradient(rows[0], torch.tensor([0, 1])))
+    two.add_compact_gradient(CompactGradient(rows[1], torch.tensor([2, 3])))
     optimizer.step()
     found = optimizer.state[one.weight]["exp_avg"].movedim(1, -1)
     torch.testing.assert_close(found[:4] * 10, rows.flatten(0, 1))
@@ -195,6 +195,25 @@ def test_a_gradient_that_is_not_finite_is_found_whatever_its_size(spoiled: int, 
     assert not gradient_sum(optimizer, []).isfinite()
 
 
+@pytest.mark.parametrize(("number", "culprit"), [(1.0, None), (float("inf"), "3")])
+def test_a_deferred_gradient_is_made_only_where_its_bound_does_not_tell(number: float, culprit: str | None) -> None:
+    model, made = mixed(), []
+    optimizer = build_optimizer(model, ADAM)
+    layer = layers_of(model)[2]
+
+    def make() -> torch.Tensor:
+        made.append(True)
+        return torch.full((1, *layer.weight.movedim(1, -1).shape[1:]), number)
+
+    layer.add_compact_gradient(DeferredGradient(make, torch.tensor([2]), torch.tensor(9.0)))
+    assert gradient_sum(optimizer, [layer]).isfinite()
+    assert not made
+    layer.compact_gradient = DeferredGradient(make, torch.tensor([2]), torch.tensor(float("inf")))
+    assert not gradient_sum(optimizer, [layer]).isfinite()
+    assert first_non_finite_gradient(model) == culprit
+    assert made
+
+
 def double_linear() -> BinaryLayer:
     return BinaryLinear(33, 4, method=Method("fqt"), state=PhiloxState(), layer_index=0).double()
 
@@ -212,7 +231,7 @@ def test_latents_that_the_kernel_does_not_take(make: Callable[[], BinaryLayer]) 
     optimizer, expected = BinaryAdam([{"params": [layer.weight]}], [layer]), torch.optim.Adam([other])
     for step in range(3):
         rows = torch.randn(2, *layer.weight.movedim(1, -1).shape[1:], generator=torch.Generator().manual_seed(step))
-        layer.add_compact_gradient(rows, torch.tensor([0, 2]))
+        layer.add_compact_gradient(CompactGradient(rows, torch.tensor([0, 2])))
         other.grad = torch.zeros_like(other)
         other.grad[[0, 2]] = rows.movedim(-1, 1).to(other.dtype)
         optimizer.step()
