@@ -1,8 +1,8 @@
 """How many threads work is worth. Imports no torch.
 
-Threads of a job wait for each other asleep, since those that spin take the core from the one that they wait for as soon
-as the machine is busy with anything else. Waking one takes some 100 µs, so that short pieces of work are done sooner by
-fewer.
+Threads of a job look for new work for a short while only, and then sleep, since those that spin take the core from the
+one that they wait for as soon as the machine is busy with anything else. Waking one takes some 100 µs, so that short
+pieces of work are done sooner by fewer.
 """
 
 from __future__ import annotations
