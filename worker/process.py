@@ -64,7 +64,7 @@ def child_environment(home: Path, threads: int, source: Mapping[str, str] = os.e
         "OPENBLAS_NUM_THREADS": str(threads),
         # How often threads look before they sleep while they wait: about a quarter of a millisecond, which bridges the
         # gaps between a step's pieces of work. By default they look sixty times as long, and take the core from the one
-        # that they wait for as soon as anything else is busy; to sleep at once costs a fifth of the speed if nothing is.
+        # that they wait for as soon as anything else is busy; to sleep at once costs a fifth of the speed if not.
         "GOMP_SPINCOUNT": "5000",
     }
 
