@@ -99,6 +99,7 @@ Tensor pixel_input_gradient(Tensor codes_, int64_t bits, Tensor index_, std::opt
   const Tensor index = input<int64_t>("index", index_);
   check_dim("codes", codes, 2);
   check_dim("weight", weight, 4);
+  check_pair("input_size", input_size);
   const ConvShape s = conv_shape({samples, channels, input_size[0], input_size[1]}, weight.size(0),
                                  {weight.size(1), weight.size(2)}, stride, padding, dilation, groups);
   check_words("weight", weight, 4, channels / groups);

@@ -80,7 +80,7 @@ void hwnc_gradient_moments(const GradientMomentsArguments& a, const Threads& thr
   const GradientRows rows(of);
   const Mappings samples(a.sample_lo, a.sample_hi, of.samples), channels(a.channel_lo, a.channel_hi, of.channels);
   const Buffer<uint64_t> sums(slabs * stride);
-  parallel(threads, slabs, ceil_div(pixels, slabs) * of.samples * of.channels, [&](int64_t begin, int64_t end) {
+  parallel(threads, slabs, ceil_div(pixels, larger(1, slabs)) * of.samples * of.channels, [&](int64_t begin, int64_t end) {
     for (int64_t slab = begin; slab < end; ++slab) {
       uint64_t* own = sums.get() + slab * stride;
       const Sums of_samples{own, own + of.samples};

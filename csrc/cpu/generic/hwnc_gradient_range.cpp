@@ -102,7 +102,7 @@ void hwnc_gradient_range(const GradientRangeArguments& a, const Threads& threads
   const Buffer<float> lo(slabs * stride, Contents::any), hi(slabs * stride, Contents::any);
   const Buffer<bool> used(slabs);
   const float start = a.pooled ? 0.0F : infinity;
-  parallel(threads, slabs, ceil_div(runs, slabs) * together * of.channels, [&](int64_t begin, int64_t end) {
+  parallel(threads, slabs, ceil_div(runs, larger(1, slabs)) * together * of.channels, [&](int64_t begin, int64_t end) {
     const Bounds samples{lo.get() + begin * stride, hi.get() + begin * stride};
     const Bounds channels{samples.lo + for_samples, samples.hi + for_samples};
     used[begin] = true;
