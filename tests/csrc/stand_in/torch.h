@@ -99,11 +99,19 @@ inline Tensor clone(const Tensor& tensor) {
   return copy;
 }
 
-// Of vectors only, and a copy.
-inline Tensor narrow(const Tensor& vector, int64_t, int64_t start, int64_t length) {
-  Tensor part({length}, vector.scalar_type());
-  const auto* from = static_cast<const char*>(vector.const_data_ptr()) + start * headeronly::size_of(vector.scalar_type());
-  std::memcpy(part.mutable_data_ptr(), from, static_cast<size_t>(part.bytes()));
+// A copy, where torch's is a view.
+inline Tensor narrow(const Tensor& tensor, int64_t axis, int64_t start, int64_t length) {
+  std::vector<int64_t> sizes = tensor.sizes();
+  sizes.at(static_cast<size_t>(axis)) = length;
+  Tensor part(sizes, tensor.scalar_type());
+  int64_t rows = 1, item = headeronly::size_of(tensor.scalar_type());  // before the axis, and the bytes of what is after it
+  for (int64_t i = 0; i < axis; ++i) rows *= tensor.size(i);
+  for (int64_t i = axis + 1; i < tensor.dim(); ++i) item *= tensor.size(i);
+  const auto* from = static_cast<const char*>(tensor.const_data_ptr()) + start * item;
+  auto* to = static_cast<char*>(part.mutable_data_ptr());
+  for (int64_t row = 0; row < rows; ++row) {
+    std::memcpy(to + row * length * item, from + row * tensor.size(axis) * item, static_cast<size_t>(length * item));
+  }
   return part;
 }
 
