@@ -19,6 +19,7 @@ from fqt_core.fused.shortcut import come_back
 from fqt_core.fused.stem import StemRecord, enter_stem, leave_stem, run_stem
 from fqt_core.fused.store import GradientStore
 from fqt_core.layers import BinaryLayer
+from fqt_core.ops.threads import threads_for
 
 
 def run_chain(chain: Chain, x: Tensor) -> Tensor:
@@ -150,7 +151,8 @@ def _backward(
     if shortcut.halving is not None:
         assert beside is not None
         size = beside.size
-        around = come_back(shortcut.halving.conv, shortcut.halving.norm, beside, around, found)
+        with threads_for(4 * beside.halved.numel()):
+            around = come_back(shortcut.halving.conv, shortcut.halving.norm, beside, around, found)
         del beside
         around = halve_backward(around, size)
     if through is not None:

@@ -12,6 +12,7 @@ from fqt_core.fused.block import Block
 from fqt_core.fused.normalization import Normalization, Sums, normalize
 from fqt_core.fused.shortcut import ShortcutRecord, go_around
 from fqt_core.layers import BinaryConv2d
+from fqt_core.ops.threads import threads_for
 
 REPEATED_PRODUCTS = 64 * 128 * 3 * 3
 """Backward makes a block's y again, rather than keep it, if a pixel of it takes no more ±1 products than this.
@@ -23,7 +24,6 @@ take about a twentieth of a step. What a pool left is a quarter, made of four ti
 
 DENSE_REPEATED_PRODUCTS = 128 * 128 * 3 * 3
 """The same where no sample is pruned: backward needs more memory then, and this is a smaller part of a longer step."""
-
 
 _SLICE_BYTES = 4 << 20
 """Of a block's output as floats, on a processor, that are there besides what they take the place of."""
@@ -138,4 +138,5 @@ def _around(block: Block, x: Tensor | None) -> tuple[Tensor | None, ShortcutReco
     if block.shortcut is None or block.shortcut.halving is None:
         return (None if block.shortcut is None else x), None
     assert x is not None
-    return go_around(block.shortcut.halving.conv, block.shortcut.halving.norm, x)
+    with threads_for(x.numel()):
+        return go_around(block.shortcut.halving.conv, block.shortcut.halving.norm, x)

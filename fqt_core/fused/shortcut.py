@@ -14,7 +14,6 @@ from fqt_core.fused.constants import kept
 from fqt_core.fused.halving import halve
 from fqt_core.fused.linear import LinearMap
 from fqt_core.fused.normalization import Normalization, running_sources
-from fqt_core.ops.threads import threads_for
 
 
 @dataclass(frozen=True)
@@ -29,11 +28,6 @@ class ShortcutRecord:
 
 def go_around(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor) -> tuple[Tensor, ShortcutRecord]:
     """float32 (H, W, N, C) to float32 (ceil(H / 2), ceil(W / 2), N, D), and what backward needs."""
-    with threads_for(x.numel()):
-        return _go_around(conv, norm, x)
-
-
-def _go_around(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor) -> tuple[Tensor, ShortcutRecord]:
     halved = halve(x)
     inputs = halved.flatten(0, 2)
     if norm.training:
@@ -61,13 +55,6 @@ def come_back(
 
     The parameters' gradients go into ``found``.
     """
-    with threads_for(4 * record.halved.numel()):
-        return _come_back(conv, norm, record, g, found)
-
-
-def _come_back(
-    conv: nn.Conv2d, norm: nn.BatchNorm2d, record: ShortcutRecord, g: Tensor, found: dict[Tensor, Tensor]
-) -> Tensor:
     halved, rows = record.halved.flatten(0, 2), g.flatten(0, 2)
     products = torch.cat([rows.t() @ halved, rows.sum(0).unsqueeze(1)], 1).double()
     gradient, whole = record.map.gradient(record.norm, products)
