@@ -50,6 +50,13 @@ inline int64_t products_of(const ConvShape& s, int64_t samples, int64_t outputs)
   return samples * s.out_height * s.out_width * outputs * (s.channels / s.groups) * s.kernel_height * s.kernel_width;
 }
 
+// The same for items that share so many multiplications, `per_number` of which take as long as a number.
+template <typename Function>
+inline void parallel_products(const Threads& threads, int64_t count, int64_t products, int64_t per_number,
+                              Function function) {
+  parallel(threads, count, products / larger(1, count * per_number), function);
+}
+
 // Bits [first, first + count) of packed words, count <= 64, moved down to bit 0.
 inline uint64_t extract_bits(const uint64_t* words, int64_t first, int64_t count) {
   const int64_t word = first / 64, shift = first % 64;

@@ -256,7 +256,7 @@ void hwnc_binary_conv2d(const HwncConvArguments& a, const Threads& threads) {
   });
   const Tiles tiles(s);
   const int64_t count = s.out_height * tiles.count * weights.blocks;
-  parallel(threads, count, products_of(s, s.samples, s.outputs) / larger(1, count * products_per_number), [&](int64_t begin, int64_t end) {
+  parallel_products(threads, count, products_of(s, s.samples, s.outputs), products_per_number, [&](int64_t begin, int64_t end) {
     Worker worker(a, x.get(), weights);
     for (int64_t i = begin; i < end; ++i) {
       const int64_t tile = i / weights.blocks;

@@ -182,7 +182,7 @@ void hwnc_input_gradient(const HwncInputGradientArguments& a, const Threads& thr
   const AxisTaps lines(s, 0), columns(s, 1);
   const Weights weights(a, l, lines, columns, threads);
   const int64_t count = ceil_div(a.kept, block_rows) * s.height;
-  parallel(threads, count, products_of(s, a.kept, s.outputs) / larger(1, count * products_per_number), [&](int64_t begin, int64_t end) {
+  parallel_products(threads, count, products_of(s, a.kept, s.outputs), products_per_number, [&](int64_t begin, int64_t end) {
     Worker worker(a, l, lines, columns, weights);
     for (int64_t i = begin; i < end; ++i) {
       if (i == begin || i % s.height == 0) worker.start(i / s.height);

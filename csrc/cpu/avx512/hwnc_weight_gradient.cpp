@@ -176,8 +176,8 @@ void hwnc_weight_gradient(const HwncWeightGradientArguments& a, const Threads& t
   const Input input(a, l, threads);
   const int64_t of_row_block = l.blocks * l.taps;
   const int64_t count = ceil_div(a.kept, block_rows) * of_row_block;
-  const int64_t work = products_of(a.shape, a.shape.samples, a.kept) / larger(1, count);
-  parallel(threads, count, work / products_per_number, [&](int64_t begin, int64_t end) {
+  parallel_products(threads, count, products_of(a.shape, a.shape.samples, a.kept), products_per_number,
+                    [&](int64_t begin, int64_t end) {
     Worker worker(a, l, input, smaller(of_row_block, end - begin));
     for (int64_t i = begin; i < end;) {
       const int64_t row_block = i / of_row_block, first = row_block * of_row_block;

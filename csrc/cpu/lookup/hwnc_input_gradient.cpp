@@ -240,7 +240,7 @@ void hwnc_input_gradient(const HwncInputGradientArguments& a, const Threads& thr
   const Sources lines(s, 0, s.height, s.kernel_height, s.out_height), columns(s, 1, s.width, s.kernel_width, s.out_width);
   const int64_t groups = ceil_div(a.kept, table_rows);
   const int64_t count = groups * bands.count;
-  parallel(threads, count, products_of(s, a.kept, s.outputs) / larger(1, count * products_per_number), [&](int64_t begin, int64_t end) {
+  parallel_products(threads, count, products_of(s, a.kept, s.outputs), products_per_number, [&](int64_t begin, int64_t end) {
     Worker worker(a, weights, planes, bands, lines, columns);
     for (int64_t i = begin; i < end; ++i) worker.compute(i / groups, i % groups * table_rows);
   });

@@ -209,7 +209,7 @@ void hwnc_weight_gradient(const HwncWeightGradientArguments& a, const Threads& t
   const Input input(a, threads);
   const int64_t parts = ceil_div(input.blocks, blocks_together);
   const int64_t count = ceil_div(a.kept, table_rows) * parts;
-  parallel(threads, count, products_of(s, s.samples, a.kept) / larger(1, count * products_per_number), [&](int64_t begin, int64_t end) {
+  parallel_products(threads, count, products_of(s, s.samples, a.kept), products_per_number, [&](int64_t begin, int64_t end) {
     Worker worker(a, input, planes);
     for (int64_t i = begin; i < end; ++i) worker.compute(i / parts * table_rows, i % parts * blocks_together);
   });

@@ -167,8 +167,8 @@ void hwnc_binary_conv2d(const HwncConvArguments& a, const Threads& threads) {
   // Few panels are cut along the outputs too, so that there is work for all threads.
   const Panels panels(s, panel_rows);
   const int64_t parts = larger(1, smaller(weights.blocks, tasks_wanted / larger(1, panels.count())));
-  const int64_t work = products_of(s, s.samples, s.outputs) / larger(1, panels.count() * parts);
-  parallel(threads, panels.count() * parts, work / products_per_number, [&](int64_t begin, int64_t end) {
+  parallel_products(threads, panels.count() * parts, products_of(s, s.samples, s.outputs), products_per_number,
+                    [&](int64_t begin, int64_t end) {
     Gathered rows(weights);
     const Buffer<uint16_t> counts(panel_rows * most_vectors * lanes);
     const Moments moments(s.outputs);

@@ -85,7 +85,7 @@ void binary_conv2d(const ForwardArguments& a, const Threads& threads) {
   const ConvShape& s = a.shape;
   const Weights weights(a.weight, s);
   const int64_t count = s.samples * s.out_height;
-  parallel(threads, count, products_of(s, s.samples, s.outputs) / larger(1, count * products_per_number), [&](int64_t begin, int64_t end) {
+  parallel_products(threads, count, products_of(s, s.samples, s.outputs), products_per_number, [&](int64_t begin, int64_t end) {
     Terms terms(s.kernel_height * s.kernel_width * weights.words);
     for (int64_t row = begin; row < end; ++row) output_row(a, weights, row, terms);
   });

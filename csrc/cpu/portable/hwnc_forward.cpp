@@ -96,8 +96,8 @@ void hwnc_binary_conv2d(const HwncConvArguments& a, const Threads& threads) {
   // Few panels are cut along the outputs too, so that there is work for all threads.
   const Panels panels(s, panel_rows);
   const int64_t parts = larger(1, smaller(l.blocks / 8, tasks_wanted / larger(1, panels.count())));
-  const int64_t work = products_of(s, s.samples, s.outputs) / larger(1, panels.count() * parts);
-  parallel(threads, panels.count() * parts, work / products_per_number, [&](int64_t first, int64_t last) {
+  parallel_products(threads, panels.count() * parts, products_of(s, s.samples, s.outputs), products_per_number,
+                    [&](int64_t first, int64_t last) {
     Gathered rows(l);
     const Moments moments(s.outputs);
     for (int64_t i = first; i < last; ++i) {

@@ -138,7 +138,7 @@ void hwnc_input_gradient(const HwncInputGradientArguments& a, const Threads& thr
   const AxisTaps lines(s, 0), line(s, 1);
   const Weights weights(a, l, lines, line);
   const int64_t count = ceil_div(a.kept, rows) * s.height;
-  parallel(threads, count, products_of(s, a.kept, s.outputs) / larger(1, count * products_per_number), [&](int64_t begin, int64_t end) {
+  parallel_products(threads, count, products_of(s, a.kept, s.outputs), products_per_number, [&](int64_t begin, int64_t end) {
     Line worker(a, l, planes, lines, line, weights);
     for (int64_t i = begin; i < end; ++i) worker.compute(i / s.height * rows, i % s.height);
   });

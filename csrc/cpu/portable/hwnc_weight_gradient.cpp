@@ -157,8 +157,8 @@ void hwnc_weight_gradient(const HwncWeightGradientArguments& a, const Threads& t
   const Buffer<float> constants(l.taps * l.padded);
   find_constants(a, l, threads, constants.get());
   const int64_t count = ceil_div(a.kept, rows);
-  const int64_t work = products_of(a.shape, a.shape.samples, a.kept) / larger(1, count);
-  parallel(threads, count, work / products_per_number, [&](int64_t begin, int64_t end) {
+  parallel_products(threads, count, products_of(a.shape, a.shape.samples, a.kept), products_per_number,
+                    [&](int64_t begin, int64_t end) {
     Worker worker(a, l, planes, begin, end - begin);
     for (int64_t oh = 0; oh < a.shape.out_height; ++oh) worker.add_line(oh);
     worker.store(constants.get());

@@ -199,8 +199,8 @@ void conv2d_input_gradient(const InputGradientArguments& a, const Threads& threa
   const Buffer<uint8_t> masks(s.groups * round_up(l.channels, shared) * l.taps * l.padded);
   expand_weights(a, l, masks.get());
   const int64_t bands = ceil_div(s.height, Band::lines(s));
-  const int64_t work = products_of(s, s.samples, s.outputs) / larger(1, s.samples * bands);
-  parallel(threads, s.samples * bands, work / products_per_number, [&](int64_t begin, int64_t end) {
+  parallel_products(threads, s.samples * bands, products_of(s, s.samples, s.outputs), products_per_number,
+                    [&](int64_t begin, int64_t end) {
     Sample sample(s, l, planes);
     Band band(a, l, planes, masks.get());
     int64_t loaded = -1;

@@ -178,8 +178,7 @@ void conv2d_weight_gradient(const WeightGradientArguments& a, const Threads& thr
       blocks[count++] = {i, 1, group};
     }
   }
-  const int64_t work = products_of(s, s.samples, a.kept) / larger(1, count);
-  parallel(threads, count, work / products_per_number, [&](int64_t begin, int64_t end) {
+  parallel_products(threads, count, products_of(s, s.samples, a.kept), products_per_number, [&](int64_t begin, int64_t end) {
     Worker worker(a, l, planes, pairs);
     const int64_t block_size = l.taps * rows * l.padded;
     const Buffer<int32_t> sums((end - begin) * block_size);
