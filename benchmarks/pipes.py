@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from benchmarks.errors import BenchmarkError
 from benchmarks.setting import LIMITS, Setting
+from fqt_core.allocator import with_huge_pages
 
 ROOT = Path(__file__).resolve().parent.parent
 _PATIENCE_SECONDS = 10
@@ -36,7 +37,7 @@ class Pipe:
             side: ``ours``, or one of the baselines.
             setting: what is measured; both sides are held to its instruction set where PyTorch can be.
             method: of ours.
-            keep_pages: whether malloc keeps what is freed.
+            keep_pages: whether malloc keeps what is freed, and asks for huge pages, as in a worker's processes.
             module: what the child runs.
         """
         self.side = side
@@ -44,6 +45,8 @@ class Pipe:
         spec = {"side": side, "setting": setting.to_json(), "method": method, "keep_pages": keep_pages}
         environment = {**os.environ, **LIMITS.get(setting.isa, {}), "OMP_NUM_THREADS": str(setting.threads)}
         environment["FQT_ISA"] = setting.isa if side == "ours" else "reference"
+        if keep_pages:
+            environment = with_huge_pages(environment)
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, json.dumps(spec)],

@@ -17,6 +17,7 @@ import structlog
 from pydantic import ValidationError
 
 import worker
+from fqt_core.allocator import with_huge_pages
 from fqt_core.events import LogLine
 from worker.buffer import EventBuffer
 from worker.protocol import Word, parse_message
@@ -39,6 +40,7 @@ _INHERITED = (
     "VIRTUAL_ENV",
     "FQT_ISA",
     "FQT_WORTHWHILE",
+    "GLIBC_TUNABLES",
     "SYSTEMROOT",
 )
 _INHERITED_PREFIXES = ("CUDA_", "NVIDIA_", "PYTHON", "COVERAGE_")
@@ -54,7 +56,7 @@ def child_environment(home: Path, threads: int, source: Mapping[str, str] = os.e
     kept = {name: value for name, value in source.items() if name in _INHERITED or name.startswith(_INHERITED_PREFIXES)}
     packages = str(Path(worker.__file__).parents[1])
     paths = [packages, *filter(None, kept.get("PYTHONPATH", "").split(os.pathsep))]
-    return kept | {
+    return with_huge_pages(kept) | {
         "HOME": str(home),
         "TMPDIR": str(home),
         "PYTHONPATH": os.pathsep.join(paths),

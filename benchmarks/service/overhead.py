@@ -32,6 +32,7 @@ from benchmarks.service import place
 from benchmarks.service.figures import row
 from benchmarks.service.seeds import SPEC
 from benchmarks.service.turns import go_on, rest, stop
+from fqt_core.allocator import with_huge_pages
 from jobs import jobs
 from jobs.records import Job
 
@@ -140,9 +141,9 @@ class _Library:
     def __init__(self, spec: Path, threads: int, *, nice: int) -> None:
         command = [sys.executable, "-m", "benchmarks.service.library", str(spec), "--threads", str(threads)]
         begin = time.monotonic()
-        self._process = subprocess.Popen(
-            ["nice", "-n", str(nice), *command], env={**os.environ, "OMP_NUM_THREADS": str(threads)}
-        )
+        # Memory is as that of the service's processes is.
+        environment = with_huge_pages({**os.environ, "OMP_NUM_THREADS": str(threads)})
+        self._process = subprocess.Popen(["nice", "-n", str(nice), *command], env=environment)
         self._process.send_signal(signal.SIGSTOP)
         self.pid = self._process.pid
         self.seconds = time.monotonic() - begin

@@ -26,12 +26,12 @@ struct HwncPoolArguments {
   int64_t* square;
 };
 
-// rows: height * width * samples. `residual` and `h` may be null.
+// rows: height * width * samples. `h` may be null; with `add` it holds what is added to.
 struct AffineSignArguments {
   const int16_t* y;
   const float* a;
   const float* b;
-  const float* residual;
+  bool add;
   int64_t rows, channels;
   uint64_t* sign;
   uint64_t* window;
@@ -175,12 +175,12 @@ struct EntryMomentsArguments {
   double* second;
 };
 
-// x (samples, pixels, channels); sign, window and h (pixels, samples, …). `h` may be null.
+// x (samples, pixels, channels); sign, window and h (pixels, room, …), where x takes the samples from `first` on. `h` may be null.
 struct EnterArguments {
   const float* x;
   const float* a;
   const float* b;
-  int64_t samples, pixels, channels;
+  int64_t samples, pixels, channels, first, room;
   uint64_t* sign;
   uint64_t* window;
   float* h;

@@ -35,6 +35,15 @@ constexpr int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 constexpr int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
+enum class Use { read, write };
+
+// Asks for memory that is wanted soon; where it ends does not matter. The processor's own guesses end with each page.
+template <Use use = Use::read, typename T>
+inline void fetch(const T* data, int64_t count) {
+  constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(T));
+  for (int64_t i = 0; i < count; i += line) __builtin_prefetch(data + i, use == Use::write ? 1 : 0);
+}
+
 // Runs function(begin, end) over [0, count), on several threads if there is enough to do: an item takes about as long as a
 // simple loop over `numbers` numbers, a few operations each.
 template <typename Function>

@@ -18,27 +18,30 @@ struct Affine {
   }
 };
 
+// With `add` h holds what is added to.
 struct Integers {
   Affine affine;
   GlobalArray<const int16_t> y;
-  GlobalArray<const float> residual;
+  bool add;
 
+  FQT_DEVICE int64_t place(int64_t row) const { return row; }
   FQT_DEVICE float value(const Thread& t, int64_t row, int64_t c) const {
     const int64_t i = row * affine.channels + c;
     const float h = affine.of(t, c, static_cast<float>(y.load(t, i)));
-    return affine.kept(t, i, residual ? h + residual.load(t, i) : h);
+    return affine.kept(t, i, add ? h + affine.h.load(t, i) : h);
   }
 };
 
-// (samples, pixels, channels) to rows of (pixel, sample).
+// (samples, pixels, channels) to rows of (pixel, sample), among those of all samples that there is room for.
 struct Floats {
   Affine affine;
   GlobalArray<const float> x;
-  int64_t samples, pixels;
+  int64_t samples, pixels, first, room;
 
+  FQT_DEVICE int64_t place(int64_t row) const { return row / samples * room + first + row % samples; }
   FQT_DEVICE float value(const Thread& t, int64_t row, int64_t c) const {
-    const int64_t place = row % samples * pixels + row / samples;
-    return affine.kept(t, row * affine.channels + c, affine.of(t, c, x.load(t, place * affine.channels + c)));
+    const int64_t from = row % samples * pixels + row / samples;
+    return affine.kept(t, place(row) * affine.channels + c, affine.of(t, c, x.load(t, from * affine.channels + c)));
   }
 };
 
@@ -46,14 +49,15 @@ struct Floats {
 
 void hwnc_affine_sign(const AffineSignArguments& a, const Queue& queue) {
   const int64_t count = a.rows * a.channels;
-  const Integers source{{{a.a, a.channels}, {a.b, a.channels}, {a.h, count}, a.channels}, {a.y, count}, {a.residual, count}};
-  pack_rows(source, a.sign, a.window, a.rows, a.channels, queue);
+  const Integers source{{{a.a, a.channels}, {a.b, a.channels}, {a.h, count}, a.channels}, {a.y, count}, a.add};
+  pack_rows(source, a.sign, a.window, a.rows, a.rows, a.channels, queue);
 }
 
 void hwnc_enter(const EnterArguments& a, const Queue& queue) {
-  const int64_t rows = a.samples * a.pixels, count = rows * a.channels;
-  const Floats source{{{a.a, a.channels}, {a.b, a.channels}, {a.h, count}, a.channels}, {a.x, count}, a.samples, a.pixels};
-  pack_rows(source, a.sign, a.window, rows, a.channels, queue);
+  const int64_t rows = a.samples * a.pixels, room = a.room * a.pixels;
+  const Affine affine{{a.a, a.channels}, {a.b, a.channels}, {a.h, room * a.channels}, a.channels};
+  const Floats source{affine, {a.x, rows * a.channels}, a.samples, a.pixels, a.first, a.room};
+  pack_rows(source, a.sign, a.window, rows, room, a.channels, queue);
 }
 
 }  // namespace fqt::cuda

@@ -35,13 +35,14 @@ struct Rows {
   GlobalArray<const float> x;
   int64_t channels;
 
+  FQT_DEVICE int64_t place(int64_t row) const { return row; }
   FQT_DEVICE float value(const Thread& t, int64_t row, int64_t c) const { return x.load(t, row * channels + c); }
 };
 
 void pack(const PackArguments& a, const Queue& queue) {
   const int64_t words = ceil_div(a.channels, word_bits), count = a.samples * a.pixels * words;
   if (a.pixels == 1) {
-    pack_rows(Rows{{a.x, a.samples * a.channels}, a.channels}, a.sign, a.window, a.samples, a.channels, queue);
+    pack_rows(Rows{{a.x, a.samples * a.channels}, a.channels}, a.sign, a.window, a.samples, a.samples, a.channels, queue);
     return;
   }
   const Pack kernel{{a.x, a.samples * a.channels * a.pixels}, {a.sign, count}, {a.window, count},

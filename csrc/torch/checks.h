@@ -77,10 +77,11 @@ inline Tensor input(const char* name, const Tensor& tensor) {
   return tensor.is_contiguous() ? tensor : torch::stable::contiguous(tensor);
 }
 
-// A tensor that a kernel changes.
+// A tensor of the element type T that a kernel changes.
+template <typename T = float>
 inline void check_in_place(const char* name, const Tensor& tensor) {
-  STD_TORCH_CHECK(is_here(tensor) && tensor.scalar_type() == ScalarType::Float && tensor.is_contiguous(), name,
-                  " must be float32, contiguous and on ", device_name);
+  STD_TORCH_CHECK(is_here(tensor) && tensor.scalar_type() == TypeOf<T>::value && tensor.is_contiguous(), name, " must be ",
+                  TypeOf<T>::name, ", contiguous and on ", device_name);
 }
 
 inline void check_dim(const char* name, const Tensor& tensor, int64_t dim) {

@@ -76,25 +76,25 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> hwnc_max_pool2d(Tensor y_, Tensor fli
 }
 
 constexpr const char* schema_hwnc_affine_sign =
-    "(Tensor y, Tensor a, Tensor b, Tensor? residual, bool keep) -> (Tensor, Tensor, Tensor)";
+    "(Tensor y, Tensor a, Tensor b, Tensor(a!)? residual, bool keep) -> (Tensor, Tensor, Tensor)";
 template <auto kernel>
-std::tuple<Tensor, Tensor, Tensor> hwnc_affine_sign(Tensor y_, Tensor a_, Tensor b_, std::optional<Tensor> residual_,
+std::tuple<Tensor, Tensor, Tensor> hwnc_affine_sign(Tensor y_, Tensor a_, Tensor b_, std::optional<Tensor> residual,
                                                     bool keep) {
   const Tensor y = integers("y", y_);
   const int64_t channels = y.size(3);
   const Tensor a = channel_vector("a", a_, channels), b = channel_vector("b", b_, channels);
-  std::optional<Tensor> residual;
-  if (residual_.has_value()) {
-    residual = input<float>("residual", *residual_);
+  if (residual) {
+    check_in_place("residual", *residual);
     check_same_size("residual", *residual, "y", y, 4);
+    keep = false;
   }
   const Sizes words{y.size(0), y.size(1), y.size(2), words_for(channels)};
   Tensor sign = new_tensor(y, words, ScalarType::Long), window = new_tensor(y, words, ScalarType::Long);
   const Sizes kept = keep ? Sizes{y.size(0), y.size(1), y.size(2), channels} : Sizes{0};
   Tensor h = new_tensor(y, kept, ScalarType::Float);
-  kernel({data_of<int16_t>(y), data_of<float>(a), data_of<float>(b), residual ? data_of<float>(*residual) : nullptr,
-          product(y, 3), channels, result_of<uint64_t>(sign), result_of<uint64_t>(window),
-          keep ? result_of<float>(h) : nullptr},
+  float* place = residual ? result_of<float>(*residual) : keep ? result_of<float>(h) : nullptr;
+  kernel({data_of<int16_t>(y), data_of<float>(a), data_of<float>(b), residual.has_value(), product(y, 3), channels,
+          result_of<uint64_t>(sign), result_of<uint64_t>(window), place},
          threads);
   return {sign, window, h};
 }

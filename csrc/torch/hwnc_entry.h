@@ -23,19 +23,35 @@ std::tuple<Tensor, Tensor> hwnc_entry_moments(Tensor x_) {
   return {first, second};
 }
 
-constexpr const char* schema_hwnc_enter = "(Tensor x, Tensor a, Tensor b, bool keep) -> (Tensor, Tensor, Tensor)";
+constexpr const char* schema_hwnc_enter =
+    "(Tensor x, Tensor a, Tensor b, Tensor(a!) sign, Tensor(b!) window, Tensor(c!)? h, int first) -> ()";
 template <auto kernel>
-std::tuple<Tensor, Tensor, Tensor> hwnc_enter(Tensor x_, Tensor a_, Tensor b_, bool keep) {
+void hwnc_enter(Tensor x_, Tensor a_, Tensor b_, Tensor sign, Tensor window, std::optional<Tensor> h, int64_t first) {
   const Tensor x = pixels("x", x_);
   const int64_t samples = x.size(0), height = x.size(1), width = x.size(2), channels = x.size(3);
   const Tensor a = channel_vector("a", a_, channels), b = channel_vector("b", b_, channels);
-  const Sizes words{height, width, samples, words_for(channels)};
-  Tensor sign = new_tensor(x, words, ScalarType::Long), window = new_tensor(x, words, ScalarType::Long);
-  Tensor h = new_tensor(x, keep ? Sizes{height, width, samples, channels} : Sizes{0}, ScalarType::Float);
-  kernel({data_of<float>(x), data_of<float>(a), data_of<float>(b), samples, height * width, channels,
-          result_of<uint64_t>(sign), result_of<uint64_t>(window), keep ? result_of<float>(h) : nullptr},
+  check_in_place<int64_t>("sign", sign);
+  check_in_place<int64_t>("window", window);
+  check_dim("sign", sign, 4);
+  const int64_t room = sign.size(2);
+  STD_TORCH_CHECK(first >= 0 && first <= room && samples <= room - first, samples, " samples from ", first,
+                  " on do not fit a room of ", room);
+  const auto check_room = [&](const char* name, const Tensor& result, int64_t last) {
+    check_dim(name, result, 4);
+    check_size(name, result, 0, height);
+    check_size(name, result, 1, width);
+    check_size(name, result, 2, room);
+    check_size(name, result, 3, last);
+  };
+  check_room("sign", sign, words_for(channels));
+  check_room("window", window, words_for(channels));
+  if (h) {
+    check_in_place("h", *h);
+    check_room("h", *h, channels);
+  }
+  kernel({data_of<float>(x), data_of<float>(a), data_of<float>(b), samples, height * width, channels, first, room,
+          result_of<uint64_t>(sign), result_of<uint64_t>(window), h ? result_of<float>(*h) : nullptr},
          threads);
-  return {sign, window, h};
 }
 
 // A gradient of some samples in the chain's layout, and the floats that it belongs to; holds the tensors alive.

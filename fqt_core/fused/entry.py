@@ -13,6 +13,7 @@ from fqt_core.fused.forward import Activation
 from fqt_core.fused.normalization import Normalization, Sums, normalize
 from fqt_core.fused.rows import RowGradient
 from fqt_core.ops import waiting
+from fqt_core.ops.geometry import words_for
 
 
 @dataclass(frozen=True)
@@ -25,14 +26,27 @@ class EntryRecord:
 
 def enter(x: Tensor, norm: nn.BatchNorm2d | None, *, keep: bool) -> tuple[Activation, EntryRecord]:
     """Bits of float32 (N, H, W, C), contiguous, after ``norm``; ``keep``: the floats as well."""
+    samples, height, width, channels = x.shape
+    activation = room_for(x, (height, width, samples, channels), keep=keep)
     if norm is None:
-        one = x.new_ones(x.shape[3])
-        signs, window, h = ops.hwnc_enter(x, one, torch.zeros_like(one), keep)
-        return Activation(signs, window, h if keep else None), EntryRecord(x, None)
+        one = x.new_ones(channels)
+        enter_some(x, one, torch.zeros_like(one), activation, 0)
+        return activation, EntryRecord(x, None)
     sums = Sums(*ops.hwnc_entry_moments(x), x.numel() // x.shape[3], x[0, 0, 0]) if norm.training else None
     constants = normalize(norm, None, None, sums)
-    signs, window, h = ops.hwnc_enter(x, constants.a, constants.b, keep)
-    return Activation(signs, window, h if keep else None), EntryRecord(x, constants)
+    enter_some(x, constants.a, constants.b, activation, 0)
+    return activation, EntryRecord(x, constants)
+
+
+def room_for(like: Tensor, size: tuple[int, int, int, int], *, keep: bool) -> Activation:
+    """An activation of H, W, N, C = ``size`` to be written; ``keep``: with floats."""
+    signs = like.new_empty((*size[:3], words_for(size[3])), dtype=torch.int64)
+    return Activation(signs, torch.empty_like(signs), like.new_empty(size) if keep else None)
+
+
+def enter_some(x: Tensor, a: Tensor, b: Tensor, into: Activation, first: int) -> None:
+    """``a · x + b`` of float32 (n, H, W, C) as the samples of ``into`` from ``first`` on."""
+    ops.hwnc_enter(x, a, b, into.signs, into.window, into.floats, first)
 
 
 def leave(

@@ -25,9 +25,6 @@ take about a twentieth of a step. What a pool left is a quarter, made of four ti
 DENSE_REPEATED_PRODUCTS = 128 * 128 * 3 * 3
 """The same where no sample is pruned: backward needs more memory then, and this is a smaller part of a longer step."""
 
-_SLICE_BYTES = 4 << 20
-"""Of a block's output as floats, on a processor, that are there besides what they take the place of."""
-
 
 @dataclass(frozen=True)
 class Activation:
@@ -77,39 +74,20 @@ def forward(block: Block, x: Activation, *, keep: bool) -> tuple[Activation, Rec
     sums = Sums(total, square, y.shape[0] * y.shape[1] * y.shape[2]) if block.norm.training else None
     norm = normalize(block.norm, alpha, bias, sums)  # type: ignore[arg-type]
     residual, beside = _around(block, x.floats)
-    signs, window, h = _affine_sign(y, norm, residual, keep=keep)
+    # The residual is the block's input, which nothing after this wants, or was made for this; h takes its place.
+    signs, window, h = ops.hwnc_affine_sign(y, norm.a, norm.b, residual, keep)
+    floats = h if residual is None else residual
     products = block.product.outputs * block.product.channels * words.shape[1] * words.shape[2]
     most = DENSE_REPEATED_PRODUCTS if _is_dense(block) else REPEATED_PRODUCTS
     kept = None if products <= most and not block.pool else y
     record = Record(block, x.signs, x.window, words, alpha, kept, choice, size, norm, beside)
-    return Activation(signs, window, h if keep else None), record
+    return Activation(signs, window, floats if keep else None), record
 
 
 def _is_dense(block: Block) -> bool:
     """Whether the gradient of the block's input is there for all samples."""
     quantizer = block.conv.method.input_gradient if isinstance(block.conv, BinaryConv2d) else None
     return quantizer is not None and quantizer.keep >= 1
-
-
-def _affine_sign(
-    y: Tensor, norm: Normalization, residual: Tensor | None, *, keep: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """See :func:`fqt_core.ops.hwnc_affine_sign`; a large output takes the place of the residual, some lines at a time.
-
-    The residual is the block's input, which nothing after this wants, or was made for this.
-    """
-    height = len(y)
-    lines = max(1, _SLICE_BYTES // (4 * y[0].numel()))
-    if residual is None or not keep or not y.is_cpu or lines >= height:
-        return ops.hwnc_affine_sign(y, norm.a, norm.b, residual, keep)
-    words = []
-    for begin in range(0, height, lines):
-        part = slice(begin, begin + lines)
-        signs, window, h = ops.hwnc_affine_sign(y[part], norm.a, norm.b, residual[part], keep)
-        residual[part] = h
-        words.append((signs, window))
-    signs, window = (torch.cat(parts) for parts in zip(*words, strict=True))
-    return signs, window, residual
 
 
 def _multiply_and_pool(

@@ -35,8 +35,10 @@ def go_around(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor) -> tuple[Tensor,
     else:
         sources = running_sources(norm, conv.weight, conv.bias)
         linear, constants, weight = kept(conv, sources, (norm.eps, len(inputs)), lambda: _fold(conv, norm, inputs))
-    rows = torch.addmm(weight[:, -1], inputs, weight[:, :-1].t())
-    return rows.view(*halved.shape[:3], -1), ShortcutRecord(halved, (x.shape[0], x.shape[1]), linear, constants)
+    # Not a view of rows: it may become the output of the chain, which nobody could change in place then.
+    result = halved.new_empty((*halved.shape[:3], len(weight)))
+    torch.addmm(weight[:, -1], inputs, weight[:, :-1].t(), out=result.view(len(inputs), -1))
+    return result, ShortcutRecord(halved, (x.shape[0], x.shape[1]), linear, constants)
 
 
 def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d, inputs: Tensor) -> tuple[LinearMap, Normalization, Tensor]:

@@ -14,10 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fqt_core import ops
 from fqt_core.errors import NonFiniteGradientError
 from fqt_core.fused.block import Stem
-from fqt_core.fused.entry import EntryRecord, enter, leave
+from fqt_core.fused.entry import EntryRecord, enter, enter_some, leave, room_for
 from fqt_core.fused.forward import Activation
 from fqt_core.fused.linear import LinearMap
 from fqt_core.fused.normalization import Normalization
@@ -107,18 +106,12 @@ def run_stem(stem: Stem, images: Tensor) -> Tensor:
 
 def _enter_in_slices(conv: nn.Conv2d, norm: Normalization, images: Tensor, *, keep: bool) -> Activation:
     """The convolution's output as bits, some samples of it at a time; ``keep``: all of it as floats as well."""
-    words, floats = [], None
+    height, width = _output_size(conv, images)
+    activation = room_for(images, (height, width, len(images), conv.out_channels), keep=keep)
     for part in _slices(conv, images):
         x = _convolve(conv, images[part]).permute(0, 2, 3, 1).contiguous()
-        signs, window, h = ops.hwnc_enter(x, norm.a, norm.b, keep)
-        words.append((signs, window))
-        if len(h) and len(x) == len(images):
-            floats = h
-        elif keep:
-            floats = h.new_empty((*h.shape[:2], len(images), h.shape[3])) if floats is None else floats
-            floats[:, :, part] = h
-    signs, window = (torch.cat(parts, 2) if len(parts) > 1 else parts[0] for parts in zip(*words, strict=True))
-    return Activation(signs, window, floats)
+        enter_some(x, norm.a, norm.b, activation, part.start)
+    return activation
 
 
 def _convolve(conv: nn.Conv2d, images: Tensor) -> Tensor:

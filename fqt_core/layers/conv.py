@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from torch import Tensor, nn
@@ -102,19 +103,20 @@ class BinaryConv2d(BinaryLayer, nn.Conv2d):
     @property
     def product(self) -> ConvProduct:
         """The layer's three products."""
-        return ConvProduct(
-            self.in_channels,
-            self.out_channels,
-            pair(self.kernel_size),
-            pair(self.stride),
-            pair(self.padding),
-            pair(self.dilation),
-            self.groups,
-        )
+        sizes = self.kernel_size, self.stride, self.padding, self.dilation
+        return _product_of(self.in_channels, self.out_channels, *sizes, self.groups)
 
     def forward(self, x: Tensor) -> Tensor:
         """float (N, C, H, W) to float32 (N, D, H', W')."""
         return self._apply_binary(x, self.bias)
+
+
+@lru_cache(maxsize=1024)
+def _product_of(
+    channels: int, outputs: int, kernel_size: Size, stride: Size, padding: Any, dilation: Size, groups: int
+) -> ConvProduct:
+    """Asked for several times per layer and step."""
+    return ConvProduct(channels, outputs, pair(kernel_size), pair(stride), pair(padding), pair(dilation), groups)
 
 
 def explicit_padding(module: nn.Conv2d, name: str) -> tuple[int, int]:

@@ -76,6 +76,8 @@ class BasicBlock(nn.Module, BinaryLayout):
     def binarize_layout_(self) -> str:
         """See :class:`BinaryLayout`."""
         self.shortcut_around_each = True
+        if isinstance(self.relu2, nn.ReLU):
+            self.relu2.inplace = False  # behind a chain it acts on a view, of which autograd would make copies then
         return "a shortcut around each convolution"
 
     def blocks(self) -> list[Block]:
@@ -168,11 +170,13 @@ class Resnet18Network(nn.Module, BinaryLayout, Chained):
                 x = module(x)
         fused = run_fused(chain, x)
         if fused is not None:
-            x = blocks[-1].relu2(fused)
+            # Averaged as the chain has it in memory, (H', W', N, D): so its gradient comes back in that layout as well.
+            pooled = blocks[-1].relu2(fused).permute(2, 3, 0, 1).mean((0, 1))
         else:
             x = self.relu(self.bn1(x))
             x = x if pool_first else self.maxpool(x)
             for block in blocks:
                 x = block(x)
-        logits: Tensor = self.fc(torch.flatten(self.avgpool(x), 1))
+            pooled = torch.flatten(self.avgpool(x), 1)
+        logits: Tensor = self.fc(pooled)
         return logits

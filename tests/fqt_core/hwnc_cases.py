@@ -222,7 +222,11 @@ def _entry(case: Conv) -> Tensor:
 
 def _enter(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
     a, b = (torch.randn(case.channels, generator=case.generator()) for _ in range(2))
-    return _entry(case), a, b - 3 * a, draw(st.booleans())
+    x, before, behind = _entry(case), *draw(st.tuples(st.integers(0, 3), st.integers(0, 3)))
+    room = (*x.shape[1:3], before + len(x) + behind)
+    words = torch.full((2, *room, -(-case.channels // 64)), -1)
+    h = torch.full((*room, case.channels), -1.0) if draw(st.booleans()) else None
+    return x, a, b - 3 * a, words[0], words[1], h, before
 
 
 def _leave(case: Conv, draw: st.DrawFn, *, vectors: int) -> tuple[Any, ...]:

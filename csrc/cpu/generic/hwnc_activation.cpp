@@ -6,11 +6,14 @@
 namespace fqt {
 namespace {
 
-// The addition of a missing residual is left out, not made with 0.
-inline void affine(const float* __restrict a, const float* __restrict b, const int16_t* __restrict y,
-                   const float* __restrict residual, int64_t count, float* __restrict h) {
+constexpr int64_t ahead = 2048;  // numbers that are fetched before they are wanted
+
+inline void affine(const float* __restrict a, const float* __restrict b, const int16_t* __restrict y, int64_t count,
+                   float* __restrict h) {
   for (int64_t d = 0; d < count; ++d) h[d] = a[d] * static_cast<float>(y[d]) + b[d];
-  if (residual == nullptr) return;
+}
+
+inline void add(const float* __restrict residual, int64_t count, float* __restrict h) {
   for (int64_t d = 0; d < count; ++d) h[d] += residual[d];
 }
 
@@ -25,8 +28,10 @@ void hwnc_affine_sign(const AffineSignArguments& a, const Threads& threads) {
     for (int64_t row = begin; row < end; ++row) {
       for (int64_t word = 0; word < words; ++word) {
         const int64_t first = word * 64, at = row * a.channels + first, count = smaller(64, a.channels - first);
-        const float* residual = a.residual == nullptr ? nullptr : a.residual + at;
-        affine(a.a + first, a.b + first, a.y + at, residual, count, h);
+        fetch(a.y + at + ahead, count);
+        if (a.add) fetch(a.h + at + ahead, count);
+        affine(a.a + first, a.b + first, a.y + at, count, h);
+        if (a.add) add(a.h + at, count, h);
         if (a.h != nullptr) std::memcpy(a.h + at, h, sizeof(float) * static_cast<size_t>(count));
         const Bits bits = bits_of_some(h, count);
         a.sign[row * words + word] = bits.sign;

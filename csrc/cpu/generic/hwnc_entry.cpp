@@ -52,7 +52,7 @@ inline void affine(const float* __restrict x, const float* __restrict a, const f
 }
 
 inline void enter_row(const EnterArguments& a, int64_t pixel, int64_t sample) {
-  const int64_t words = ceil_div(a.channels, 64), row = pixel * a.samples + sample;
+  const int64_t words = ceil_div(a.channels, 64), row = pixel * a.room + a.first + sample;
   const float* x = a.x + (sample * a.pixels + pixel) * a.channels;
   float h[64];
   for (int64_t word = 0; word < words; ++word) {
@@ -92,8 +92,12 @@ void hwnc_enter(const EnterArguments& a, const Threads& threads) {
   parallel(threads, ceil_div(a.pixels, pixels_together), pixels_together * a.samples * a.channels, [&](int64_t begin, int64_t end) {
     for (int64_t block = begin; block < end; ++block) {
       const int64_t first = block * pixels_together, last = smaller(a.pixels, first + pixels_together);
-      for (int64_t n = 0; n < a.samples; ++n) {
-        for (int64_t p = first; p < last; ++p) enter_row(a, p, n);
+      for (int64_t p = first; p < last; ++p) {
+        for (int64_t n = 0; n < a.samples; ++n) {
+          fetch(a.x + (smaller(n + 4, a.samples - 1) * a.pixels + p) * a.channels, a.channels);
+          if (a.h != nullptr) fetch<Use::write>(a.h + (p * a.room + a.first + n + 8) * a.channels, a.channels);
+          enter_row(a, p, n);
+        }
       }
     }
   });

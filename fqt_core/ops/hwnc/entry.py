@@ -44,29 +44,41 @@ def hwnc_entry_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     return ordered_sum(shifted), ordered_sum(shifted * shifted)
 
 
-def _enter_fake(x: Tensor, a: Tensor, b: Tensor, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
-    del a, b
-    samples, height, width, channels = x.shape
-    words = x.new_empty((height, width, samples, words_for(channels)), dtype=torch.int64)
-    return words, torch.empty_like(words), x.new_empty((height, width, samples, channels) if keep else (0,))
+def _enter_fake(x: Tensor, a: Tensor, b: Tensor, sign: Tensor, window: Tensor, h: Tensor | None, first: int) -> None:
+    del x, a, b, sign, window, h, first
 
 
-@operation("hwnc_enter(Tensor x, Tensor a, Tensor b, bool keep) -> (Tensor, Tensor, Tensor)", fake=_enter_fake)
-def hwnc_enter(x: Tensor, a: Tensor, b: Tensor, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
+@operation(
+    "hwnc_enter(Tensor x, Tensor a, Tensor b, Tensor(a!) sign, Tensor(b!) window, Tensor(c!)? h, int first) -> ()",
+    fake=_enter_fake,
+)
+def hwnc_enter(x: Tensor, a: Tensor, b: Tensor, sign: Tensor, window: Tensor, h: Tensor | None, first: int) -> None:
     """``h = a · x + b``, each operation rounded to float32 by itself, and the bits ``h >= 0`` and ``|h| < 1``.
+
+    Results are of R samples, of which those from ``first`` to ``first + N`` are written.
 
     Args:
         x: float32 (N, H, W, C), not empty.
         a, b: float32 (C,).
-        keep: whether h is wanted.
-
-    Returns:
-        Sign words and window words, int64 (H, W, N, ceil(C / 64)); h, float32 (H, W, N, C), empty unless wanted.
+        sign, window: for the bits, int64 words (H, W, R, ceil(C / 64)).
+        h: for the floats, float32 (H, W, R, C), if they are wanted.
+        first: place of the first sample of x, with R - N at most.
     """
     _check_input(x)
-    check_channel_vectors(x.shape[3], a=a, b=b)
-    h = (x * a + b).permute(1, 2, 0, 3).contiguous()
-    return pack_bits(h >= 0), pack_bits(h.abs() < 1), (h if keep else h.new_empty(0))
+    samples, height, width, channels = x.shape
+    check_channel_vectors(channels, a=a, b=b)
+    room = sign.shape[2] if sign.dim() == 4 else 0
+    check(0 <= first <= room - samples, f"{samples} samples from {first} on do not fit a room of {room}")
+    results = {"sign": (sign, torch.int64, words_for(channels)), "window": (window, torch.int64, words_for(channels))}
+    if h is not None:
+        results["h"] = (h, torch.float32, channels)
+    for name, (result, dtype, last) in results.items():
+        expected = (height, width, room, last)
+        check(result.dtype == dtype and result.shape == expected, f"{name} must be {dtype} of shape {expected}")
+    values, part = (x * a + b).permute(1, 2, 0, 3), slice(first, first + samples)
+    sign[:, :, part], window[:, :, part] = pack_bits(values >= 0), pack_bits(values.abs() < 1)
+    if h is not None:
+        h[:, :, part] = values
 
 
 def _sums_fake(g: Tensor, index: Tensor, x: Tensor, center: Tensor) -> tuple[Tensor, Tensor]:

@@ -112,13 +112,14 @@ def hwnc_max_pool2d(y: Tensor, flip: Tensor) -> tuple[Tensor, Tensor, Tensor, Te
 
 
 def _affine_fake(y: Tensor, a: Tensor, b: Tensor, residual: Tensor | None, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
-    del a, b, residual
+    del a, b
     words = y.new_empty((*y.shape[:-1], words_for(y.shape[-1])), dtype=torch.int64)
-    return words, torch.empty_like(words), y.new_empty(y.shape if keep else (0,), dtype=torch.float32)
+    kept = y.shape if keep and residual is None else (0,)
+    return words, torch.empty_like(words), y.new_empty(kept, dtype=torch.float32)
 
 
 @operation(
-    "hwnc_affine_sign(Tensor y, Tensor a, Tensor b, Tensor? residual, bool keep) -> (Tensor, Tensor, Tensor)",
+    "hwnc_affine_sign(Tensor y, Tensor a, Tensor b, Tensor(a!)? residual, bool keep) -> (Tensor, Tensor, Tensor)",
     fake=_affine_fake,
 )
 def hwnc_affine_sign(
@@ -132,11 +133,12 @@ def hwnc_affine_sign(
     Args:
         y: int16 (H, W, N, D).
         a, b: float32 (D,).
-        residual: float32 (H, W, N, D), or ``None``.
-        keep: whether h is wanted.
+        residual: float32 (H, W, N, D), whose place h takes; or ``None``.
+        keep: whether h is wanted where there is no residual.
 
     Returns:
-        Sign words and window words, int64 (H, W, N, ceil(D / 64)); h, float32 (H, W, N, D), empty unless wanted.
+        Sign words and window words, int64 (H, W, N, ceil(D / 64)); h, float32 (H, W, N, D), empty if it is not wanted
+        or is in the residual's place.
     """
     check_integers("y", y)
     check_channel_vectors(y.shape[-1], a=a, b=b)
@@ -146,6 +148,6 @@ def hwnc_affine_sign(
             residual.dtype == torch.float32 and residual.shape == y.shape,
             f"residual must be float32 of shape {tuple(y.shape)}, got {tuple(residual.shape)}",
         )
-        h = h + residual
+        h = residual.copy_(h + residual)
     signs, window = pack_bits(h >= 0), pack_bits(h.abs() < 1)
-    return signs, window, (h.contiguous() if keep else h.new_empty(0))
+    return signs, window, (h.contiguous() if keep and residual is None else h.new_empty(0))

@@ -27,7 +27,7 @@ def _hwnc_affine_sign(layer: Layer) -> Iterator[Case]:
     vectors = channel_vector(layer), channel_vector(layer)
     words = 2 * y.numel() // layer.outputs * -(-layer.outputs // 64) * 8
     yield Case("", (y, *vectors, None, False), bytes=nbytes(y) + words)
-    yield Case("residual", (y, *vectors, residual, True), bytes=nbytes(y) + words + 2 * nbytes(residual))
+    yield Case("residual", (y, *vectors, residual, False), bytes=nbytes(y) + words + 2 * nbytes(residual))
 
 
 def _hwnc_normalization(layer: Layer) -> Iterator[Case]:

@@ -26,10 +26,11 @@ def _hwnc_entry_moments(layer: Layer) -> Iterator[Case]:
 
 
 def _hwnc_enter(layer: Layer) -> Iterator[Case]:
-    x, words = _pixels(layer), 2 * layer.samples * layer.height * layer.width * -(-layer.channels // 64) * 8
-    for variant, keep in (("", False), ("floats kept", True)):
-        arguments = (x, _input_channel(layer), _input_channel(layer), keep)
-        yield Case(variant, arguments, bytes=nbytes(x) * (1 + keep) + words)
+    x, rows = _pixels(layer), (layer.height, layer.width, layer.samples)
+    words = torch.zeros((2, *rows, -(-layer.channels // 64)), dtype=torch.int64)
+    for variant, h in (("", None), ("floats kept", torch.zeros(*rows, layer.channels))):
+        arguments = (x, _input_channel(layer), _input_channel(layer), *words, h, 0)
+        yield Case(variant, arguments, bytes=nbytes(x) + (0 if h is None else nbytes(h)) + nbytes(words))
 
 
 def _entry_gradient(layer: Layer) -> tuple[Tensor, Tensor, Tensor]:

@@ -49,7 +49,7 @@ def call(operation: str, kernel: Callable[..., Any], arguments: list[Any]) -> li
     ]
     returned = kernel(*own)
     found = () if returned is None else (returned,) if isinstance(returned, Tensor) else tuple(returned)
-    return [*found, *(own[place] for place in sorted(places))]
+    return [*found, *(own[place] for place in sorted(places) if own[place] is not None)]
 
 
 def relaid(tensor: Tensor, layout: str) -> Tensor:

@@ -93,7 +93,10 @@ SAMPLES |= {
         (XH, torch.ones(3, 4, 2, 4, dtype=torch.uint8), 70, [3, 3], *SHAPE, torch.ones(2), torch.ones(2))
     ],
     "hwnc_entry_moments": [(GH,)],
-    "hwnc_enter": [(GH, SIX, SIX, False), (GH, SIX, SIX, True)],
+    "hwnc_enter": [
+        (GH, SIX, SIX, torch.zeros(4, 1, 4, 1).long(), torch.zeros(4, 1, 4, 1).long(), None, 0),
+        (GH, SIX, SIX, torch.zeros(4, 1, 5, 1).long(), torch.zeros(4, 1, 5, 1).long(), torch.zeros(4, 1, 5, 6), 2),
+    ],
     "hwnc_entry_sums": [(GH, torch.tensor([2]), torch.randn(4, 3, 4, 6), SIX)],
     "hwnc_leave": [(GH, torch.tensor([2]), torch.randn(4, 3, 4, 6), SIX, SIX, SIX)],
     "hwnc_add_rows": [(torch.randn(3, 4, 2, 6), GH, ONE)],
