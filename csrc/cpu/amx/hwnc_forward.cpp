@@ -7,6 +7,9 @@
 namespace fqt {
 namespace {
 
+// For fewer rows than are worthwhile, 2048 by default, bits are counted: it takes longer to make bytes of all weights.
+constexpr int64_t numbers_per_row = 64;
+
 // Columns of the product are outputs, terms are channels.
 void expand_weights(const uint64_t* weight, const ConvShape& s, const Threads& threads, RightTiles& tiles) {
   const int64_t size = tiles.taps() * tiles.chunks();
@@ -77,6 +80,10 @@ namespace amx {
 
 void hwnc_binary_conv2d(const HwncConvArguments& a, const Threads& threads) {
   const ConvShape& s = a.shape;
+  if (s.out_height * s.out_width * s.samples <= threads.worthwhile / numbers_per_row) {
+    avx512::hwnc_binary_conv2d(a, threads);
+    return;
+  }
   RightTiles weights(s.outputs, s.kernel_height * s.kernel_width, s.channels);
   expand_weights(a.weight, s, threads, weights);
   clear(a.sum, s.outputs);

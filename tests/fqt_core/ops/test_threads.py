@@ -60,3 +60,19 @@ def test_kernels_wake_another_thread_for_enough_work_alone(worthwhile: str, begu
     counts = [int(count) for count in told.split()]
     alone = counts[0]
     assert [count > alone for count in counts] == [index >= begun_by for index in range(3)]
+
+
+def test_products_are_the_same_on_both_sides_of_what_is_worthwhile() -> None:
+    """Kernels may take another way for few rows; other tests see only what they do for many."""
+    program = """
+import torch
+from fqt_core import ops
+for samples in (1, 512, 513):
+    x, weight = (torch.randint(-(1 << 62), 1 << 62, size) for size in ((2, 2, samples, 2), (70, 3, 3, 2)))
+    arguments = (x, weight, 128, [1, 1], [1, 1], [1, 1])
+    found, expected = ops.hwnc_binary_conv2d(*arguments), ops.OPERATIONS["hwnc_binary_conv2d"].reference(*arguments)
+    print(all(torch.equal(one, other) for one, other in zip(found, expected)))
+"""
+    environment = {**os.environ, "FQT_WORTHWHILE": ""}
+    told = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert told.stdout.split() == ["True"] * 3
