@@ -36,7 +36,7 @@ from fqt_core.allocator import with_huge_pages
 from jobs import jobs
 from jobs.records import Job
 
-_EPOCHS = 160
+_EPOCHS = 200
 _TURN_SECONDS = 6.0
 _MOST_PERCENT = 3.0
 
