@@ -44,6 +44,13 @@ inline void fetch(const T* data, int64_t count) {
   for (int64_t i = 0; i < count; i += line) __builtin_prefetch(data + i, use == Use::write ? 1 : 0);
 }
 
+// The same for what comes some time after `data`, where memory is gone through in order.
+template <typename T>
+inline void fetch_ahead(const T* data, int64_t count) {
+  constexpr int64_t numbers = 2048;
+  fetch(data + numbers, count);
+}
+
 // Runs function(begin, end) over [0, count), on several threads if there is enough to do: an item takes about as long as a
 // simple loop over `numbers` numbers, a few operations each.
 template <typename Function>

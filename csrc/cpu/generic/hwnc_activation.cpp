@@ -6,8 +6,6 @@
 namespace fqt {
 namespace {
 
-constexpr int64_t ahead = 2048;  // numbers that are fetched before they are wanted
-
 inline void affine(const float* __restrict a, const float* __restrict b, const int16_t* __restrict y, int64_t count,
                    float* __restrict h) {
   for (int64_t d = 0; d < count; ++d) h[d] = a[d] * static_cast<float>(y[d]) + b[d];
@@ -28,8 +26,8 @@ void hwnc_affine_sign(const AffineSignArguments& a, const Threads& threads) {
     for (int64_t row = begin; row < end; ++row) {
       for (int64_t word = 0; word < words; ++word) {
         const int64_t first = word * 64, at = row * a.channels + first, count = smaller(64, a.channels - first);
-        fetch(a.y + at + ahead, count);
-        if (a.add) fetch(a.h + at + ahead, count);
+        fetch_ahead(a.y + at, count);
+        if (a.add) fetch_ahead(a.h + at, count);
         affine(a.a + first, a.b + first, a.y + at, count, h);
         if (a.add) add(a.h + at, count, h);
         if (a.h != nullptr) std::memcpy(a.h + at, h, sizeof(float) * static_cast<size_t>(count));

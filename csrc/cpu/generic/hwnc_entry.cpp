@@ -7,8 +7,6 @@
 namespace fqt {
 namespace {
 
-constexpr int64_t pixels_together = 16;  // read side by side from one sample: single pixels lie a whole image apart
-
 template <int64_t count>
 inline void add_moments(const float* __restrict x, const float* __restrict origin, int64_t channels,
                         float* __restrict first, float* __restrict second) {
@@ -89,15 +87,12 @@ void hwnc_entry_moments(const EntryMomentsArguments& a, const Threads& threads) 
 }
 
 void hwnc_enter(const EnterArguments& a, const Threads& threads) {
-  parallel(threads, ceil_div(a.pixels, pixels_together), pixels_together * a.samples * a.channels, [&](int64_t begin, int64_t end) {
-    for (int64_t block = begin; block < end; ++block) {
-      const int64_t first = block * pixels_together, last = smaller(a.pixels, first + pixels_together);
-      for (int64_t p = first; p < last; ++p) {
-        for (int64_t n = 0; n < a.samples; ++n) {
-          fetch(a.x + (smaller(n + 4, a.samples - 1) * a.pixels + p) * a.channels, a.channels);
-          if (a.h != nullptr) fetch<Use::write>(a.h + (p * a.room + a.first + n + 8) * a.channels, a.channels);
-          enter_row(a, p, n);
-        }
+  parallel(threads, a.pixels, a.samples * a.channels, [&](int64_t begin, int64_t end) {
+    for (int64_t p = begin; p < end; ++p) {
+      for (int64_t n = 0; n < a.samples; ++n) {
+        fetch(a.x + (smaller(n + 4, a.samples - 1) * a.pixels + p) * a.channels, a.channels);
+        if (a.h != nullptr) fetch<Use::write>(a.h + (p * a.room + a.first + n + 8) * a.channels, a.channels);
+        enter_row(a, p, n);
       }
     }
   });

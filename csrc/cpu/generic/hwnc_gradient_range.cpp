@@ -13,7 +13,6 @@ namespace {
 constexpr int64_t lanes = 16;  // of a sample's bounds, reduced at the end
 constexpr int64_t block = 64;  // channels
 constexpr int64_t together = 4;  // samples
-constexpr int64_t ahead = 2048;  // numbers that are fetched before they are wanted
 constexpr int64_t most_slabs = 64;  // threads that there are bounds for
 constexpr float infinity = std::numeric_limits<float>::infinity();
 
@@ -70,8 +69,8 @@ inline void scan(const GradientRangeArguments& a, const GradientRows& rows, int6
   for (int64_t s = 0; s < count; ++s) {
     g[s] = rows.g(pixel, sample + s);
     y[s] = rows.y(pixel, sample + s);
-    fetch(g[s] + ahead, size);
-    fetch(y[s] + ahead, size);
+    fetch_ahead(g[s], size);
+    fetch_ahead(y[s], size);
   }
   const Bounds own{samples.lo + sample * lanes, samples.hi + sample * lanes};
   for (int64_t first = 0; first < size; first += block) {

@@ -6,8 +6,6 @@
 namespace fqt {
 namespace {
 
-constexpr int64_t ahead = 2048;  // numbers that are fetched before they are wanted
-
 // The rows of g are those of (pixel, present sample), side by side.
 inline const int16_t* row_of_y(const HwncGradient& of, int64_t row) {
   return of.y + (row / of.present * of.samples + of.index[row % of.present]) * of.channels;
@@ -20,8 +18,8 @@ inline void add_rows(const HwncGradient& of, const float* __restrict center, int
   const float* g = of.g + row * of.channels;
   const int16_t* y[count];
   for (int64_t r = 0; r < count; ++r) y[r] = row_of_y(of, row + r);
-  fetch(g + ahead, count * of.channels);
-  for (int64_t r = 0; r < count; ++r) fetch(y[r] + ahead, of.channels);
+  fetch_ahead(g, count * of.channels);
+  for (int64_t r = 0; r < count; ++r) fetch_ahead(y[r], of.channels);
   for (int64_t d = 0; d < of.channels; ++d) {
     float sum = first[d], product = second[d];
     for (int64_t r = 0; r < count; ++r) {

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from fqt_core.ops.geometry import words_for
 from fqt_core.verification.cases.layer import Case, CaseTable, Layer
 from fqt_core.verification.cases.values import images, nbytes, some
 
@@ -27,7 +28,7 @@ def _hwnc_entry_moments(layer: Layer) -> Iterator[Case]:
 
 def _hwnc_enter(layer: Layer) -> Iterator[Case]:
     x, rows = _pixels(layer), (layer.height, layer.width, layer.samples)
-    words = torch.zeros((2, *rows, -(-layer.channels // 64)), dtype=torch.int64)
+    words = torch.zeros((2, *rows, words_for(layer.channels)), dtype=torch.int64)
     for variant, h in (("", None), ("floats kept", torch.zeros(*rows, layer.channels))):
         arguments = (x, _input_channel(layer), _input_channel(layer), *words, h, 0)
         yield Case(variant, arguments, bytes=nbytes(x) + (0 if h is None else nbytes(h)) + nbytes(words))
