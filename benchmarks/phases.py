@@ -22,7 +22,7 @@ _RULES: tuple[tuple[str, str], ...] = (
         "normalisation",
     ),
     (
-        r"fqt::(.*range|.*moments|.*quantize|select_groups|uniform_numbers|pixel_square_sums|pixel_gather).*",
+        r"fqt::(.*range|.*moments|.*quantize|.*codes|select_groups|uniform_numbers|pixel_square_sums|pixel_gather).*",
         "quantising",
     ),
     (r"fqt::.*(conv2d|linear|input_gradient|weight_gradient).*", "products"),

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -38,6 +39,9 @@ from benchmarks.setting import SIDES, Setting, parse_method
 
 _MS_DIGITS = 3
 _RATIO_DIGITS = 4
+
+_SETTLING_SECONDS = 0.05
+"""After each step: a process's threads go on looking for work for about 15 ms, and would take the next one's cores."""
 
 
 def measure(setting: Setting, methods: Sequence[str], repeats: int) -> list[results.Row]:
@@ -59,6 +63,7 @@ def measure(setting: Setting, methods: Sequence[str], repeats: int) -> list[resu
         for _ in range(repeats):
             for pipe in runnable:
                 times[pipe.name].append(pipe.ask("step")["ms"])
+                time.sleep(_SETTLING_SECONDS)
         profiles = {pipe.name: pipe.ask("profile")["phases"] for pipe in pipes if pipe.side == "ours"}
     memory = _memory(setting, methods, facts)
     common = {"cpu": cpu_name(), "repeats": repeats}

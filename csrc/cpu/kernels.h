@@ -11,5 +11,7 @@
   namespace fqt::isa {                                                       \
   void operation(const arguments& a, const Threads& threads);                \
   }
+#define FQT_COMPOSED(operation, isa)
 #include "../kernels.inc"
+#undef FQT_COMPOSED
 #undef FQT_KERNEL

@@ -16,7 +16,9 @@ struct Row {
 
 constexpr Row table[] = {
 #define FQT_KERNEL(operation, arguments, isa) {#operation, #isa},
+#define FQT_COMPOSED(operation, isa) {#operation, #isa},
 #include "../kernels.inc"
+#undef FQT_COMPOSED
 #undef FQT_KERNEL
 };
 

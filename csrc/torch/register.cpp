@@ -2,6 +2,7 @@
 #include "../cpu/kernels.h"
 #include "adam.h"
 #include "hwnc.h"
+#include "hwnc_codes.h"
 #include "hwnc_entry.h"
 #include "hwnc_normalization.h"
 #include "int8.h"
@@ -11,13 +12,17 @@
 STABLE_TORCH_LIBRARY(fqt_native, m) {
 #define FQT_KERNEL(operation, arguments, isa)                                          \
   m.def((std::string(#operation "." #isa) + fqt::rim::schema_##operation).c_str());
+#define FQT_COMPOSED(operation, isa) FQT_KERNEL(operation, , isa)
 #include "../kernels.inc"
+#undef FQT_COMPOSED
 #undef FQT_KERNEL
 }
 
 STABLE_TORCH_LIBRARY_IMPL(fqt_native, CPU, m) {
 #define FQT_KERNEL(operation, arguments, isa)                                          \
   m.impl(#operation "." #isa, TORCH_BOX((&fqt::rim::operation<&fqt::isa::operation>)));
+#define FQT_COMPOSED(operation, isa) m.impl(#operation "." #isa, TORCH_BOX((&fqt::rim::operation<fqt::isa::Kernels>)));
 #include "../kernels.inc"
+#undef FQT_COMPOSED
 #undef FQT_KERNEL
 }

@@ -9,6 +9,7 @@ validation, documentation) reads the rows.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field, TypeAdapter, ValidationInfo, field_validator, model_validator
@@ -229,7 +230,7 @@ class Fqt(OneBitForward):
         return self._quantizer("channel" if self.groups == "sample-channel" else "pixel")
 
     def _quantizer(self, groups: Groups) -> GradientQuantizer:
-        return GradientQuantizer(groups, self._settled_bits, self.kept_fraction, self.pruning, self.clip, self.rounding)
+        return _quantizer(groups, self._settled_bits, self.kept_fraction, self.pruning, self.clip, self.rounding)
 
     @property
     def _settled_bits(self) -> Bits:
@@ -243,6 +244,14 @@ class Fqt(OneBitForward):
         if "bits" not in options:
             raise ValueError("where bits are 'auto', an override gives its bits too, or precision 'qat' or 'full'")
         return self.with_options(**options)
+
+
+@lru_cache(maxsize=1024)
+def _quantizer(
+    groups: Groups, bits: Bits, keep: float, pruning: Pruning, clip: float | None, rounding: Rounding
+) -> GradientQuantizer:
+    """Asked for several times per layer and step."""
+    return GradientQuantizer(groups, bits, keep, pruning, clip, rounding)
 
 
 AnyMethod = Annotated[

@@ -3,42 +3,27 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fqt_core import ops
-from fqt_core.config import GradientQuantizer
-from fqt_core.errors import NonFiniteGradientError
+from fqt_core.fused.codes import GroupCodes, gradient_codes
 from fqt_core.fused.forward import Record
-from fqt_core.fused.normalization import NormalizationGradient
 from fqt_core.fused.rows import PendingRows, RowGradient
 from fqt_core.fused.store import GradientStore
 from fqt_core.layers import BinaryConv2d, BinaryLayer, CompactGradient, DeferredGradient
 from fqt_core.layers.products import ConvProduct
-from fqt_core.ops import waiting
 from fqt_core.quantizers import agp
-from fqt_core.quantizers.agp import Selection
 from fqt_core.quantizers.scale import learned_scale_gradient
 from fqt_core.quantizers.sign import share_of_bits
-from fqt_core.quantizers.stochastic import narrowed
-from fqt_core.random import PhiloxKey, Purpose
 
-
-@dataclass(frozen=True)
-class _Scaled:
-    """Codes of kept groups, and what they stand for: ``offset + scale · code``, with 1 / p folded in."""
-
-    codes: Tensor
-    selection: Selection
-    scale: Tensor
-    offset: Tensor
+_EVERYONE = slice(None)
 
 
 class BlockGradient:
-    """One backward pass of one block.
+    """One backward pass of one block. Of dL/dh nothing is kept but codes.
 
     Args:
         record: of the forward pass.
@@ -53,66 +38,32 @@ class BlockGradient:
         assert isinstance(conv, BinaryConv2d)
         self.record = record
         self.layer = conv
-        self._g = g
-        y = record.integers()
-        height, width, samples, channels = y.shape
-        rows, beside = g.kept_first(y)
-        sums = ops.hwnc_gradient_sums(rows, beside, g.index, record.norm.center)
-        self.norm: NormalizationGradient = record.norm.gradient(*sums, height * width * samples)
-        if waiting.at_once(y):
-            self._check(self.norm.finite)
-        self._alpha = g.rows.new_ones(channels) if record.alpha is None else record.alpha
-        self._source = (g.rows, y, g.index, self.norm.c, self.norm.a0, self.norm.a1)
-        ranges = ops.hwnc_gradient_range(*self._source, self._alpha, record.choice is not None)
-        self._sample_range, self._channel_range = ranges[:2], ranges[2:4]
-        self._doubt: Tensor | None = None
-        self._zero = False
-        self._look(ranges[4])
-        lo, hi = self._channel_range
-        self._moments: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
-        self._record_figures(gradient_range=lambda: hi.max() - lo.min())
-
-    def _look(self, reach: Tensor) -> None:
-        """See whether the gradient is finite, and zero; where a look has to wait, make its codes tell what it is.
-
-        Args:
-            reach: float32 (), from :func:`fqt_core.ops.hwnc_gradient_range`.
-        """
-        if waiting.at_once(reach):
-            self._check(math.isfinite(reach))
-            self._zero = bool(reach == 0)
-            return
-        finite = torch.isfinite(reach)
-        self._doubt = torch.where(finite, 0.0, torch.nan)
-        lo, hi, channel_lo, channel_hi = (
-            torch.where(finite, bound, 0.0) for bound in (*self._sample_range, *self._channel_range)
-        )
-        self._sample_range, self._channel_range = (lo, hi), (channel_lo, channel_hi)
+        self.alpha = g.rows.new_ones(g.rows.shape[3]) if record.alpha is None else record.alpha
+        self.codes = gradient_codes(record, conv, g, self.alpha)
+        self._record_figures(gradient_range=self.codes.span)
 
     def input_gradient(self) -> RowGradient | PendingRows:
-        """dL/dx by way of the convolution, after the straight-through window; to make it, dL/dh is not needed."""
-        record, product = self.record, self.record.block.product
+        """dL/dx by way of the convolution, after the straight-through window."""
+        record, product, q = self.record, self.record.block.product, self.codes.samples
         self._record_figures(window_share=lambda: share_of_bits(record.window, product.channels))
-        if self._zero:
-            rows = self._alpha.new_empty((*record.signs.shape[:2], 0, product.channels))
+        if q is None:
+            rows = self.alpha.new_empty((*record.signs.shape[:2], 0, product.channels))
             return RowGradient(rows, _nobody(rows))
-        quantizer = self.layer.method.input_gradient
-        assert quantizer is not None
-        q = self._quantize(self._sample_range, quantizer, Purpose.INPUT_SELECTION, Purpose.INPUT_ROUNDING)
         index, factor = q.selection.index, q.selection.factor
         self._record_figures(
             kept_samples=lambda: agp.number_kept(factor),
             kept_sample_probability_min=lambda: agp.least_probability(factor),
         )
-        words, window = record.weight_words, record.window
+        words, window, channels = record.weight_words, record.window, product.channels
         size, geometry = record.signs.shape[:2], (product.stride, product.padding, product.dilation)
 
         def make(samples: slice) -> Tensor:
-            codes, scale, offset = q.codes[:, :, samples].contiguous(), q.scale[samples], q.offset[samples]
-            part = index[samples].contiguous()
+            codes, scale, offset, part = q.codes, q.scale, q.offset, index
+            if samples != _EVERYONE:
+                codes, part = codes[:, :, samples].contiguous(), index[samples].contiguous()
+                scale, offset = scale[samples], offset[samples]
             return ops.hwnc_input_gradient(codes, words, channels, size, *geometry, scale, offset, window, part)
 
-        channels = product.channels
         return PendingRows(make, 4 * size.numel() * channels, index, factor if q.selection.dense else None)
 
     def parameter_gradients(self, store: GradientStore) -> dict[Tensor, Tensor]:
@@ -121,18 +72,24 @@ class BlockGradient:
         That of the weight goes to the layer instead, with its kept channels alone, if the optimiser takes it there: in
         the store, or as what it is made of.
         """
-        norm, layer = self.record.block.norm, self.layer
+        norm, layer, q = self.record.block.norm, self.layer, self.codes.channels
         assert isinstance(norm, nn.BatchNorm2d)
-        gradients: dict[Tensor, Tensor] = {norm.weight: self.norm.weight, norm.bias: self.norm.shift}
+        gradients: dict[Tensor, Tensor] = {norm.weight: self.codes.weight, norm.bias: self.codes.shift}
         if layer.bias is not None:
-            gradients[layer.bias] = self.norm.bias
-        if defers(self.record) and not self._zero:
-            layer.add_compact_gradient(self._deferred())
-            return gradients
+            gradients[layer.bias] = self.codes.bias
+        if q is not None:
+            factor = q.selection.factor
+            self._record_figures(
+                kept_channels=lambda: agp.number_kept(factor),
+                kept_channel_probability_min=lambda: agp.least_probability(factor),
+            )
+            if defers(self.record):
+                layer.add_compact_gradient(self._deferred(q))
+                return gradients
         correlation, index = self._correlation()
         if layer.alpha is not None:
             gradients[layer.alpha] = self._scale_gradient(correlation, index)
-        alpha = self._alpha[index].view(-1, 1, 1, 1)
+        alpha = self.alpha[index].view(-1, 1, 1, 1)
         if layer.wants_compact_gradient:
             rows = torch.mul(correlation, alpha, out=store.take(correlation.shape))
             layer.add_compact_gradient(CompactGradient(rows, index))
@@ -142,79 +99,29 @@ class BlockGradient:
 
     def _correlation(self) -> tuple[Tensor, Tensor]:
         """dL/dW of the kept output channels before its α, float32 (k, kh, kw, C); their numbers."""
-        product = self.record.block.product
-        if self._zero:
-            empty = self._alpha.new_empty((0, *product.kernel_size, product.channels))
+        product, q = self.record.block.product, self.codes.channels
+        if q is None:
+            empty = self.alpha.new_empty((0, *product.kernel_size, product.channels))
             return empty, _nobody(empty)
-        q = self._channel_codes()
         return _correlate(self.record.signs, q, product), q.selection.index
 
-    def _deferred(self) -> DeferredGradient:
+    def _deferred(self, q: GroupCodes) -> DeferredGradient:
         """dL/dW of the kept output channels, to be made later; nothing of what is large but the codes stays for it."""
-        signs, product, q = self.record.signs, self.record.block.product, self._channel_codes()
-        alpha = self._alpha[q.selection.index]
-        # A sum has as many terms as the product has pixels, of a code or of 1; each of three operations may round up.
-        levels, terms = 255, q.codes.shape[0] * q.codes.shape[1] * signs.shape[2]
-        largest = (q.scale.abs().double() * levels + q.offset.abs().double()) * alpha.abs().double().clamp(min=1)
-        bound = (2.0 * terms * largest.sum()).to(torch.float32)
+        signs, product = self.record.signs, self.record.block.product
+        alpha = self.alpha[q.selection.index]
 
         def make() -> Tensor:
             return _correlate(signs, q, product).mul_(alpha.view(-1, 1, 1, 1))
 
-        return DeferredGradient(make, q.selection.index, bound)
-
-    def _channel_codes(self) -> _Scaled:
-        quantizer = self.layer.method.weight_gradient
-        assert quantizer is not None
-        q = self._quantize(self._channel_range, quantizer, Purpose.WEIGHT_SELECTION, Purpose.WEIGHT_ROUNDING)
-        factor = q.selection.factor
-        self._record_figures(
-            kept_channels=lambda: agp.number_kept(factor),
-            kept_channel_probability_min=lambda: agp.least_probability(factor),
-        )
-        return q
+        # A sum has as many terms as the product has pixels, of a code or of 1.
+        terms = q.codes.shape[0] * q.codes.shape[1] * signs.shape[2]
+        return DeferredGradient(make, q.selection.index, (q.scale, q.offset, alpha), terms)
 
     def _scale_gradient(self, correlation: Tensor, index: Tensor) -> Tensor:
         signs = ops.unpack_sign(self.record.weight_words[index], self.record.block.product.channels)
-        gradient = torch.zeros_like(self._alpha)
+        gradient = torch.zeros_like(self.alpha)
         gradient[index] = learned_scale_gradient(correlation, signs.permute(0, 2, 3, 1))
         return gradient
-
-    def _quantize(
-        self, ranges: tuple[Tensor, Tensor], quantizer: GradientQuantizer, selection: Purpose, rounding: Purpose
-    ) -> _Scaled:
-        """Prune and quantise: samples for dL/dX, channels for dL/dW."""
-        state, index = self.layer.state, self.layer.layer_index
-        chosen = agp.select(*ranges, quantizer, state.key(index, selection))
-        if quantizer.clip is not None:
-            ranges = self._clipped(quantizer.groups == "sample", quantizer.clip)
-        lo, hi, scale, offset = ops.kept_ranges(*ranges, chosen.index, chosen.factor, quantizer.bits)
-        if self._doubt is not None:
-            scale = scale + self._doubt
-        key: PhiloxKey = state.key(index, rounding)
-        tail: tuple[Any, ...] = (self.record.choice, self.record.size, chosen.index, lo, hi, quantizer.bits, *key)
-        if quantizer.groups == "sample":
-            codes = ops.hwnc_quantize_samples(*self._source, self._alpha, *tail)
-        else:
-            codes = ops.hwnc_quantize_channels(*self._source, *tail)
-        return _Scaled(codes, chosen, scale, offset)
-
-    def _clipped(self, of_samples: bool, clip: float) -> tuple[Tensor, Tensor]:
-        """Ranges of samples or of channels, narrowed to mean ± clip·σ; the zeros that pooling leaves count."""
-        height, width, samples, channels = self._source[1].shape
-        pixels = self.record.size[0] * self.record.size[1]
-        if self._moments is None:
-            zeros = pixels - height * width
-            self._moments = ops.hwnc_gradient_moments(
-                *self._source, self._alpha, zeros, *self._sample_range, *self._channel_range
-            )
-        if of_samples:
-            return narrowed(*self._sample_range, *self._moments[:2], pixels * channels, clip)
-        return narrowed(*self._channel_range, *self._moments[2:], pixels * samples, clip)
-
-    def _check(self, finite: Tensor | bool) -> None:
-        if not finite:
-            raise NonFiniteGradientError(self.layer.layer_name, self.layer.state.step)
 
     def _record_figures(self, **figures: Any) -> None:
         if self.layer.collect_statistics:
@@ -233,7 +140,7 @@ def defers(record: Record) -> bool:
     return 2 * codes <= 4 * math.prod(product.kernel_size) * product.channels
 
 
-def _correlate(signs: Tensor, q: _Scaled, product: ConvProduct) -> Tensor:
+def _correlate(signs: Tensor, q: GroupCodes, product: ConvProduct) -> Tensor:
     """dL/dW of the kept output channels before its α, float32 (k, kh, kw, C)."""
     geometry = (product.channels, product.kernel_size, product.stride, product.padding, product.dilation)
     return ops.hwnc_weight_gradient(signs, q.codes, *geometry, q.scale, q.offset)

@@ -103,7 +103,8 @@ class _ChainFunction(torch.autograd.Function):
         x = _leave(chain, ctx.entry, g.pop(), found, step) if entering else None
         if not kept:
             ctx.entry = None
-        return (x, None, *(found.get(parameter) for parameter in ctx.parameters))
+        # Taken out, so that each is the only reference: of others autograd would make copies.
+        return (x, None, *(found.pop(parameter, None) for parameter in ctx.parameters))
 
 
 def _leave(

@@ -36,7 +36,10 @@ def with_stem(chain: Chain, before: Sequence[nn.Module], images: Tensor) -> Chai
 
 
 def run_fused(chain: Chain, x: Tensor) -> Tensor | None:
-    """Run a chain on float32 (N, C, H, W), the images if it has a stem; ``None`` if it cannot, or not with this."""
-    if obstacle(chain) or runtime_obstacle(chain, x):
+    """Run a chain on float32 (N, C, H, W), the images if it has a stem; ``None`` if it cannot, or not with this.
+
+    Of a chain with a stem :func:`with_stem` knows that it can.
+    """
+    if chain.stem is None and (obstacle(chain) or runtime_obstacle(chain, x)):
         return None
     return run_chain(chain, x)

@@ -6,11 +6,13 @@ channel's taps, input channels side by side, 64 of which make a word of signs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+
+_LARGEST_CODE = 255
 
 
 def lay_out_(weight: Tensor) -> None:
@@ -53,13 +55,17 @@ class CompactGradient:
 class DeferredGradient(CompactGradient):
     """The same, made from what takes less room each time that the rows are asked for; that should be once.
 
-    ``make``: makes the rows. ``bound``: float32 (), at least the magnitude of each of their numbers, and of all numbers
-    on the way to them; it is not finite if none can be told.
+    ``make``: makes the rows. ``factors``: float32 (k,) each: of row i no number is larger than
+    ``terms · (255 · |scale[i]| + |offset[i]|) · |alpha[i]|``, but for rounding, and with 1 in place of a smaller
+    ``|alpha[i]|`` none on the way to them.
     """
 
-    def __init__(self, make: Callable[[], Tensor], index: Tensor, bound: Tensor) -> None:
+    def __init__(
+        self, make: Callable[[], Tensor], index: Tensor, factors: tuple[Tensor, Tensor, Tensor], terms: int
+    ) -> None:
         self._make = make
-        self._bound = bound
+        self._factors = factors
+        self._terms = terms
         self.index = index
 
     @property
@@ -68,8 +74,17 @@ class DeferredGradient(CompactGradient):
         return self._make()
 
     def sum(self) -> Tensor:
-        """The bound: where it is finite, so are all rows."""
-        return self._bound
+        """At least the magnitude of all numbers together: where it is finite, so are all rows."""
+        return self.bound([self])
+
+    @staticmethod
+    def bound(gradients: Sequence[DeferredGradient]) -> Tensor:
+        """That of several gradients, one at least, float32 ()."""
+        factors = zip(*(gradient._factors for gradient in gradients), strict=True)
+        scale, offset, alpha = (torch.cat(vectors).abs().double() for vectors in factors)
+        largest = (scale * _LARGEST_CODE + offset) * alpha.clamp(min=1)
+        # Each of three operations may round up.
+        return (largest.sum() * (2.0 * max(gradient._terms for gradient in gradients))).to(torch.float32)
 
 
 class WeightCache:

@@ -56,7 +56,8 @@ class BinaryAdam(torch.optim.Optimizer):
         """As of any optimiser; compact gradients are dropped as well."""
         super().zero_grad(set_to_none)
         for layer in self._binary_layers():
-            layer.compact_gradient = None
+            if layer.compact_gradient is not None:
+                layer.compact_gradient = None
 
     @contextmanager
     def compact_gradients(self) -> Iterator[None]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fqt_core.config.threads import WORTH_A_THREAD
-from fqt_core.layers import BinaryLayer, CompactGradient
+from fqt_core.layers import BinaryLayer, CompactGradient, DeferredGradient
 
 
 @torch.no_grad()
@@ -41,7 +41,11 @@ def gradient_sum(optimizer: torch.optim.Optimizer, layers: Iterable[BinaryLayer]
     """Not finite, ``()``, if one of the gradients is not, compact ones of ``layers`` too: the sum of all."""
     parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    sums = [layer.compact_gradient.sum() for layer in layers if layer.compact_gradient is not None]
+    compact = [layer.compact_gradient for layer in layers if layer.compact_gradient is not None]
+    deferred = [gradient for gradient in compact if isinstance(gradient, DeferredGradient)]
+    sums = [gradient.sum() for gradient in compact if not isinstance(gradient, DeferredGradient)]
+    if deferred:
+        sums.append(DeferredGradient.bound(deferred))
     sums += [gradient.sum() for gradient in gradients if gradient.numel() >= WORTH_A_THREAD]
     # Most are a number for each channel: one operation takes them all.
     if small := [gradient.flatten() for gradient in gradients if gradient.numel() < WORTH_A_THREAD]:

@@ -174,6 +174,21 @@ def _quantize(case: Conv, draw: st.DrawFn, *, samples: bool) -> tuple[Any, ...]:
     return *b.norm, *alpha, b.choice, list(b.size), kept, lo[kept] * narrow, hi[kept] * narrow, bits, *key
 
 
+def _gradient_codes(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
+    b, generator = block(case, draw), case.generator()
+    bad = draw(st.sampled_from([None, None, None, 0.0, float("inf")]))
+    if bad is not None and b.g.numel():
+        b.g[-1, -1, -1] = bad
+        b.g.mul_(bad if bad == 0 else 1)
+    constants = torch.rand(4, case.outputs, generator=generator, dtype=torch.float64)
+    pruning = draw(st.sampled_from(["systematic", "bernoulli", "topk", "none"]))
+    kept = [draw(st.integers(1, count)) for count in (case.samples, case.outputs)]
+    bits = [draw(st.sampled_from([1, 2, 4, 8])) for _ in range(2)]
+    key = (draw(st.integers(0, 2**63 - 1)), draw(st.integers(0, 2**32 - 1)), draw(st.integers(0, 9)), [1, 0, 3, 2])
+    norm = b.g, b.y, b.index, b.c, constants, draw(st.booleans())
+    return *norm, b.alpha, b.choice, list(b.size), kept, bits, pruning, *key
+
+
 def _most(draw: st.DrawFn) -> int:
     return draw(st.sampled_from([1, 3, 15, 255]))
 
@@ -248,6 +263,7 @@ HWNC_ARGUMENTS = {
     "hwnc_normalization_gradient": _normalization_gradient,
     "hwnc_gradient_sums": _sums,
     "hwnc_gradient_range": _range,
+    "hwnc_gradient_codes": _gradient_codes,
     "hwnc_gradient_moments": _moments,
     "hwnc_quantize_samples": lambda case, draw: _quantize(case, draw, samples=True),
     "hwnc_quantize_channels": lambda case, draw: _quantize(case, draw, samples=False),

@@ -14,7 +14,8 @@ constexpr int64_t numbers_per_row = 64;
 void expand_weights(const uint64_t* weight, const ConvShape& s, const Threads& threads, RightTiles& tiles) {
   const int64_t size = tiles.taps() * tiles.chunks();
   const int64_t count = ceil_div(s.outputs, tile_columns);
-  parallel(threads, count * tiles.taps(), tiles.chunks() * tile_columns, [&](int64_t begin, int64_t end) {
+  const int64_t signs = tiles.chunks() * step_terms * tile_columns;
+  parallel(threads, count * tiles.taps(), signs / signs_per_number, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t tile = i / tiles.taps(), tap = i % tiles.taps(), output = tile * tile_columns;
       const uint64_t* words = weight + output * size + tap * tiles.chunks();

@@ -11,7 +11,8 @@ namespace {
 // Columns of the product are input channels, terms are output channels. ones [tap][channel] counts weights that are +1.
 void expand_weights(const uint64_t* weight, const ConvShape& s, const Threads& threads, RightTiles& tiles, int32_t* ones) {
   const int64_t taps = tiles.taps(), words = tiles.groups();
-  parallel(threads, taps * words, tiles.chunks() * group_columns, [&](int64_t begin, int64_t end) {
+  const int64_t signs = tiles.chunks() * step_terms * group_columns;
+  parallel(threads, taps * words, signs / signs_per_number, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t tap = i / words, word = i % words;
       for (int64_t chunk = 0; chunk < tiles.chunks(); ++chunk) {

@@ -51,12 +51,12 @@ class Worker {
   Worker(const HwncWeightGradientArguments& a, const Layout& l, int64_t most_units)
       : a_(a),
         l_(l),
-        codes_(l.row_blocks * l.band * a.shape.out_width * pair_bytes),
-        input_(l.slots * a.shape.width * input_bytes),
-        line_in_slot_(l.slots),
-        ones_(a.shape.height * a.shape.width * group_columns),
-        steps_(l.band * a.shape.out_width),
-        sums_(most_units * unit_sums) {}
+        codes_(l.row_blocks * l.band * a.shape.out_width * pair_bytes, Contents::any),
+        input_(l.slots * a.shape.width * input_bytes, Contents::any),
+        line_in_slot_(l.slots, Contents::any),
+        ones_(a.shape.height * a.shape.width * group_columns, Contents::any),
+        steps_(l.band * a.shape.out_width, Contents::any),
+        sums_(most_units * unit_sums, Contents::any) {}
 
   void compute(int64_t word, int64_t begin, int64_t end) {
     const ConvShape& s = a_.shape;

@@ -18,16 +18,17 @@ constexpr int64_t lines_room = 1 << 20;      // bytes of operand lines: half of 
 constexpr int64_t weights_room = 512 << 10;  // bytes of weights that are taken together
 constexpr int64_t tasks_wanted = 64;
 constexpr int64_t products_per_number = 512;  // of bytes, in the time that `parallel` counts in
+constexpr int64_t signs_per_number = 8;       // that become bytes
 
-// The right operands of a product, [pair of tiles][tap][chunk of 64 terms]. The pairs are even in number; past the last column
-// they are zero.
+// The right operands of a product, [pair of tiles][tap][chunk of 64 terms]. The pairs are even in number; nobody looks at sums
+// of columns past the last, so tiles of such columns alone may hold anything.
 class RightTiles {
  public:
   RightTiles(int64_t columns, int64_t taps, int64_t terms)
       : groups_(ceil_div(columns, group_columns)),
         taps_(taps),
         chunks_(ceil_div(terms, step_terms)),
-        data_(2 * groups_ * pair_size()) {}
+        data_(2 * groups_ * pair_size(), Contents::any) {}
 
   int64_t groups() const { return groups_; }  // of 64 columns
   int64_t taps() const { return taps_; }
@@ -98,10 +99,10 @@ class LineWorker {
       : walk_(walk),
         weights_(weights),
         kernel_(kernel),
-        operand_(walk.lines.span() * walk.line_bytes()),
+        operand_(walk.lines.span() * walk.line_bytes(), Contents::any),
         line_in_slot_(walk.lines.span()),
-        steps_(weights.taps() * weights.chunks()),
-        sums_(Square::rows * sums_stride) {}
+        steps_(weights.taps() * weights.chunks(), Contents::any),
+        sums_(Square::rows * sums_stride, Contents::any) {}
 
   // The groups [begin, end) of 64 columns of one line, for one block of rows.
   void compute(int64_t block, int64_t line, int64_t begin, int64_t end) {

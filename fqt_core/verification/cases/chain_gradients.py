@@ -106,9 +106,23 @@ def _hwnc_quantize_channels(layer: Layer) -> Iterator[Case]:
         yield Case(f"{block.name}, {bits} bits", arguments, bytes=int(work * share))
 
 
+def _hwnc_gradient_codes(layer: Layer) -> Iterator[Case]:
+    constants = torch.rand(4, layer.outputs, dtype=torch.float64)
+    for block in _blocks(layer):
+        g, y, index, center, *_ = block.arguments
+        counts = (layer.samples, layer.outputs) if block.dense else (layer.few_samples, layer.few_channels)
+        bits = 8 if block.dense else 4
+        source = g, y, index, center, constants, True, block.alpha, block.choice, list(block.size)
+        arguments = (*source, list(counts), [bits, bits], "systematic", *KEY[:3], [1, 0, 3, 2])
+        share = counts[0] / layer.samples + counts[1] / layer.outputs
+        places = y.numel() * (4 + block.place_bytes + block.codes_per_element)
+        yield Case(f"{block.name}, {bits} bits", arguments, bytes=2 * nbytes(g, y) + int(places * share))
+
+
 CASES: CaseTable = {
     "hwnc_gradient_sums": _hwnc_gradient_sums,
     "hwnc_gradient_range": _hwnc_gradient_range,
+    "hwnc_gradient_codes": _hwnc_gradient_codes,
     "hwnc_gradient_moments": _hwnc_gradient_moments,
     "hwnc_quantize_samples": _hwnc_quantize_samples,
     "hwnc_quantize_channels": _hwnc_quantize_channels,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ import fqt_core as fqt
 from fqt_core import ops
 from fqt_core.fused import backward
 from fqt_core.fused.backward import BlockGradient
+from fqt_core.fused.codes import CodesInSteps, GradientCodes, gradient_codes
+from fqt_core.fused.forward import Record
 from fqt_core.fused.rows import RowGradient
 from fqt_core.layers import BinaryConv2d
 from fqt_core.ops import convolution
@@ -20,17 +23,30 @@ from fqt_core.quantizers.stochastic import clipped_range
 from tests.fqt_core.fused.nets import images, layer_by_layer, network, step
 
 
-def _floats(block: BlockGradient) -> Tensor:
+def _floats(codes: CodesInSteps) -> Tensor:
     """dL/dY as floats (N, D, H', W')."""
-    record = block.record
-    v = reference._unpool(reference.block_gradient(*block._source), record.choice, record.size)
+    record = codes.record
+    v = reference._unpool(reference.block_gradient(*codes.source), record.choice, record.size)
     return v.permute(2, 3, 0, 1).contiguous()
+
+
+@dataclass(frozen=True)
+class _Unquantised(GradientCodes):
+    """With the gradient as it was."""
+
+    floats: Tensor
+
+
+def _unquantised(record: Record, layer: BinaryConv2d, g: RowGradient, alpha: Tensor) -> GradientCodes:
+    codes = gradient_codes(record, layer, g, alpha)
+    floats = _floats(CodesInSteps(record, layer, g, record.integers(), alpha))
+    return _Unquantised(**(vars(codes) | {"floats": floats}))
 
 
 def _float_input_gradient(block: BlockGradient) -> RowGradient:
     record, product = block.record, block.record.block.product
     samples = record.signs.shape[2]
-    g = block._alpha.view(-1, 1, 1) * _floats(block)
+    g = block.alpha.view(-1, 1, 1) * block.codes.floats  # type: ignore[attr-defined]
     x = convolution.input_gradient(
         (samples, product.channels, *record.signs.shape[:2]),
         ops.unpack_sign(record.weight_words, product.channels),
@@ -49,7 +65,7 @@ def _float_correlation(block: BlockGradient) -> tuple[Tensor, Tensor]:
     w = convolution.weight_gradient(
         ops.unpack_sign(record.signs.permute(2, 0, 1, 3).contiguous(), product.channels),
         (product.outputs, product.channels, *product.kernel_size),
-        _floats(block),
+        block.codes.floats,  # type: ignore[attr-defined]
         product.stride,
         product.padding,
         product.dilation,
@@ -61,6 +77,7 @@ def _float_correlation(block: BlockGradient) -> tuple[Tensor, Tensor]:
 @pytest.fixture
 def without_quantisation(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chains whose two products take the gradient as it is."""
+    monkeypatch.setattr(backward, "gradient_codes", _unquantised)
     monkeypatch.setattr(backward.BlockGradient, "input_gradient", _float_input_gradient)
     monkeypatch.setattr(backward.BlockGradient, "_correlation", _float_correlation)
 
@@ -155,18 +172,18 @@ def test_quantised_gradients_are_right_on_average(name: str, pruning: str) -> No
 def test_clipped_ranges_are_those_of_the_gradient_in_full(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of every block, pooled or not: what a scan of the stored gradient finds."""
     seen: list[int] = []
-    clipped = BlockGradient._clipped
+    clipped = CodesInSteps.clipped
 
-    def compared(self: BlockGradient, of_samples: bool, clip: float) -> tuple[Tensor, Tensor]:
+    def compared(self: CodesInSteps, of_samples: bool, clip: float) -> tuple[Tensor, Tensor]:
         found = clipped(self, of_samples, clip)
-        g = _floats(self) * (self._alpha.view(-1, 1, 1) if of_samples else 1)
-        dim, ranges = (0, self._sample_range) if of_samples else (1, self._channel_range)
+        g = _floats(self) * (self.alpha.view(-1, 1, 1) if of_samples else 1)
+        dim, ranges = (0, self.sample_range) if of_samples else (1, self.channel_range)
         expected = clipped_range(g, dim, *ranges, clip)
         assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
         seen.append(dim)
         return found
 
-    monkeypatch.setattr(BlockGradient, "_clipped", compared)
+    monkeypatch.setattr(CodesInSteps, "clipped", compared)
     model = network(name, fqt.Method("fqt", bits=2, clip=1.5))
     step(model, images())
     assert sum(dim == 0 for dim in seen) >= sum(dim == 1 for dim in seen) - 1 > 10

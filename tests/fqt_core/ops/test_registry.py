@@ -54,6 +54,7 @@ GH = torch.randn(3, 4, 1, 6, generator=torch.Generator().manual_seed(5))
 ONE, SIX = torch.tensor([1]), torch.linspace(-1, 1, 6)
 NORM = (GH, Y, ONE, SIX, SIX, SIX)
 BOUND = torch.full((6,), 30.0)
+PURPOSES = [1, 0, 3, 2]
 CHOICE = torch.ones_like(Y, dtype=torch.uint8)
 SHAPE = ([1, 1], [1, 1], [1, 1])
 SAMPLES |= {
@@ -80,6 +81,44 @@ SAMPLES |= {
     "hwnc_normalization_gradient": [(SIX.double(), SIX.double(), torch.ones(4, 6).double(), 9, True)],
     "hwnc_gradient_sums": [(GH, Y, ONE, SIX)],
     "hwnc_gradient_range": [(*NORM, SIX, False), (*NORM, SIX, True)],
+    "hwnc_gradient_codes": [
+        (
+            GH,
+            Y,
+            ONE,
+            SIX,
+            torch.ones(4, 6).double(),
+            True,
+            SIX,
+            None,
+            [3, 4],
+            [1, 2],
+            [4, 4],
+            "systematic",
+            3,
+            1,
+            2,
+            PURPOSES,
+        ),
+        (
+            GH,
+            Y,
+            ONE,
+            SIX,
+            torch.ones(4, 6).double(),
+            False,
+            SIX,
+            CHOICE,
+            [7, 8],
+            [2, 6],
+            [8, 2],
+            "none",
+            3,
+            1,
+            2,
+            PURPOSES,
+        ),
+    ],
     "hwnc_gradient_moments": [(*NORM, SIX.abs(), 5, -BOUND[:2], BOUND[:2], -BOUND, BOUND)],
     "hwnc_quantize_samples": [
         (*NORM, SIX, None, [3, 4], ONE, torch.zeros(1), torch.ones(1), 4, *KEY),

@@ -205,10 +205,12 @@ def test_a_deferred_gradient_is_made_only_where_its_bound_does_not_tell(number: 
         made.append(True)
         return torch.full((1, *layer.weight.movedim(1, -1).shape[1:]), number)
 
-    layer.add_compact_gradient(DeferredGradient(make, torch.tensor([2]), torch.tensor(9.0)))
+    layer.add_compact_gradient(DeferredGradient(make, torch.tensor([2]), (torch.ones(1),) * 3, 9))
     assert gradient_sum(optimizer, [layer]).isfinite()
     assert not made
-    layer.compact_gradient = DeferredGradient(make, torch.tensor([2]), torch.tensor(float("inf")))
+    layer.compact_gradient = DeferredGradient(
+        make, torch.tensor([2]), (torch.ones(1), torch.ones(1) * float("inf"), torch.ones(1)), 9
+    )
     assert not gradient_sum(optimizer, [layer]).isfinite()
     assert first_non_finite_gradient(model) == culprit
     assert made
