@@ -35,7 +35,8 @@ def draw(rows: Sequence[results.Row], path: Path) -> None:
         places = [place + (number - 0.5) * _BAR for place, _ in present]
         values = [value for _, value in present]
         bars = axes.barh(places, values, _BAR, color=_COLOURS[baseline], label=_LABELS[baseline])
-        axes.bar_label(bars, fmt="%.1f×", padding=3, fontsize=9)
+        behind = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # where a bar ends before the line at 1
+        axes.bar_label(bars, fmt="%.1f×", padding=3, fontsize=9, bbox=behind)
     axes.axvline(1, color="#555555", linewidth=1, linestyle="--")
     axes.set_yticks(range(len(ratios)), list(ratios))
     axes.invert_yaxis()

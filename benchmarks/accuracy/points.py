@@ -58,6 +58,7 @@ POINTS: dict[str, Point] = {
         Point("keep4-b8", "AGP+SCQ, a quarter of the groups at 8 bits", Method("fqt", bits=8, keep=0.25)),
         Point("keep2-b4", "AGP+SCQ, half of the groups at 4 bits", Method("fqt", bits=4, keep=0.5)),
         Point("keep2-b8", "AGP+SCQ, half of the groups at 8 bits", Method("fqt", bits=8, keep=0.5)),
+        Point("keep70-b8", "AGP+SCQ, seven tenths of the groups at 8 bits", Method("fqt", bits=8, keep=0.7)),
         Point("statquant-ptq", "StatQuant, PTQ, 4 bits", Method("statquant", quantizer="ptq", bits=4)),
         Point("statquant-psq", "StatQuant, PSQ, 4 bits", Method("statquant", quantizer="psq", bits=4)),
         Point("statquant-bhq", "StatQuant, BHQ, 4 bits", Method("statquant", bits=4)),

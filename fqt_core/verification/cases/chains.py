@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
+from fqt_core.ops.geometry import words_for
 from fqt_core.verification.cases.layer import Case, CaseTable, Layer
 from fqt_core.verification.cases.values import chain_signs, channel_vector, codes_of, integers, nbytes, some, weight_of
 
@@ -25,7 +26,7 @@ def _hwnc_affine_sign(layer: Layer) -> Iterator[Case]:
     y = integers(layer, *layer.output)
     residual = torch.randn(y.shape)
     vectors = channel_vector(layer), channel_vector(layer)
-    words = 2 * y.numel() // layer.outputs * -(-layer.outputs // 64) * 8
+    words = 2 * y.numel() // layer.outputs * words_for(layer.outputs) * 8
     yield Case("", (y, *vectors, None, False), bytes=nbytes(y) + words)
     yield Case("residual", (y, *vectors, residual, False), bytes=nbytes(y) + words + 2 * nbytes(residual))
 

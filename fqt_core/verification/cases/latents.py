@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from fqt_core.ops.geometry import words_for
 from fqt_core.verification.cases.layer import Case, CaseTable, Layer
 from fqt_core.verification.cases.values import nbytes, some
 
@@ -27,7 +28,7 @@ def _adam_binary(layer: Layer) -> Iterator[Case]:
         state = torch.zeros_like(weight), torch.zeros_like(weight)
         gradient = torch.randn(kept, *weight.shape[1:])
         options = (1e-3, 0.9, 0.999, 1e-8, 1e-5, 1, True)
-        words = weight.numel() // layer.channels * -(-layer.channels // 64) * 8
+        words = weight.numel() // layer.channels * words_for(layer.channels) * 8
         arguments = (weight.clone(), *state, gradient, some(layer.outputs, kept), *options)
         yield Case(share, arguments, bytes=6 * nbytes(weight) + nbytes(gradient) + words)
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fqt_core import ops
+from fqt_core.ops.geometry import words_for
 from fqt_core.verification.cases.layer import Layer, Values
 
 KEY = (7, 1, 0, 2)
@@ -57,7 +58,7 @@ def activations(shape: tuple[int, ...], generator: torch.Generator | None = None
 
 def word_bytes(x: Tensor) -> int:
     """Bytes of the words for float32 (N, C, *)."""
-    return x.numel() // x.shape[1] * -(-x.shape[1] // 64) * 8
+    return x.numel() // x.shape[1] * words_for(x.shape[1]) * 8
 
 
 def gradient_of(layer: Layer) -> Tensor:
