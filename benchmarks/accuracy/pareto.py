@@ -84,16 +84,20 @@ def render(found: Sequence[Trade]) -> str:
 
 
 def draw(found: Sequence[Trade], path: Path) -> None:
-    """A panel per network, instruction set and net: ratio to the right, accuracy upwards, the front as a line.
+    """A panel per network, instruction set and net, two in a row: ratio to the right, accuracy up, the front as a line.
 
     Raises:
         BenchmarkError: there is nothing to draw with.
     """
     groups = _groups(found)
     width, height = _INCHES
-    figure = new_figure(width, height * len(groups))
-    panels = figure.subplots(len(groups), squeeze=False)[:, 0]
-    for axes, ((steps, isa, net), group) in zip(panels, groups.items(), strict=True):
+    side_by_side = min(2, len(groups))
+    below = -(-len(groups) // side_by_side)
+    figure = new_figure(width * side_by_side, height * below)
+    panels = figure.subplots(below, side_by_side, squeeze=False).flatten()
+    for axes in panels[len(groups) :]:
+        axes.set_axis_off()
+    for axes, ((steps, isa, net), group) in zip(panels, groups.items(), strict=False):
         best = sorted(front(group), key=lambda trade: trade.ratio)
         axes.plot([t.ratio for t in best], [-t.gap for t in best], color="#e08a3c", linewidth=1.5, zorder=1)
         for trade in group:

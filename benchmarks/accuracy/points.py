@@ -67,6 +67,7 @@ POINTS: dict[str, Point] = {
         Point("adaptive-int8", "distribution-adaptive INT8", Method("adaptive-int8")),
         Point("lsq", "LSQ, 4 bits, full-precision gradients", Method("lsq")),
         Point("lg-lsq", "LG-LSQ (experimental), 4 bits, full-precision gradients", Method("lg-lsq")),
+        Point("systematic-long", "as `systematic`, 16 epochs", Method("fqt", pruning="systematic"), {"epochs": 16}),
         Point("qat-sgd", "as `qat`, by SGD", Method("qat"), _SGD, _SGD_RATES),
         Point("psq1-sgd", "as `psq1`, by SGD", Method("psq"), _SGD, _SGD_RATES),
         Point("psq8-sgd", "as `psq8`, by SGD", Method("psq", bits=8, weight_groups="channel"), _SGD, _SGD_RATES),
