@@ -14,10 +14,8 @@ from fqt_core.layers import BinaryConv2d, PackedConv2d
 from fqt_core.layers.products import ConvProduct
 from fqt_core.ops import hwnc, native
 from fqt_core.ops.hwnc.forward import INT16_MAX
+from fqt_core.ops.waiting import LOOKING
 from fqt_core.parallel.batch_norm import SyncBatchNorm2d
-
-_LOOKS_AT_VALUES = frozenset({"hwnc_gradient_codes"})
-"""Operations that a GPU would have to be waited for in, so that there the ones that they are put together from run."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +208,7 @@ def device_obstacle(device: torch.device) -> str:
         return ""
     if device.type != "cuda":
         return f"chains have no kernels on {device.type}"
-    missing = native.without_cuda_kernels(name for name in hwnc.__all__ if name not in _LOOKS_AT_VALUES)
+    missing = native.without_cuda_kernels(name for name in hwnc.__all__ if name not in LOOKING)
     return f"there are no CUDA kernels of {', '.join(missing)}" if missing else ""
 
 
