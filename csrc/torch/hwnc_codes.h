@@ -43,10 +43,6 @@ FQT_BEST_KERNELS(avx512)
 namespace fqt::rim {
 inline namespace FQT_RIM_DEVICE {
 
-inline void check_count(const char* name, const Sizes& values, size_t count) {
-  STD_TORCH_CHECK(values.size() == count, name, " must be ", count, " numbers, got ", values.size());
-}
-
 // The groups that are kept, samples or channels, and what their codes stand for.
 struct KeptGroups {
   Tensor index, factor, lo, hi, scale, offset;
@@ -71,9 +67,9 @@ hwnc_gradient_codes(Tensor g_, Tensor y_, Tensor index_, Tensor center, Tensor c
                     int64_t step, int64_t layer, Sizes purposes) {
   const GradientInput in(g_, y_, index_);
   const Tensor &g = in.g, &y = in.y, &index = in.index;
-  check_count("kept", kept, 2);
-  check_count("bits", bits, 2);
-  check_count("purposes", purposes, 4);
+  check_pair("kept", kept);
+  check_pair("bits", bits);
+  STD_TORCH_CHECK(purposes.size() == 4, "purposes must be 4 numbers, got ", purposes.size());
   const auto [first, second] = hwnc_gradient_sums<Kernels::hwnc_gradient_sums>(g, y, index, center);
   const auto [c, a0, a1, weight, shift, bias, finite] =
       hwnc_normalization_gradient<Kernels::hwnc_normalization_gradient>(first, second, constants, product(y, 3), batch);

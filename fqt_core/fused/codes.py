@@ -68,10 +68,9 @@ def gradient_codes(record: Record, layer: BinaryConv2d, g: RowGradient, alpha: T
     assert samples is not None
     assert channels is not None
     y = record.integers()
-    together = (
-        not record.norm.together and samples.clip is channels.clip is None and samples.pruning == channels.pruning
-    )
-    if together and waiting.at_once(y):
+    narrows = samples.clip is not None or channels.clip is not None
+    alike = samples.pruning == channels.pruning
+    if waiting.at_once(y) and alike and not narrows and not record.norm.together:
         return _in_one(record, layer, g, y, alpha, samples, channels)
     return CodesInSteps(record, layer, g, y, alpha).codes(samples, channels)
 

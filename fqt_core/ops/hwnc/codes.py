@@ -90,8 +90,7 @@ def hwnc_gradient_codes(
 
     Args:
         g, y, index: the gradient of some samples, as of :func:`hwnc_gradient_sums`.
-        center: float32 (D,), from :func:`hwnc_normalization`, like
-        constants: float64 (4, D).
+        center, constants: float32 (D,) and float64 (4, D), from :func:`hwnc_normalization`.
         batch: as of :func:`hwnc_normalization_gradient`.
         alpha, choice, size: as of :func:`hwnc_quantize_samples`.
         kept: how many samples and how many channels.
