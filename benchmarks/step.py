@@ -1,7 +1,8 @@
 """Whole training steps of our network and of PyTorch's baselines, in one run: ``python -m benchmarks.step --help``.
 
-A step is forward, backward and optimiser. Each side lives in a process of its own and they take turns, step by step, so
-that only one runs at any moment and both see the same weather. The figures of a row, one row per method and baseline:
+A step is forward, backward and optimiser. Each side lives in a process of its own and they take turns, of two steps
+each, so that only one runs at any moment and both see the same weather; the second is timed, since in training each
+step comes after another one. The figures of a row, one row per method and baseline:
 
 ``ours_ms``, ``baseline_ms``
     Medians over ``repeats`` steps, in milliseconds; ``ours_min_ms`` and ``baseline_min_ms`` are the minima. ``ratio``
@@ -41,7 +42,7 @@ _MS_DIGITS = 3
 _RATIO_DIGITS = 4
 
 _SETTLING_SECONDS = 0.05
-"""After each step: a process's threads go on looking for work for about 15 ms, and would take the next one's cores."""
+"""After each turn: a process's threads go on looking for work for about 15 ms, and would take the next one's cores."""
 
 
 def measure(setting: Setting, methods: Sequence[str], repeats: int) -> list[results.Row]:

@@ -23,13 +23,18 @@ Tensor mean_magnitude(Tensor weight_) {
   return mean;
 }
 
-constexpr const char* schema_adam_binary_ =
-    "(Tensor(a!) weight, Tensor(b!) exp_avg, Tensor(c!) exp_avg_sq, Tensor gradient, Tensor index, float lr, float beta1,"
-    " float beta2, float eps, float weight_decay, int step, bool clamp) -> (Tensor, Tensor)";
+// Where a step's results go.
+struct Signs {
+  uint64_t* words;
+  float* scale;
+
+  static int64_t words_of(const Tensor& weight) { return weight.size(0) * weight.size(1) * words_for(weight.size(2)); }
+};
+
 template <auto kernel>
-std::tuple<Tensor, Tensor> adam_binary_(Tensor weight, Tensor exp_avg, Tensor exp_avg_sq, Tensor gradient_, Tensor index_,
-                                        double lr, double beta1, double beta2, double eps, double weight_decay,
-                                        int64_t step, bool clamp) {
+void step_latents(const Tensor& weight, const Tensor& exp_avg, const Tensor& exp_avg_sq, const Tensor& gradient_,
+                  const Tensor& index_, double lr, double beta1, double beta2, double eps, double weight_decay, int64_t step,
+                  bool clamp, const Signs& signs) {
   check_in_place("weight", weight);
   check_in_place("exp_avg", exp_avg);
   check_in_place("exp_avg_sq", exp_avg_sq);
@@ -48,15 +53,26 @@ std::tuple<Tensor, Tensor> adam_binary_(Tensor weight, Tensor exp_avg, Tensor ex
   STD_TORCH_CHECK(step >= 1, "step must be at least 1, got ", step);
   const double root = std::sqrt(1.0 - std::pow(beta2, static_cast<double>(step)));
   const double rate = lr * root / (1.0 - std::pow(beta1, static_cast<double>(step)));
-  const int64_t outputs = weight.size(0), taps = weight.size(1), channels = weight.size(2);
-  Tensor words = new_tensor(weight, {outputs, taps, words_for(channels)}, ScalarType::Long);
-  Tensor scale = new_tensor(weight, {outputs}, ScalarType::Float);
   const auto rounded = [](double value) { return static_cast<float>(value); };
   kernel({result_of<float>(weight), result_of<float>(exp_avg), result_of<float>(exp_avg_sq), data_of<float>(gradient),
-          data_of<int64_t>(index), index.size(0), outputs, taps, channels, rounded(weight_decay), rounded(1.0 - beta1),
-          rounded(beta2), rounded(1.0 - beta2), rounded(rate), rounded(eps * root), clamp, result_of<uint64_t>(words),
-          result_of<float>(scale)},
+          data_of<int64_t>(index), index.size(0), weight.size(0), weight.size(1), weight.size(2), rounded(weight_decay),
+          rounded(1.0 - beta1), rounded(beta2), rounded(1.0 - beta2), rounded(rate), rounded(eps * root), clamp, signs.words,
+          signs.scale},
          threads);
+}
+
+constexpr const char* schema_adam_binary_ =
+    "(Tensor(a!) weight, Tensor(b!) exp_avg, Tensor(c!) exp_avg_sq, Tensor gradient, Tensor index, float lr, float beta1,"
+    " float beta2, float eps, float weight_decay, int step, bool clamp) -> (Tensor, Tensor)";
+template <auto kernel>
+std::tuple<Tensor, Tensor> adam_binary_(Tensor weight, Tensor exp_avg, Tensor exp_avg_sq, Tensor gradient, Tensor index,
+                                        double lr, double beta1, double beta2, double eps, double weight_decay,
+                                        int64_t step, bool clamp) {
+  check_latents("weight", weight);
+  Tensor words = new_tensor(weight, {weight.size(0), weight.size(1), words_for(weight.size(2))}, ScalarType::Long);
+  Tensor scale = new_tensor(weight, {weight.size(0)}, ScalarType::Float);
+  step_latents<kernel>(weight, exp_avg, exp_avg_sq, gradient, index, lr, beta1, beta2, eps, weight_decay, step, clamp,
+                       {result_of<uint64_t>(words), result_of<float>(scale)});
   return {words, scale};
 }
 

@@ -1,6 +1,7 @@
 // Registers every kernel of the table with torch, as `fqt_native::<operation>.<isa>`.
 #include "../cpu/kernels.h"
 #include "adam.h"
+#include "adam_all.h"
 #include "hwnc.h"
 #include "hwnc_codes.h"
 #include "hwnc_entry.h"

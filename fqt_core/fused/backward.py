@@ -14,7 +14,6 @@ from fqt_core.fused.forward import Record
 from fqt_core.fused.rows import PendingRows, RowGradient
 from fqt_core.fused.store import GradientStore
 from fqt_core.layers import BinaryConv2d, BinaryLayer, CompactGradient, DeferredGradient
-from fqt_core.layers.products import ConvProduct
 from fqt_core.quantizers import agp
 from fqt_core.quantizers.scale import learned_scale_gradient
 from fqt_core.quantizers.sign import share_of_bits
@@ -103,19 +102,23 @@ class BlockGradient:
         if q is None:
             empty = self.alpha.new_empty((0, *product.kernel_size, product.channels))
             return empty, _nobody(empty)
-        return _correlate(self.record.signs, q, product), q.selection.index
+        geometry = (product.channels, product.kernel_size, product.stride, product.padding, product.dilation)
+        rows = ops.hwnc_weight_gradient(self.record.signs, q.codes, *geometry, q.scale, q.offset)
+        return rows, q.selection.index
 
     def _deferred(self, q: GroupCodes) -> DeferredGradient:
         """dL/dW of the kept output channels, to be made later; nothing of what is large but the codes stays for it."""
-        signs, product = self.record.signs, self.record.block.product
-        alpha = self.alpha[q.selection.index]
-
-        def make() -> Tensor:
-            return _correlate(signs, q, product).mul_(alpha.view(-1, 1, 1, 1))
-
-        # A sum has as many terms as the product has pixels, of a code or of 1.
-        terms = q.codes.shape[0] * q.codes.shape[1] * signs.shape[2]
-        return DeferredGradient(make, q.selection.index, (q.scale, q.offset, alpha), terms)
+        product, index = self.record.block.product, q.selection.index
+        return DeferredGradient(
+            self.record.signs,
+            q.codes,
+            q.scale,
+            q.offset,
+            self.alpha[index],
+            channels=product.channels,
+            geometry=(product.kernel_size, product.stride, product.padding, product.dilation),
+            index=index,
+        )
 
     def _scale_gradient(self, correlation: Tensor, index: Tensor) -> Tensor:
         signs = ops.unpack_sign(self.record.weight_words[index], self.record.block.product.channels)
@@ -138,12 +141,6 @@ def defers(record: Record) -> bool:
         return False
     codes = math.prod(record.size) * record.signs.shape[2]
     return 2 * codes <= 4 * math.prod(product.kernel_size) * product.channels
-
-
-def _correlate(signs: Tensor, q: GroupCodes, product: ConvProduct) -> Tensor:
-    """dL/dW of the kept output channels before its α, float32 (k, kh, kw, C)."""
-    geometry = (product.channels, product.kernel_size, product.stride, product.padding, product.dilation)
-    return ops.hwnc_weight_gradient(signs, q.codes, *geometry, q.scale, q.offset)
 
 
 def _nobody(like: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from fqt_core.layers import BinaryConv2d, PackedConv2d
 from fqt_core.layers.products import ConvProduct
 from fqt_core.ops import hwnc, native
 from fqt_core.ops.hwnc.forward import INT16_MAX
-from fqt_core.ops.waiting import LOOKING
+from fqt_core.ops.waiting import COMPOSED
 from fqt_core.parallel.batch_norm import SyncBatchNorm2d
 
 
@@ -208,7 +208,7 @@ def device_obstacle(device: torch.device) -> str:
         return ""
     if device.type != "cuda":
         return f"chains have no kernels on {device.type}"
-    missing = native.without_cuda_kernels(name for name in hwnc.__all__ if name not in LOOKING)
+    missing = native.without_cuda_kernels(name for name in hwnc.__all__ if name not in COMPOSED)
     return f"there are no CUDA kernels of {', '.join(missing)}" if missing else ""
 
 

@@ -6,12 +6,16 @@ channel's taps, input channels side by side, 64 of which make a word of signs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from math import prod
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
+from fqt_core import ops
+
+_Pair: TypeAlias = tuple[int, int]
 _LARGEST_CODE = 255
 
 
@@ -55,23 +59,47 @@ class CompactGradient:
 class DeferredGradient(CompactGradient):
     """The same, made from what takes less room each time that the rows are asked for; that should be once.
 
-    ``make``: makes the rows. ``factors``: float32 (k,) each: of row i no number is larger than
+    The rows are ``alpha`` times the product of ``signs`` and ``codes``, see
+    :func:`fqt_core.ops.hwnc_weight_gradient`. Of row i no number is larger than
     ``terms · (255 · |scale[i]| + |offset[i]|) · |alpha[i]|``, but for rounding, and with 1 in place of a smaller
-    ``|alpha[i]|`` none on the way to them.
+    ``|alpha[i]|`` none on the way to them; a sum has as many ``terms`` as the product has pixels.
+
+    Args:
+        signs: int64 (H, W, N, ceil(C / 64)), the layer's input.
+        codes: uint8 (H', W', k, N rounded up), of the gradient of the kept output channels.
+        scale, offset, alpha: float32 (k,).
+        channels: C.
+        geometry: kernel_size, stride, padding and dilation.
+        index: see :class:`CompactGradient`.
     """
 
     def __init__(
-        self, make: Callable[[], Tensor], index: Tensor, factors: tuple[Tensor, Tensor, Tensor], terms: int
+        self,
+        signs: Tensor,
+        codes: Tensor,
+        scale: Tensor,
+        offset: Tensor,
+        alpha: Tensor,
+        *,
+        channels: int,
+        geometry: tuple[_Pair, _Pair, _Pair, _Pair],
+        index: Tensor,
     ) -> None:
-        self._make = make
-        self._factors = factors
-        self._terms = terms
+        self.signs = signs
+        self.codes = codes
+        self.scale = scale
+        self.offset = offset
+        self.alpha = alpha
+        self.channels = channels
+        self.geometry = geometry
         self.index = index
 
     @property
     def rows(self) -> Tensor:
         """See the class."""
-        return self._make()
+        factors = self.scale, self.offset
+        product = ops.hwnc_weight_gradient(self.signs, self.codes, self.channels, *self.geometry, *factors)
+        return product.mul_(self.alpha.view(-1, 1, 1, 1))
 
     def sum(self) -> Tensor:
         """At least the magnitude of all numbers together: where it is finite, so are all rows."""
@@ -80,11 +108,12 @@ class DeferredGradient(CompactGradient):
     @staticmethod
     def bound(gradients: Sequence[DeferredGradient]) -> Tensor:
         """That of several gradients, one at least, float32 ()."""
-        factors = zip(*(gradient._factors for gradient in gradients), strict=True)
+        factors = zip(*((one.scale, one.offset, one.alpha) for one in gradients), strict=True)
         scale, offset, alpha = (torch.cat(vectors).abs().double() for vectors in factors)
         largest = (scale * _LARGEST_CODE + offset) * alpha.clamp(min=1)
+        terms = max(prod(one.codes.shape[:2]) * one.signs.shape[2] for one in gradients)
         # Each of three operations may round up.
-        return (largest.sum() * (2.0 * max(gradient._terms for gradient in gradients))).to(torch.float32)
+        return (largest.sum() * (2.0 * terms)).to(torch.float32)
 
 
 class WeightCache:

@@ -7,7 +7,7 @@ chooses: ``reference``, the name of an instruction set, or ``auto`` (the default
 from __future__ import annotations
 
 from fqt_core.ops import native
-from fqt_core.ops.adam import adam_binary_, mean_magnitude
+from fqt_core.ops.adam import adam_binary_, adam_binary_all_, mean_magnitude
 from fqt_core.ops.backward import conv2d_input_gradient, conv2d_weight_gradient
 from fqt_core.ops.forward import binary_conv2d, binary_linear
 from fqt_core.ops.hwnc import (
@@ -51,6 +51,7 @@ __all__ = [
     "NativeKernelWarning",
     "Operation",
     "adam_binary_",
+    "adam_binary_all_",
     "apply_window",
     "binary_conv2d",
     "binary_linear",

@@ -7,6 +7,7 @@ a weight (D, C, kh, kw) in torch's channels-last format lies in memory.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from fqt_core.ops.division import divided
 from fqt_core.ops.geometry import check, words_for
 from fqt_core.ops.hwnc.gradient import check_index
 from fqt_core.ops.packing import pack_bits
-from fqt_core.ops.registry import operation
+from fqt_core.ops.registry import OPERATIONS, operation
 
 LANES = 16
 """Partial sums of a mean magnitude: input channel c belongs to number c % LANES."""
@@ -138,3 +139,96 @@ def adam_binary_(
     if clamp:
         weight.clamp_(-1, 1)
     return pack_bits(weight >= 0), mean_magnitude(weight)
+
+
+_GEOMETRY = 8
+
+
+def _adam_binary_all_fake(
+    weight: list[Tensor],
+    exp_avg: list[Tensor],
+    exp_avg_sq: list[Tensor],
+    gradient: list[Tensor],
+    index: list[Tensor],
+    codes: list[Tensor],
+    scale: list[Tensor],
+    offset: list[Tensor],
+    alpha: list[Tensor],
+    geometry: Sequence[int],
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    step: Sequence[int],
+    clamp: bool,
+) -> tuple[Tensor, Tensor]:
+    del exp_avg, exp_avg_sq, gradient, index, codes, scale, offset, alpha, geometry
+    del lr, beta1, beta2, eps, weight_decay, step, clamp
+    count = sum(w.shape[0] * w.shape[1] * words_for(w.shape[2]) for w in weight)
+    return weight[0].new_empty(count, dtype=torch.int64), weight[0].new_empty(sum(w.shape[0] for w in weight))
+
+
+@operation(
+    "adam_binary_all_(Tensor(a!)[] weight, Tensor(b!)[] exp_avg, Tensor(c!)[] exp_avg_sq, Tensor[] gradient,"
+    " Tensor[] index, Tensor[] codes, Tensor[] scale, Tensor[] offset, Tensor[] alpha, int[] geometry, float lr,"
+    " float beta1, float beta2, float eps, float weight_decay, int[] step, bool clamp) -> (Tensor, Tensor)",
+    fake=_adam_binary_all_fake,
+)
+def adam_binary_all_(
+    weight: list[Tensor],
+    exp_avg: list[Tensor],
+    exp_avg_sq: list[Tensor],
+    gradient: list[Tensor],
+    index: list[Tensor],
+    codes: list[Tensor],
+    scale: list[Tensor],
+    offset: list[Tensor],
+    alpha: list[Tensor],
+    geometry: Sequence[int],
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    step: Sequence[int],
+    clamp: bool,
+) -> tuple[Tensor, Tensor]:
+    """:func:`adam_binary_` on the latents of several layers, whose gradients may be made on the way.
+
+    Args:
+        weight, exp_avg, exp_avg_sq, index, step: of each layer, as of :func:`adam_binary_`.
+        gradient: of each layer, rows float32 (k, T, C); or what they are made of, the layer's input as sign words int64
+            (H, W, N, ceil(C / 64)). Of each of the latter, in order, there is an entry in the following five.
+        codes, scale, offset: as of :func:`~fqt_core.ops.hwnc_weight_gradient`.
+        alpha: float32 (k,), what the rows of its result are multiplied by.
+        geometry: eight numbers, of two each: kernel_size, stride, padding, dilation.
+        lr, beta1, beta2, eps, weight_decay, clamp: as of :func:`adam_binary_`.
+
+    Returns:
+        The results of :func:`adam_binary_`, layer after layer in one vector each: sign words int64 (Σ D · T · words,),
+        and mean magnitudes float32 (Σ D,).
+    """
+    check(len(weight) > 0, "weight has no entries")
+    made = sum(g.dtype == torch.int64 for g in gradient)
+    for name, values, count in (
+        *((name, values, len(weight)) for name, values in (("exp_avg", exp_avg), ("exp_avg_sq", exp_avg_sq))),
+        *((name, values, len(weight)) for name, values in (("gradient", gradient), ("index", index), ("step", step))),
+        *((name, values, made) for name, values in (("codes", codes), ("scale", scale), ("offset", offset))),
+        ("alpha", alpha, made),
+        ("geometry", geometry, _GEOMETRY * made),
+    ):
+        check(len(values) == count, f"{name} must have {count} entries, got {len(values)}")
+    products = zip(codes, scale, offset, alpha, range(0, len(geometry), _GEOMETRY), strict=True)
+    results: list[tuple[Tensor, Tensor]] = []
+    for w, m, v, g, i, t in zip(weight, exp_avg, exp_avg_sq, gradient, index, step, strict=True):
+        rows = g
+        if g.dtype == torch.int64:
+            code, factor, shift, by, first = next(products)
+            pairs = [list(geometry[at : at + 2]) for at in range(first, first + _GEOMETRY, 2)]
+            product = OPERATIONS["hwnc_weight_gradient"].reference(g, code, w.shape[2], *pairs, factor, shift)
+            check(by.shape == (len(product),), f"alpha must have shape {(len(product),)}, got {tuple(by.shape)}")
+            rows = product.mul_(by.view(-1, 1, 1, 1)).flatten(1, 2)
+        options = (lr, beta1, beta2, eps, weight_decay, t, clamp)
+        results.append(OPERATIONS["adam_binary_"].reference(w, m, v, rows, i, *options))
+    return torch.cat([words.flatten() for words, _ in results]), torch.cat([magnitude for _, magnitude in results])

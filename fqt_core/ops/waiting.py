@@ -7,8 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-LOOKING = frozenset({"hwnc_gradient_codes"})
-"""Operations that look at values on their way. A GPU runs the operations that they are put together from instead."""
+COMPOSED = frozenset({"hwnc_gradient_codes", "adam_binary_all_"})
+"""Operations that are put together from others for the CPU, and may look at values on their way.
+
+A GPU runs those others instead.
+"""
 
 
 def at_once(tensor: Tensor) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +12,10 @@ from torch.optim.adam import adam
 
 from fqt_core import ops
 from fqt_core.config.threads import WORTH_A_THREAD
-from fqt_core.layers import BinaryLayer, CompactGradient
+from fqt_core.layers import BinaryLayer, CompactGradient, DeferredGradient
 from fqt_core.layers.latents import is_laid_out
 from fqt_core.ops import native
+from fqt_core.ops.geometry import words_for
 from fqt_core.ops.threads import threads_for
 
 
@@ -22,9 +23,9 @@ class BinaryAdam(torch.optim.Optimizer):
     """Adam with the L2 penalty in the gradient, as ``torch.optim.Adam``; the latents of binarised layers by themselves.
 
     Latents that are float32, where the operation has a kernel, and laid out as their layer does take their step in
-    :func:`fqt_core.ops.adam_binary_`, which clamps them to [-1, 1], and whose sign words and scale stay with the layer.
-    Their gradient may come dense, as the parameter's, or compact, as
-    :attr:`~fqt_core.layers.BinaryLayer.compact_gradient`, whose rows may be made here, layer by layer. All other
+    :func:`fqt_core.ops.adam_binary_`, on a CPU all of them in one call, which clamps them to [-1, 1], and whose sign
+    words and scale stay with the layer. Their gradient may come dense, as the parameter's, or compact, as
+    :attr:`~fqt_core.layers.BinaryLayer.compact_gradient`, whose rows may be made here. All other
     parameters, and latents elsewhere, which are not clamped here, are torch's business.
 
     State per parameter, as of ``torch.optim.Adam``: ``step``, ``exp_avg``, ``exp_avg_sq``.
@@ -91,14 +92,19 @@ class BinaryAdam(torch.optim.Optimizer):
     def _step_group(self, group: dict[str, Any]) -> None:
         """Update the parameters of one group that have a gradient."""
         others: list[nn.Parameter] = []
+        binary: list[_Update] = []
         for parameter in group["params"]:
             layers = self._layers.get(id(parameter), [])
             if layers and _in_one_pass(parameter):
-                self._step_binary(parameter, layers, group)
+                gradient = _row_gradient(parameter, layers)
+                if gradient is not None:
+                    binary.append(_Update(parameter, layers, gradient, self._state_of(parameter)))
                 continue
             parameter.grad = _dense_gradient(parameter, layers)
             if parameter.grad is not None:
                 others.append(parameter)
+        if binary:
+            _step_binary(binary, group)
         fusible = [parameter for parameter in others if _fusible(parameter)]
         # Torch wakes all threads for each of them, however small.
         small = [parameter for parameter in fusible if parameter.numel() < WORTH_A_THREAD]
@@ -110,32 +116,6 @@ class BinaryAdam(torch.optim.Optimizer):
     def _binary_layers(self) -> Iterator[BinaryLayer]:
         for layers in self._layers.values():
             yield from layers
-
-    def _step_binary(self, weight: nn.Parameter, layers: list[BinaryLayer], group: dict[str, Any]) -> None:
-        gradient = _row_gradient(weight, layers)
-        if gradient is None:
-            return
-        state = self._state_of(weight)
-        state["step"] += 1
-        beta1, beta2 = group["betas"]
-        words, scale = ops.adam_binary_(
-            _rows(weight.detach().movedim(1, -1)),
-            _rows(state["exp_avg"].movedim(1, -1)),
-            _rows(state["exp_avg_sq"].movedim(1, -1)),
-            _rows(gradient.rows),
-            gradient.index,
-            group["lr"],
-            beta1,
-            beta2,
-            group["eps"],
-            group["weight_decay"],
-            int(state["step"]),
-            True,
-        )
-        torch.autograd.graph.increment_version(weight)
-        words = words.view(weight.shape[0], *weight.shape[2:], words.shape[-1])
-        for layer in layers:
-            layer.weight_cache.put(weight, words, scale)
 
     def _step_others(self, parameters: list[nn.Parameter], group: dict[str, Any], *, fused: bool) -> None:
         if not parameters:
@@ -173,6 +153,20 @@ class BinaryAdam(torch.optim.Optimizer):
         return state
 
 
+class _Update(NamedTuple):
+    """Latents that are to take their step, the layers that they belong to, their gradient and their state."""
+
+    weight: nn.Parameter
+    layers: list[BinaryLayer]
+    gradient: CompactGradient
+    state: dict[str, Any]
+
+    def latents(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Weight and both averages as rows (D, T, C)."""
+        weight, exp_avg, exp_avg_sq = self.weight.detach(), self.state["exp_avg"], self.state["exp_avg_sq"]
+        return _rows(weight.movedim(1, -1)), _rows(exp_avg.movedim(1, -1)), _rows(exp_avg_sq.movedim(1, -1))
+
+
 @contextmanager
 def compact_gradients(optimizer: torch.optim.Optimizer) -> Iterator[None]:
     """While this lasts, binarised layers want compact gradients if the optimiser uses them."""
@@ -198,6 +192,55 @@ def _fusible(parameter: nn.Parameter) -> bool:
         and parameter.dtype == gradient.dtype == torch.float32
         and parameter.stride() == gradient.stride()
     )
+
+
+def _step_binary(updates: list[_Update], group: dict[str, Any]) -> None:
+    """Update latents that :func:`fqt_core.ops.adam_binary_` takes."""
+    beta1, beta2 = group["betas"]
+    constants = group["lr"], beta1, beta2, group["eps"], group["weight_decay"]
+    steps: list[int] = []
+    for update in updates:
+        update.state["step"] += 1
+        steps.append(int(update.state["step"]))
+    if all(update.weight.is_cpu for update in updates):
+        found = _all_at_once(updates, constants, steps)
+    else:
+        found = [
+            ops.adam_binary_(*u.latents(), _rows(u.gradient.rows), u.gradient.index, *constants, step, True)
+            for u, step in zip(updates, steps, strict=True)
+        ]
+    for (weight, layers, *_), (words, scale) in zip(updates, found, strict=True):
+        torch.autograd.graph.increment_version(weight)
+        shaped = words.view(weight.shape[0], *weight.shape[2:], words_for(weight.shape[1]))
+        for layer in layers:
+            layer.weight_cache.put(weight, shaped, scale)
+
+
+def _all_at_once(
+    updates: list[_Update], constants: tuple[float, float, float, float, float], steps: list[int]
+) -> list[tuple[Tensor, Tensor]]:
+    """Sign words and scales of all latents, after their step, whose gradients are made on the way."""
+    gradients = [update.gradient for update in updates]
+    deferred = [gradient for gradient in gradients if isinstance(gradient, DeferredGradient)]
+    weights, averages, squares = zip(*(update.latents() for update in updates), strict=True)
+    words, scales = ops.adam_binary_all_(
+        list(weights),
+        list(averages),
+        list(squares),
+        [one.signs if isinstance(one, DeferredGradient) else _rows(one.rows) for one in gradients],
+        [one.index for one in gradients],
+        [one.codes for one in deferred],
+        [one.scale for one in deferred],
+        [one.offset for one in deferred],
+        [one.alpha for one in deferred],
+        [number for one in deferred for pair in one.geometry for number in pair],
+        *constants,
+        steps,
+        True,
+    )
+    words_of = [weight.shape[0] * weight.shape[1] * words_for(weight.shape[2]) for weight in weights]
+    outputs_of = [weight.shape[0] for weight in weights]
+    return list(zip(torch.split(words, words_of), torch.split(scales, outputs_of), strict=True))
 
 
 def _rows(rows: Tensor) -> Tensor:

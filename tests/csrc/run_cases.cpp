@@ -99,6 +99,13 @@ class FileArguments final : public torch::stable::Arguments {
     value.resize(file_.number<uint32_t>());
     for (int64_t& item : value) item = file_.number<int64_t>();
   }
+  void take(std::vector<Tensor>& value) override {
+    const char tag = file_.number<char>();
+    const auto count = file_.number<uint32_t>();
+    if (tag != 'm' && (tag != 'l' || count != 0)) refuse("the file has '", tag, "' where the kernel takes tensors");
+    value.resize(count);
+    for (Tensor& item : value) take(item);
+  }
   const std::vector<Tensor>& tensors() const { return tensors_; }
 
  private:

@@ -10,6 +10,7 @@ from torch import Tensor
 from fqt_core import ops
 from fqt_core.ops.geometry import words_for
 from fqt_core.verification.cases.layer import Layer, Values
+from fqt_core.verification.comparison import tensors_in
 
 KEY = (7, 1, 0, 2)
 """Seed, step, layer and purpose of random numbers."""
@@ -41,8 +42,8 @@ def codes_of(*shape: int, bits: int) -> Tensor:
 
 
 def nbytes(*values: Any) -> int:
-    """Bytes of all that are tensors."""
-    return sum(value.numel() * value.element_size() for value in values if isinstance(value, Tensor))
+    """Bytes of all that are tensors, or in lists of them."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors_in(values))
 
 
 def images(layer: Layer) -> Tensor:

@@ -67,6 +67,7 @@ class Guarded {
 
 class Tensor {
  public:
+  Tensor() : Tensor({0}, ScalarType::Byte) {}
   Tensor(std::vector<int64_t> sizes, ScalarType type)
       : sizes_(std::move(sizes)), type_(type), memory_(std::make_shared<Guarded>(static_cast<size_t>(bytes()))) {}
   static constexpr bool is_cpu() { return true; }
@@ -99,7 +100,7 @@ inline Tensor clone(const Tensor& tensor) {
   return copy;
 }
 
-// A copy, where torch's is a view.
+// Copies, where torch's are views.
 inline Tensor narrow(const Tensor& tensor, int64_t axis, int64_t start, int64_t length) {
   std::vector<int64_t> sizes = tensor.sizes();
   sizes.at(static_cast<size_t>(axis)) = length;
@@ -114,6 +115,14 @@ inline Tensor narrow(const Tensor& tensor, int64_t axis, int64_t start, int64_t 
   }
   return part;
 }
+
+inline Tensor view(const Tensor& tensor, const std::vector<int64_t>& sizes) {
+  Tensor same(sizes, tensor.scalar_type());
+  std::memcpy(same.mutable_data_ptr(), tensor.const_data_ptr(), static_cast<size_t>(same.bytes()));
+  return same;
+}
+
+inline uint32_t get_num_threads() { return 3; }
 
 // Three ranges one after the other, as three threads would have them.
 template <typename Body>
@@ -133,6 +142,7 @@ class Arguments {
   virtual void take(bool& value) = 0;
   virtual void take(std::string& value) = 0;
   virtual void take(std::vector<int64_t>& value) = 0;
+  virtual void take(std::vector<Tensor>& value) = 0;
 };
 
 template <typename T>
@@ -141,15 +151,12 @@ T taken(Arguments& arguments) {
   arguments.take(value);
   return value;
 }
-template <>
-inline Tensor taken<Tensor>(Arguments& arguments) {
-  Tensor value({0}, ScalarType::Byte);
-  arguments.take(value);
-  return value;
-}
 
 using Results = std::vector<Tensor>;
 using Kernel = std::function<Results(Arguments&)>;
+
+inline void add_to(Results& results, const Tensor& tensor) { results.push_back(tensor); }
+inline void add_to(Results& results, const Results& tensors) { results.insert(results.end(), tensors.begin(), tensors.end()); }
 
 template <typename Result, typename... Types>
 Kernel boxed(Result (*function)(Types...)) {
@@ -161,7 +168,10 @@ Kernel boxed(Result (*function)(Types...)) {
     } else if constexpr (std::is_same_v<Result, Tensor>) {
       return Results{std::apply(function, std::move(values))};
     } else {
-      return std::apply([](auto&&... all) { return Results{all...}; }, std::apply(function, std::move(values)));
+      Results results;
+      const auto add = [&](const auto&... all) { (add_to(results, all), ...); };
+      std::apply(add, std::apply(function, std::move(values)));
+      return results;
     }
   };
 }

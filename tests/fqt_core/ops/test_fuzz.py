@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fqt_core import ops
 from fqt_core.ops import native
-from fqt_core.verification.comparison import same_bits
+from fqt_core.verification.comparison import same_bits, tensors_in, with_tensors
 from tests.fqt_core.all_cases import arguments_of
 
 LAYOUTS = ("strided", "offset", "permuted", "expanded")
@@ -43,13 +43,8 @@ def written(operation: str) -> set[int]:
 def call(operation: str, kernel: Callable[..., Any], arguments: list[Any]) -> list[Tensor]:
     """What a kernel returns and what it changes. Other arguments keep their layout."""
     places = written(operation)
-    own = [
-        value.clone(memory_format=torch.preserve_format) if place in places and isinstance(value, Tensor) else value
-        for place, value in enumerate(arguments)
-    ]
-    returned = kernel(*own)
-    found = () if returned is None else (returned,) if isinstance(returned, Tensor) else tuple(returned)
-    return [*found, *(own[place] for place in sorted(places) if own[place] is not None)]
+    own = [with_tensors(Tensor.clone, value) if place in places else value for place, value in enumerate(arguments)]
+    return list(tensors_in((kernel(*own), [own[place] for place in sorted(places)])))
 
 
 def relaid(tensor: Tensor, layout: str) -> Tensor:
@@ -103,8 +98,12 @@ def wrong_values(draw: st.DrawFn, name: str, value: Any) -> Any:
         return draw(wrong_tensors(value))
     if isinstance(value, str):
         return draw(st.sampled_from(["", "none ", "TOPK", "x" * 1000]))
-    if isinstance(value, list):
+    if isinstance(value, list) and value and isinstance(value[0], Tensor):
         place = draw(st.integers(0, len(value) - 1))
+        changed = [*value[:place], draw(wrong_tensors(value[place])), *value[place + 1 :]]
+        return draw(st.sampled_from([changed, [], value[:1], [*value, value[0]]]))
+    if isinstance(value, list):
+        place = draw(st.integers(0, max(0, len(value) - 1)))
         changed = [*value[:place], draw(st.sampled_from(numbers)), *value[place + 1 :]]
         return draw(st.sampled_from([changed, [], value[:1], [*value, 1]]))
     return draw(st.sampled_from(numbers)) if type(value) is int else value
@@ -118,12 +117,13 @@ def test_any_layout_gives_the_right_result(operation: str) -> None:
     @settings(max_examples=6)
     def check(data: st.DataObject) -> None:
         drawn = data.draw(arguments_of(operation))
-        arguments = [
-            relaid(value, data.draw(st.sampled_from(LAYOUTS[: 3 if value.dtype == torch.int64 else 4])))
-            if isinstance(value, Tensor) and value.dim() and place not in fixed
-            else value
-            for place, value in enumerate(drawn)
-        ]
+
+        def anew(value: Tensor) -> Tensor:
+            if not value.dim():
+                return value
+            return relaid(value, data.draw(st.sampled_from(LAYOUTS[: 3 if value.dtype == torch.int64 else 4])))
+
+        arguments = [value if place in fixed else with_tensors(anew, value) for place, value in enumerate(drawn)]
         expected = call(operation, ops.OPERATIONS[operation].reference, arguments)
         for kernel in kernels_of(operation):
             found = call(operation, kernel, arguments)

@@ -161,11 +161,26 @@ SAMPLES |= {
 LATENTS = torch.randn(4, 9, 70, generator=torch.Generator().manual_seed(6))
 MOMENTS = (torch.zeros_like(LATENTS), torch.zeros_like(LATENTS))
 ADAM = (0.01, 0.9, 0.999, 1e-8, 1e-4, 3)
+KERNELS_OF_TWO = [LATENTS.clone(), LATENTS[:, :4].clone()], [LATENTS * 0, LATENTS[:, :4] * 0]
+MADE = (XH, torch.ones(3, 4, 2, 4, dtype=torch.uint8), torch.ones(2), torch.ones(2))
 SAMPLES |= {
     "mean_magnitude": [(LATENTS,)],
     "adam_binary_": [
         (LATENTS.clone(), *MOMENTS, LATENTS, torch.arange(4), *ADAM, True),
         (LATENTS.clone(), *MOMENTS, LATENTS[1:3], torch.tensor([0, 3]), *ADAM, False),
+    ],
+    "adam_binary_all_": [
+        (
+            *KERNELS_OF_TWO,
+            [LATENTS * 0, LATENTS[:, :4] * 0],
+            [MADE[0], LATENTS[1:3, :4].clone()],
+            [torch.tensor([0, 3]), torch.tensor([1, 2])],
+            *([tensor] for tensor in (*MADE[1:], torch.ones(2))),
+            [3, 3, *(number for pair in SHAPE for number in pair)],
+            *ADAM[:5],
+            [3, 1],
+            True,
+        )
     ],
 }
 
@@ -195,10 +210,10 @@ def test_results_of_a_gpu_are_known_without_one(name: str) -> None:
     for sample in SAMPLES[name]:
         if "bernoulli" in sample:
             continue  # a number of groups that only the values decide
-        expected = operation(*(v.clone() if isinstance(v, Tensor) else v for v in sample))
+        expected = operation(*pytree.tree_map_only(Tensor, Tensor.clone, sample))
         with FakeTensorMode():
             found = operation(
-                *(torch.empty(v.shape, dtype=v.dtype, device="cuda") if isinstance(v, Tensor) else v for v in sample)
+                *pytree.tree_map_only(Tensor, lambda v: torch.empty(v.shape, dtype=v.dtype, device="cuda"), sample)
             )
         pairs = zip(pytree.tree_leaves(found), pytree.tree_leaves(expected), strict=True)
         assert all(f is e is None or (f.device.type, f.shape, f.dtype) == ("cuda", e.shape, e.dtype) for f, e in pairs)

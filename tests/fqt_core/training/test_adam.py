@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -195,22 +196,39 @@ def test_a_gradient_that_is_not_finite_is_found_whatever_its_size(spoiled: int, 
     assert not gradient_sum(optimizer, []).isfinite()
 
 
-@pytest.mark.parametrize(("number", "culprit"), [(1.0, None), (float("inf"), "3")])
-def test_a_deferred_gradient_is_made_only_where_its_bound_does_not_tell(number: float, culprit: str | None) -> None:
+def deferred(layer: BinaryLayer, index: torch.Tensor, scale: float) -> DeferredGradient:
+    """Of codes that are all zero, for a convolution of 1x1."""
+    channels, kept = layer.weight.shape[1], len(index)
+    return DeferredGradient(
+        torch.zeros(2, 3, 4, 1, dtype=torch.int64),
+        torch.zeros(2, 3, kept, 4, dtype=torch.uint8),
+        torch.full((kept,), scale),
+        torch.zeros(kept),
+        torch.ones(kept),
+        channels=channels,
+        geometry=((1, 1), (1, 1), (0, 0), (1, 1)),
+        index=index,
+    )
+
+
+@pytest.mark.parametrize(("scale", "culprit"), [(3e38, None), (float("inf"), "3")])
+def test_a_deferred_gradient_is_made_only_where_its_bound_does_not_tell(
+    scale: float, culprit: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, made = mixed(), []
     optimizer = build_optimizer(model, ADAM)
     layer = layers_of(model)[2]
+    product = ops.hwnc_weight_gradient
 
-    def make() -> torch.Tensor:
+    def watched(*arguments: Any) -> torch.Tensor:
         made.append(True)
-        return torch.full((1, *layer.weight.movedim(1, -1).shape[1:]), number)
+        return product(*arguments)
 
-    layer.add_compact_gradient(DeferredGradient(make, torch.tensor([2]), (torch.ones(1),) * 3, 9))
+    monkeypatch.setattr(ops, "hwnc_weight_gradient", watched)
+    layer.add_compact_gradient(deferred(layer, torch.tensor([2]), 1.0))
     assert gradient_sum(optimizer, [layer]).isfinite()
     assert not made
-    layer.compact_gradient = DeferredGradient(
-        make, torch.tensor([2]), (torch.ones(1), torch.ones(1) * float("inf"), torch.ones(1)), 9
-    )
+    layer.compact_gradient = deferred(layer, torch.tensor([2]), scale)
     assert not gradient_sum(optimizer, [layer]).isfinite()
     assert first_non_finite_gradient(model) == culprit
     assert made
@@ -318,3 +336,40 @@ def test_a_step_after_loading_gives_the_same_bits(own: bool) -> None:
         give_gradients(which, 1)
         how.step()
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_threads_that_take_whole_layers_give_what_one_gives(threads: int) -> None:
+    """Ten layers, none of which is more than a thread's share; the gradients of every other one are to be made."""
+
+    def after(update: Callable[[list[torch.Tensor], list[Any]], None]) -> list[torch.Tensor]:
+        generator = torch.Generator().manual_seed(1)
+        weights, gradients = [], []
+        for number in range(10):
+            layer = BinaryConv2d(64, 6 + number % 2, 1, method=Method("fqt"), state=PhiloxState(), layer_index=number)
+            layer.weight.data.copy_(torch.randn(layer.weight.shape, generator=generator))
+            layer.add_compact_gradient(
+                deferred(layer, torch.tensor([1, 4]), 0.5)
+                if number % 2
+                else CompactGradient(torch.randn((1, 1, 1, 64), generator=generator), torch.tensor([3]))
+            )
+            weights.append(layer.weight)
+            gradients.append(layer)
+        update(weights, gradients)
+        return [*weights, *(layer.packed_weight() for layer in gradients), *(layer.scale() for layer in gradients)]
+
+    def together(weights: list[torch.Tensor], layers: list[Any]) -> None:
+        BinaryAdam([{"params": weights}], layers).step()
+
+    def by_themselves(weights: list[torch.Tensor], layers: list[Any]) -> None:
+        for weight, layer in zip(weights, layers, strict=True):
+            BinaryAdam([{"params": [weight]}], [layer]).step()
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        found, expected = after(together), after(by_themselves)
+    finally:
+        torch.set_num_threads(before)
+    assert len(found) == 30
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
