@@ -132,13 +132,17 @@ class BlockGradient:
 
 
 def defers(record: Record) -> bool:
-    """Whether the gradient of a block's weight is left for the optimiser to make, layer by layer.
+    """Whether the gradient of a block's weight is left for the optimiser to make.
 
-    It is if the optimiser takes it there, and the codes that it is made of take at most half of its room.
+    It is if the optimiser takes it there, and the codes that it is made of take at most half of its room, or half a
+    byte for each output of the block, of which the forward pass kept more.
     """
     layer, product = record.block.conv, record.block.product
     if not isinstance(layer, BinaryLayer) or not layer.wants_compact_gradient or layer.alpha is not None:
         return False
+    quantizer, outputs = layer.method.weight_gradient, layer.weight.shape[0]
+    if quantizer is not None and 2 * agp.taken_count(outputs, quantizer, record.signs) <= outputs:
+        return True
     codes = math.prod(record.size) * record.signs.shape[2]
     return 2 * codes <= 4 * math.prod(product.kernel_size) * product.channels
 

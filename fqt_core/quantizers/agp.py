@@ -52,9 +52,19 @@ def kept_count(groups: int, keep: float) -> int:
     return min(groups, max(1, math.floor(groups * keep + 1e-9)))
 
 
+def taken_count(groups: int, quantizer: GradientQuantizer, like: Tensor) -> int:
+    """How many of ``groups`` the codes are of, on the device of ``like``; where chance decides, on average."""
+    return groups if _takes_all(quantizer, like) else kept_count(groups, quantizer.keep)
+
+
+def _takes_all(quantizer: GradientQuantizer, like: Tensor) -> bool:
+    """Whether groups that are not kept are taken with a factor of 0, since to know their number would be to wait."""
+    return quantizer.pruning == "bernoulli" and not waiting.at_once(like)
+
+
 def select(lo: Tensor, hi: Tensor, quantizer: GradientQuantizer, key: PhiloxKey) -> Selection:
     """Choose the groups to keep from their ranges, float32 (n,) each; nothing here waits for a GPU."""
     kept = kept_count(lo.shape[0], quantizer.keep)
-    dense = quantizer.pruning == "bernoulli" and not waiting.at_once(lo)
+    dense = _takes_all(quantizer, lo)
     pruning = "bernoulli_dense" if dense else quantizer.pruning
     return Selection(*ops.select_groups(lo, hi, kept, pruning, *key), dense=dense)

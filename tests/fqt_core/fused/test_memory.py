@@ -77,9 +77,11 @@ def test_what_is_kept_for_backward_is_small(
     assert sum(own.values()) < sum(inputs) / 5
 
 
-def test_weight_gradients_are_deferred_or_in_one_allocation() -> None:
-    _, expected = step(network("resnet18", FQT), images())
-    model = network("resnet18", FQT)
+@pytest.mark.parametrize(("method", "at_once"), [(FQT, 0), (PSQ8, 5)], ids=["fqt", "psq8"])
+def test_weight_gradients_are_deferred_or_in_one_allocation(method: fqt.config.MethodConfig, at_once: int) -> None:
+    """At once, of dense gradients, where six images have more than 18 values for each of the input channels."""
+    _, expected = step(network("resnet18", method), images())
+    model = network("resnet18", method)
     layers = [block.conv for block in model.chain().blocks]  # type: ignore[operator]
     for layer in layers:
         layer.wants_compact_gradient = True
@@ -89,11 +91,10 @@ def test_weight_gradients_are_deferred_or_in_one_allocation() -> None:
         assert torch.equal(gradient.dense(layer.weight), expected[f"{layer.layer_name}.weight"])
         assert gradient.sum().isfinite()
     deferred = [isinstance(gradient, DeferredGradient) for gradient in gradients]
-    # Those whose six images have no more than 18 values for each of their input channels.
-    assert deferred == [False] * 5 + [True] * 11
-    stored = {gradient.rows.untyped_storage().data_ptr() for gradient in gradients[:5]}
-    assert len(stored) == 1
-    assert all(gradient.rows.abs().max() <= gradient.sum() for gradient in gradients[5:])
+    assert deferred == [False] * at_once + [True] * (16 - at_once)
+    stored = {gradient.rows.untyped_storage().data_ptr() for gradient in gradients[:at_once]}
+    assert len(stored) == min(1, at_once)
+    assert all(gradient.rows.abs().max() <= gradient.sum() for gradient in gradients[at_once:])
     store = GradientStore(layers, torch.device("cpu"))
     for layer in layers:
         taken = store.take(layer.weight.shape)
