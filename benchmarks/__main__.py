@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from benchmarks import chart, gpu, inference, kernels, results, step, table
+from benchmarks import chart, gpu, inference, kernels, results, step, table, threads
 from benchmarks.cli import Parser, number, run, say
 from benchmarks.pipes import ROOT
 from benchmarks.setting import Setting
@@ -17,6 +18,8 @@ from fqt_core.allocator import keep_pages
 
 SETTINGS = (Setting("vgg16", 32, 128), Setting("resnet18", 32, 128), Setting("resnet18", 224, 16))
 METHODS = ("fqt", "psq8", "int8")
+SHARED = Setting("vgg16", 32, 128, threads=2)
+"""What is run on one thread and on several, where there are so many processors."""
 PREDICTIONS = (Setting("resnet18", 224, 1), Setting("resnet18", 224, 32))
 
 _DOCS = ROOT / "docs"
@@ -55,6 +58,10 @@ def bench(settings: Sequence[Setting], predictions: Sequence[Setting], repeats: 
             files.setdefault(file_name(row), []).append(row)
         for name, rows in files.items():
             results.write(folder / name, rows)
+    if (os.cpu_count() or 1) >= SHARED.threads:
+        say(f"one thread and several: {SHARED.title()}")
+        rows = threads.measure(SHARED, METHODS[0], repeats)
+        results.write(folder / f"threads-{file_name(rows[0])}", rows)
     for setting in predictions:
         say(f"inference: {setting.title()}")
         rows = inference.measure(setting, repeats)

@@ -24,6 +24,7 @@ class _Kind(StrEnum):
     KERNEL = "operation"
     INFERENCE = "file_bytes"
     GPU = "gpu"
+    THREADS = "kept"
     STEP = "model"
 
 
@@ -73,6 +74,11 @@ def of_kernels(rows: Iterable[Row]) -> list[Row]:
 def of_gpus(rows: Iterable[Row]) -> list[Row]:
     """The rows of :mod:`benchmarks.gpu`."""
     return [row for row in rows if _kind(row) is _Kind.GPU]
+
+
+def of_threads(rows: Iterable[Row]) -> list[Row]:
+    """The rows of :mod:`benchmarks.threads`."""
+    return [row for row in rows if _kind(row) is _Kind.THREADS]
 
 
 def of_accuracy(rows: Iterable[Row]) -> list[Row]:

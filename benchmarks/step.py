@@ -60,11 +60,7 @@ def measure(setting: Setting, methods: Sequence[str], repeats: int) -> list[resu
         for pipe in runnable:
             facts[pipe.name] |= pipe.ask("prepare")
         _tell(facts)
-        times: dict[str, list[float]] = {pipe.name: [] for pipe in runnable}
-        for _ in range(repeats):
-            for pipe in runnable:
-                times[pipe.name].append(pipe.ask("step")["ms"])
-                time.sleep(_SETTLING_SECONDS)
+        times = dict(zip((pipe.name for pipe in runnable), in_turns(runnable, repeats), strict=True))
         profiles = {pipe.name: pipe.ask("profile")["phases"] for pipe in pipes if pipe.side == "ours"}
     memory = _memory(setting, methods, facts)
     common = {"cpu": cpu_name(), "repeats": repeats}
@@ -81,6 +77,16 @@ def measure(setting: Setting, methods: Sequence[str], repeats: int) -> list[resu
         for their in SIDES
         if their in times
     ]
+
+
+def in_turns(pipes: Sequence[Pipe], repeats: int) -> list[list[float]]:
+    """Milliseconds of ``repeats`` steps of each side, of which only one works at any moment."""
+    times: list[list[float]] = [[] for _ in pipes]
+    for _ in range(repeats):
+        for pipe, taken in zip(pipes, times, strict=True):
+            taken.append(pipe.ask("step")["ms"])
+            time.sleep(_SETTLING_SECONDS)
+    return times
 
 
 def _start(stack: ExitStack, setting: Setting, methods: Sequence[str], *, keep_pages: bool) -> list[Pipe]:
@@ -115,7 +121,7 @@ def _identity(setting: Setting, method: str, facts: dict[str, Any]) -> results.R
 
 
 def comparison(baseline: str, facts: dict[str, Any], ours: Sequence[float], theirs: Sequence[float]) -> results.Row:
-    """The fields that compare milliseconds of ours with those of a baseline."""
+    """The fields that compare milliseconds of ours with those of a baseline, of which ``facts`` tell the format."""
     return {
         "baseline": baseline,
         "baseline_format": facts["format"],

@@ -31,6 +31,8 @@ def render(rows: Sequence[results.Row]) -> str:
         parts += [f"Training steps on {results.machine(steps)}.", _steps(steps)]
         parts += ["Milliseconds of our step by phase, under the profiler.", _phases(steps)]
         parts += ["MiB that training takes beyond weights and optimiser state.", _memory(steps)]
+    if threads := results.of_threads(rows):
+        parts += [f"What threads keep of one thread's ratio, on {results.machine(threads)}.", _threads(threads)]
     if gpus := results.of_gpus(rows):
         names = "; ".join(sorted({f"{row['gpu']}, PyTorch {row['torch']}" for row in gpus}))
         parts += [f"Training steps on {names}.", _gpus(gpus)]
@@ -86,6 +88,24 @@ def _steps(rows: Sequence[results.Row]) -> str:
         for row in rows
     ]
     return markdown(columns, cells, 4)
+
+
+def _threads(rows: Sequence[results.Row]) -> str:
+    columns = ("network", "kernels", "baseline", "1 thread", "PyTorch ms", "ours ms", "ratio", "kept")
+    cells = [
+        (
+            results.title(row),
+            row["isa"],
+            row["baseline"],
+            f"{row['one_thread']['ratio']:.2f}x",
+            f"{row['baseline_ms']:.1f}",
+            f"{row['ours_ms']:.1f}",
+            f"{row['ratio']:.2f}x",
+            f"{row['kept']:.0%}",
+        )
+        for row in rows
+    ]
+    return markdown(columns, cells, 3)
 
 
 def _gpus(rows: Sequence[results.Row]) -> str:

@@ -1,0 +1,113 @@
+"""What several threads keep of one thread's ratio to PyTorch, in one run: ``python -m benchmarks.threads --help``.
+
+Both sides are run with one thread and with several, each in a process of its own, and all of them take turns as in
+:mod:`benchmarks.step`. A row, one per baseline, has ``ratio`` and the milliseconds of several threads, the same of one
+thread as ``one_thread``, and ``kept``, the one ratio divided by the other: at 1 our step gains as much from threads as
+PyTorch's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks import results
+from benchmarks.cli import Parser, number, run, say
+from benchmarks.errors import BenchmarkError
+from benchmarks.machine import cpu_name
+from benchmarks.pipes import Pipe
+from benchmarks.setting import SIDES, Setting, parse_method
+from benchmarks.step import comparison, in_turns
+
+_DIGITS = 4
+
+
+def measure(setting: Setting, method: str, repeats: int) -> list[results.Row]:
+    """Measure a method with one thread and with those of the setting.
+
+    Raises:
+        BenchmarkError: it cannot be done.
+    """
+    parse_method(method)
+    if setting.threads < 2:
+        raise BenchmarkError(f"--threads must be at least 2, got {setting.threads}")
+    settings = (replace(setting, threads=1), setting)
+    with ExitStack() as stack:
+        pipes = {
+            (side, each.threads): stack.enter_context(
+                Pipe(side, each, method=method if side == "ours" else "", keep_pages=True)
+            )
+            for each in settings
+            for side in ("ours", *SIDES)
+        }
+        for pipe in pipes.values():
+            pipe.tell("load")
+        facts = {key: pipe.hear() for key, pipe in pipes.items()}
+        able = {key: pipe for key, pipe in pipes.items() if "skipped" not in facts[key]}
+        for key, pipe in able.items():
+            facts[key] |= pipe.ask("prepare")
+        times = dict(zip(able, in_turns(list(able.values()), repeats), strict=True))
+    own = facts["ours", 1]
+    rows = []
+    for side in SIDES:
+        if (side, 1) not in times:
+            continue
+        one, several = (
+            comparison(side, facts[side, each.threads], times["ours", each.threads], times[side, each.threads])
+            for each in settings
+        )
+        rows.append(
+            {
+                **{name: value for name, value in setting.to_json().items() if name != "isa"},
+                **{"method": method, "isa": own["isa"], "isa_requested": setting.isa, "torch": own["torch"]},
+                **several,
+                "one_thread": one,
+                "kept": round(several["ratio"] / one["ratio"], _DIGITS),
+                "cpu": cpu_name(),
+                "repeats": repeats,
+            }
+        )
+    return rows
+
+
+def lines(rows: Sequence[results.Row]) -> list[str]:
+    """What a person reads, a line per row."""
+    return [
+        f"{row['method']} on {row['isa']}, {row['baseline']}: {row['one_thread']['ratio']:.2f}x with 1 thread "
+        f"({row['one_thread']['ours_ms']:.1f} ms, {row['one_thread']['baseline_ms']:.1f} ms), "
+        f"{row['ratio']:.2f}x with {row['threads']} ({row['ours_ms']:.1f} ms, {row['baseline_ms']:.1f} ms): "
+        f"{row['kept']:.0%} kept"
+        for row in rows
+    ]
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser(prog="benchmarks.threads", description="Measure what threads keep of one thread's ratio.")
+    parser.add_argument("--model", default="vgg16", help="vgg16 or resnet18")
+    parser.add_argument("--image-size", type=number, default=32, help="pixels; from 65 the stem is that of ImageNet")
+    parser.add_argument("--batch", type=number, default=128, help="images per step")
+    parser.add_argument("--threads", type=number, default=2, help="how many to compare with one")
+    parser.add_argument("--isa", default="auto", help="as of benchmarks.step")
+    parser.add_argument("--method", default="fqt", help="as of benchmarks.step")
+    parser.add_argument("--repeats", type=number, default=7, help="timed steps of each side")
+    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command."""
+    given = _arguments(arguments)
+    setting = Setting(given.model, given.image_size, given.batch, given.threads, given.isa)
+    say(setting.title())
+    rows = measure(setting, given.method, given.repeats)
+    sys.stdout.write("\n".join(lines(rows)) + "\n")
+    if given.json is not None:
+        results.write(given.json, rows)
+
+
+if __name__ == "__main__":
+    run("benchmarks.threads", main)

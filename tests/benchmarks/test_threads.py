@@ -1,0 +1,38 @@
+"""One thread and several, in one run, small."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import results, table, threads
+from benchmarks.errors import BenchmarkError
+from benchmarks.setting import Setting
+from fqt_core import ops
+
+
+def test_the_file_holds_both_ratios_and_what_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "threads.json"
+    monkeypatch.setattr(threads, "SIDES", ("torch-fp32",))  # bf16 differs by a flag
+    size = ["--image-size", "8", "--batch", "2", "--repeats", "1"]
+    threads.main(["--model", "resnet18", *size, "--json", str(path)])
+    (row,) = json.loads(path.read_text())
+    assert (row["model"], row["threads"], row["isa"], row["baseline"]) == ("resnet18", 2, ops.isa(), "torch-fp32")
+    for figures in (row, row["one_thread"]):
+        assert figures["ratio"] == pytest.approx(figures["baseline_ms"] / figures["ours_ms"], rel=0.01)
+    assert row["kept"] == pytest.approx(row["ratio"] / row["one_thread"]["ratio"], rel=0.01)
+    assert "% kept" in capsys.readouterr().out
+    assert results.of_threads([row]) == [row]
+    assert results.of_steps([row]) == []
+    tables = table.render([row])
+    assert "resnet18 8x8, batch 2, 2 threads, fqt" in tables
+    assert f"{row['kept']:.0%}" in tables
+
+
+def test_one_thread_is_nothing_to_compare_with_one() -> None:
+    with pytest.raises(BenchmarkError, match="--threads must be at least 2, got 1"):
+        threads.measure(Setting("vgg16", 8, 2), "fqt", 1)
