@@ -14,22 +14,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fqt_core import ops
 from fqt_core.errors import NonFiniteGradientError
 from fqt_core.fused.block import Stem
 from fqt_core.fused.entry import EntryRecord, enter, enter_some, leave, room_for
 from fqt_core.fused.forward import Activation
 from fqt_core.fused.linear import LinearMap
 from fqt_core.fused.normalization import Normalization
-from fqt_core.fused.patches import image_patches
 from fqt_core.fused.rows import PendingRows, RowGradient
 from fqt_core.fused.slices import sample_slices
 from fqt_core.ops import waiting
 from fqt_core.ops.geometry import output_sizes
+from fqt_core.ops.patches import image_patches
 
 
 @dataclass(frozen=True)
 class LinearRecord:
-    """What backward needs without a pool. ``origin``: float32 (C, 1, 1), what was taken from the images' channels."""
+    """What backward needs without a pool. ``origin``: float32 (C,), what was taken from the images' channels."""
 
     images: Tensor
     origin: Tensor
@@ -55,7 +56,7 @@ def enter_stem(stem: Stem, norm: nn.BatchNorm2d, images: Tensor, *, keep: bool) 
         x, places = _pool_in_slices(stem.conv, stem.pool, images)
         activation, entry = enter(x, norm, keep=keep)
         return activation, PooledRecord(images, places, entry)
-    origin = images.mean((0, 2, 3)).view(-1, 1, 1)
+    origin = images.mean((0, 2, 3))
     moments = _second_moments(stem.conv, images, origin, whole=norm.training)
     linear = LinearMap(_shifted_weight(stem.conv, origin), moments, _row_count(stem.conv, images))
     constants = linear.normalize(norm)
@@ -127,7 +128,7 @@ def _slices(conv: nn.Conv2d, images: Tensor) -> Iterator[slice]:
 
 def _per_input(conv: nn.Conv2d, origin: Tensor) -> Tensor:
     """The origin of each input of an output, float64 (C · kh · kw,)."""
-    return origin.double().expand(-1, *conv.kernel_size).flatten()
+    return origin.double().view(-1, 1, 1).expand(-1, *conv.kernel_size).flatten()
 
 
 def _shifted_weight(conv: nn.Conv2d, origin: Tensor) -> Tensor:
@@ -146,21 +147,27 @@ def _second_moments(conv: nn.Conv2d, images: Tensor, origin: Tensor, *, whole: b
     if not whole:
         result[-1, -1] = _row_count(conv, images)
         return result
+    if images.is_cpu:
+        return ops.stem_moments(images, origin, *_geometry(conv))
     for part in _slices(conv, images):
-        patches = image_patches(conv, images[part], origin)
+        patches = image_patches(images[part], origin, *_geometry(conv))
         result += torch.bmm(patches, patches.transpose(1, 2)).sum(0, dtype=torch.float64)
     return result
 
 
 def _products(conv: nn.Conv2d, record: LinearRecord, g: RowGradient | PendingRows) -> Tensor:
     """Σ g uᵀ over the samples that are there, float64 (D, C · kh · kw + 1)."""
-    result = record.images.new_zeros((record.map.moments.shape[0], conv.out_channels), dtype=torch.float64)
+    origin, geometry = record.origin, _geometry(conv)
+    result = torch.zeros_like(record.map.weight)
     for some in g.parts():
-        images, rows = record.images[some.index], some.rows.flatten(0, 1).transpose(0, 1)
+        if some.rows.is_cpu:
+            result += ops.stem_products(record.images, origin, some.rows, some.index, *geometry)
+            continue
+        images, rows = record.images[some.index], some.rows.flatten(0, 1).permute(1, 2, 0)
         for part in _slices(conv, images):
-            patches = image_patches(conv, images[part], record.origin)
-            result += torch.bmm(patches, rows[part]).sum(0, dtype=torch.float64)
-    return result.t()
+            patches = image_patches(images[part], origin, *geometry)
+            result += torch.bmm(rows[part], patches.transpose(1, 2)).sum(0, dtype=torch.float64)
+    return result
 
 
 def _pool_in_slices(conv: nn.Conv2d, pool: nn.MaxPool2d, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -219,8 +226,13 @@ def _row_count(conv: nn.Conv2d, images: Tensor) -> int:
 
 def _output_size(conv: nn.Conv2d, images: Tensor) -> tuple[int, ...]:
     """H', W' of the convolution."""
+    return tuple(output_sizes(images.shape[2:], *_geometry(conv)))
+
+
+def _geometry(conv: nn.Conv2d) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Kernel, stride, padding, dilation."""
     assert not isinstance(conv.padding, str)
-    return tuple(output_sizes(images.shape[2:], conv.kernel_size, conv.stride, conv.padding, conv.dilation))
+    return conv.kernel_size, conv.stride, conv.padding, conv.dilation
 
 
 def _pair(sides: int | tuple[int, ...]) -> tuple[int, ...]:

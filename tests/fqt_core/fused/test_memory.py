@@ -15,11 +15,11 @@ import fqt_core as fqt
 from fqt_core.fused import Chain, chain
 from fqt_core.fused.block import Stem, stem_obstacle
 from fqt_core.fused.linear import LinearMap
-from fqt_core.fused.patches import image_patches
 from fqt_core.fused.rows import RowGradient
 from fqt_core.fused.stem import enter_stem, leave_stem, run_stem
 from fqt_core.fused.store import GradientStore
 from fqt_core.layers import DeferredGradient
+from fqt_core.ops.patches import image_patches
 from tests.fqt_core.fused.nets import images, network, step
 
 FQT = fqt.Method("fqt")
@@ -119,11 +119,12 @@ def test_input_gradients_are_the_same_in_slices_of_samples(name: str, monkeypatc
 def test_patches_are_what_a_convolution_takes(stride: int, padding: Any, dilation: Any) -> None:
     conv = nn.Conv2d(3, 7, (3, 2), stride, padding, dilation)
     x = torch.randn(4, 3, 9, 11) + 5
-    origin = x.mean((0, 2, 3)).view(-1, 1, 1)
-    patches = image_patches(conv, x, origin)
+    origin = x.mean((0, 2, 3))
+    assert not isinstance(conv.padding, str)
+    patches = image_patches(x, origin, conv.kernel_size, conv.stride, conv.padding, conv.dilation)
     assert (patches[:, -1] == 1).all()
     weight = conv.weight.flatten(1)
-    offset = weight @ origin.expand(-1, *conv.kernel_size).flatten()
+    offset = weight @ origin.view(-1, 1, 1).expand(-1, *conv.kernel_size).flatten()
     assert conv.bias is not None
     found = weight @ patches[:, :-1] + (conv.bias + offset).unsqueeze(1)
     torch.testing.assert_close(found.view_as(conv(x)), conv(x), rtol=1e-4, atol=1e-5)
