@@ -25,4 +25,17 @@ struct StemProductsArguments {
   double* products;
 };
 
+// weight (outputs, P), bias (outputs) or null; sign, window and h (out height, out width, samples, …). `h` may be null.
+struct StemEnterArguments {
+  ConvShape shape;
+  const float* images;
+  const float* weight;
+  const float* bias;
+  const float* a;
+  const float* b;
+  uint64_t* sign;
+  uint64_t* window;
+  float* h;
+};
+
 }  // namespace fqt

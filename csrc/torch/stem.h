@@ -58,5 +58,40 @@ Tensor stem_products(Tensor images_, Tensor origin_, Tensor g_, Tensor index_, S
   return products;
 }
 
+constexpr const char* schema_stem_enter =
+    "(Tensor images, Tensor weight, Tensor? bias, Tensor a, Tensor b, Tensor(a!) sign, Tensor(b!) window, Tensor(c!)? h,"
+    " int[2] stride, int[2] padding, int[2] dilation) -> ()";
+template <auto kernel>
+void stem_enter(Tensor images_, Tensor weight_, std::optional<Tensor> bias_, Tensor a_, Tensor b_, Tensor sign, Tensor window,
+                std::optional<Tensor> h, Sizes stride, Sizes padding, Sizes dilation) {
+  const Tensor images = input<float>("images", images_), weight = input<float>("weight", weight_);
+  check_dim("weight", weight, 4);
+  const int64_t outputs = weight.size(0);
+  STD_TORCH_CHECK(outputs > 0, "weight is empty");
+  const ConvShape s = stem_shape(images, outputs, {weight.size(2), weight.size(3)}, stride, padding, dilation);
+  check_size("weight", weight, 1, s.channels);
+  const Tensor a = channel_vector("a", a_, outputs), b = channel_vector("b", b_, outputs);
+  std::optional<Tensor> bias;
+  if (bias_) bias = channel_vector("bias", *bias_, outputs);
+  const auto check_result = [&](const char* name, const Tensor& result, int64_t last) {
+    check_dim(name, result, 4);
+    check_size(name, result, 0, s.out_height);
+    check_size(name, result, 1, s.out_width);
+    check_size(name, result, 2, s.samples);
+    check_size(name, result, 3, last);
+  };
+  check_in_place<int64_t>("sign", sign);
+  check_in_place<int64_t>("window", window);
+  check_result("sign", sign, words_for(outputs));
+  check_result("window", window, words_for(outputs));
+  if (h) {
+    check_in_place("h", *h);
+    check_result("h", *h, outputs);
+  }
+  kernel({s, data_of<float>(images), data_of<float>(weight), bias ? data_of<float>(*bias) : nullptr, data_of<float>(a),
+          data_of<float>(b), result_of<uint64_t>(sign), result_of<uint64_t>(window), h ? result_of<float>(*h) : nullptr},
+         threads);
+}
+
 }  // namespace FQT_RIM_DEVICE
 }  // namespace fqt::rim

@@ -1,9 +1,11 @@
 """The full-precision convolution before a chain, without its output, which is the largest tensor of a network.
 
-With u the inputs of an output less the origin of their channel, and a 1 as the last, backward through the convolution
-and the normalisation behind it needs M = Σ u uᵀ and Σ g uᵀ alone (:mod:`fqt_core.fused.linear`). The order of each sum
-of floats is fixed, so that all instruction sets and numbers of threads give the same bits; products are rounded before
-they are added.
+Forward, outputs become bits, and floats only where a shortcut wants them, as soon as they are there. Backward through
+the convolution and the normalisation behind it needs M = Σ u uᵀ and Σ g uᵀ alone (:mod:`fqt_core.fused.linear`), with u
+the inputs of an output less the origin of their channel, and a 1 as the last.
+
+The order of each sum of floats is fixed, so that all instruction sets and numbers of threads give the same bits;
+products are rounded before they are added.
 """
 
 from __future__ import annotations
@@ -18,15 +20,20 @@ from fqt_core.ops.geometry import check, check_geometry, output_sizes
 from fqt_core.ops.hwnc.forward import check_channel_vectors
 from fqt_core.ops.hwnc.gradient import ROWS_PER_SUM, check_rows
 from fqt_core.ops.patches import image_patches
-from fqt_core.ops.registry import operation
+from fqt_core.ops.registry import OPERATIONS, operation
 
-CPU_ONLY = frozenset({"stem_moments", "stem_products"})
+CPU_ONLY = frozenset({"stem_moments", "stem_products", "stem_enter"})
 """Operations for CPUs. On a GPU torch's own convolution and products are fast, in an order that nobody fixes."""
 
 LANES = 16
 """Sums that the products of consecutive outputs go to by turns, for second moments."""
 
 _REFERENCE_BYTES = 4 << 20
+
+
+def serves(tensor: Tensor) -> bool:
+    """Whether these operations are for a tensor's device; see :data:`CPU_ONLY`."""
+    return tensor.is_cpu
 
 
 def _moments_fake(
@@ -145,7 +152,7 @@ def stem_products(
         u = image_patches(images[index[part]], origin, *geometry)
         rows = g[:, :, part].flatten(0, 1).permute(1, 2, 0)
         sums = _sum_of_outer_products(_in_rows(rows, ROWS_PER_SUM), _in_rows(u, ROWS_PER_SUM), 3)
-        sums = sums.view(-1, inputs, len(u), pieces).permute(3, 2, 0, 1)
+        sums = sums.view(g.shape[3], inputs, len(u), pieces).permute(3, 2, 0, 1)
         result = _added(result, _added(torch.zeros_like(sums[:1], dtype=torch.float64), sums)[0])
     return result[0]
 
@@ -163,6 +170,74 @@ def _sum_of_outer_products(one: Tensor, other: Tensor, dim: int) -> Tensor:
     for left, right in zip(one, other, strict=True):
         sums += torch.mul(left.unsqueeze(1), right, out=product)
     return sums
+
+
+def _enter_fake(
+    images: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    a: Tensor,
+    b: Tensor,
+    sign: Tensor,
+    window: Tensor,
+    h: Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+) -> None:
+    del images, weight, bias, a, b, sign, window, h, stride, padding, dilation
+
+
+@operation(
+    "stem_enter(Tensor images, Tensor weight, Tensor? bias, Tensor a, Tensor b, Tensor(a!) sign, Tensor(b!) window,"
+    " Tensor(c!)? h, int[2] stride, int[2] padding, int[2] dilation) -> ()",
+    fake=_enter_fake,
+)
+def stem_enter(
+    images: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    a: Tensor,
+    b: Tensor,
+    sign: Tensor,
+    window: Tensor,
+    h: Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+) -> None:
+    """The convolution y of the images, then what :func:`fqt_core.ops.hwnc_enter` makes of ``a · y + b``.
+
+    Each y starts from the bias, or from 0; to it the products of weight and input, 0 in the padding, are added one
+    after the other in float32, in the order of the weight.
+
+    Args:
+        images: float32 (N, C, H, W), not empty.
+        weight: float32 (D, C, kh, kw).
+        bias: float32 (D,), if there is one.
+        a, b: float32 (D,).
+        sign, window: for the bits ``h >= 0`` and ``|h| < 1``, int64 words (H', W', N, ceil(D / 64)).
+        h: for the floats, float32 (H', W', N, D), if they are wanted.
+        stride, padding, dilation: of the convolution, which has one group and is padded with zeros.
+    """
+    check(weight.dtype == torch.float32 and weight.dim() == 4, "weight must be float32 with 4 dimensions")
+    geometry = (weight.shape[2:], stride, padding, dilation)
+    origin = images.new_zeros(images.shape[1:2])
+    pixels = _check_images(images, origin, *geometry)
+    outputs, channels = weight.shape[:2]
+    check(channels == images.shape[1], f"weight must take {images.shape[1]} channels, got {channels}")
+    check(sign.dim() == 4 and sign.shape[2] == len(images), f"sign must be of {len(images)} samples")
+    start = images.new_zeros(outputs) if bias is None else bias
+    check_channel_vectors(outputs, bias=start)
+    height, width = output_sizes(images.shape[2:], *geometry)
+    taps = weight.flatten(1).t()
+    for part in _parts(len(images), 4 * pixels * outputs):
+        u = image_patches(images[part], origin, *geometry)[:, :-1]
+        y = start.expand(len(u), pixels, outputs).clone()
+        for tap, values in zip(taps, u.unbind(1), strict=True):
+            y += tap * values.unsqueeze(2)
+        y = y.view(len(u), height, width, outputs)
+        OPERATIONS["hwnc_enter"].reference(y, a, b, sign, window, h, part.start)
 
 
 def _check_images(

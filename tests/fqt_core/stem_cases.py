@@ -9,6 +9,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
+from fqt_core.ops.geometry import words_for
 from tests.fqt_core.cases import Conv, convolutions, gradient
 from tests.fqt_core.hwnc_cases import some_rising
 
@@ -38,7 +39,18 @@ def _products(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
     return _some_products(case, some_rising(case.samples, draw, case.generator()))
 
 
+def _enter(case: Conv, *, bias: bool, floats: bool) -> tuple[Any, ...]:
+    generator = case.generator()
+    samples, outputs, height, width = case.output
+    start, a, b = torch.randn(3, outputs, generator=generator)
+    words = torch.full((2, height, width, samples, words_for(outputs)), -1)
+    h = torch.full((height, width, samples, outputs), -1.0) if floats else None
+    _, stride, padding, dilation = _geometry(case)
+    return case.x(), case.weight(), start if bias else None, a, b, *words, h, stride, padding, dilation
+
+
 STEM_ARGUMENTS = {
+    "stem_enter": lambda case, draw: _enter(case, bias=draw(st.booleans()), floats=draw(st.booleans())),
     "stem_moments": _moments,
     "stem_products": _products,
 }
@@ -67,6 +79,7 @@ _LARGE = (
 def large_stems(name: str) -> list[tuple[Any, ...]]:
     """Some that are too large for hypothesis."""
     found: dict[str, Callable[[Conv], tuple[Any, ...]]] = {
+        "stem_enter": lambda case: _enter(case, bias=case.seed > 0, floats=True),
         "stem_moments": lambda case: (*_images(case), *_geometry(case)),
         "stem_products": lambda case: _some_products(case, torch.arange(0, case.samples, 2)),
     }

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from fqt_core.ops.geometry import words_for
 from fqt_core.verification.cases.layer import Case, CaseTable, Layer
-from fqt_core.verification.cases.values import activations, gradient_of, nbytes, some
+from fqt_core.verification.cases.values import activations, channel_vector, gradient_of, nbytes, some
 
 _IMAGE_CHANNELS = 3
 
@@ -33,7 +34,20 @@ def _stem_products(layer: Layer) -> Iterator[Case]:
         yield Case(variant, arguments, bytes=nbytes(images[index], rows))
 
 
+def _stem_enter(layer: Layer) -> Iterator[Case]:
+    images, weight = _images(layer), torch.randn(layer.outputs, _IMAGE_CHANNELS, *layer.kernel_size)
+    rows = (*layer.output, layer.samples)
+    words = torch.zeros((2, *rows, words_for(layer.outputs)), dtype=torch.int64)
+    for variant, bias, h in (
+        ("", channel_vector(layer), None),
+        ("floats kept, no bias", None, torch.zeros(*rows, layer.outputs)),
+    ):
+        arguments = (images, weight, bias, channel_vector(layer), -channel_vector(layer), *words, h, *layer.window)
+        yield Case(variant, arguments, bytes=nbytes(images, words, h))
+
+
 CASES: CaseTable = {
+    "stem_enter": _stem_enter,
     "stem_moments": _stem_moments,
     "stem_products": _stem_products,
 }
