@@ -6,6 +6,7 @@
 #include "hwnc_arguments.h"
 #include "int8_arguments.h"
 #include "pixel_arguments.h"
+#include "stem_arguments.h"
 
 #define FQT_KERNEL(operation, arguments, isa)                                \
   namespace fqt::isa {                                                       \

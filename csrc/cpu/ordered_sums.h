@@ -9,10 +9,10 @@ namespace {
 
 constexpr int64_t rows_per_sum = 64;  // ROWS_PER_SUM of the reference
 
-// Sums that start from +0 are never -0, so the zero rows that the reference adds change nothing.
+// Onto the sums of channels begin … end - 1. Sums that start from +0 are never -0, so the zero rows that the reference adds change
+// nothing.
 inline void add_partial_sums(const float* partial, int64_t chunks, int64_t channels, int64_t begin, int64_t end,
                              double* sums) {
-  for (int64_t d = begin; d < end; ++d) sums[d] = 0.0;
   for (int64_t i = 0; i < chunks; ++i) {
     for (int64_t d = begin; d < end; ++d) sums[d] += static_cast<double>(partial[i * channels + d]);
   }
@@ -37,6 +37,7 @@ void ordered_sums(int64_t rows, int64_t channels, const Threads& threads, Add ad
     }
   });
   parallel(threads, channels, 2 * chunks, [&](int64_t begin, int64_t end) {
+    for (int64_t d = begin; d < end; ++d) first[d] = second[d] = 0.0;
     add_partial_sums(firsts.get(), chunks, channels, begin, end, first);
     add_partial_sums(seconds.get(), chunks, channels, begin, end, second);
   });

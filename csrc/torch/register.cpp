@@ -9,6 +9,7 @@
 #include "int8.h"
 #include "pixel.h"
 #include "rim.h"
+#include "stem.h"
 
 STABLE_TORCH_LIBRARY(fqt_native, m) {
 #define FQT_KERNEL(operation, arguments, isa)                                          \

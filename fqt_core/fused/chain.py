@@ -16,7 +16,7 @@ from fqt_core.fused.forward import Record, forward
 from fqt_core.fused.halving import halve_backward
 from fqt_core.fused.rows import PendingRows, RowGradient
 from fqt_core.fused.shortcut import come_back
-from fqt_core.fused.stem import StemRecord, enter_stem, leave_stem, run_stem
+from fqt_core.fused.stem import StemRecord, apply_stem, enter_stem, leave_stem
 from fqt_core.fused.store import GradientStore
 from fqt_core.layers import BinaryLayer
 from fqt_core.ops.threads import threads_for
@@ -45,17 +45,17 @@ def run_chain(chain: Chain, x: Tensor) -> Tensor:
     return result.permute(2, 3, 0, 1)
 
 
-def _forward(chain: Chain, x: Tensor, *, graph: bool) -> tuple[Tensor, EntryRecord | StemRecord, list[Record]]:
-    """float32 (N, H, W, C), or images, to float32 (H', W', N, D); records of the blocks only if ``graph``."""
+def _forward(chain: Chain, x: Tensor, *, graph: bool) -> tuple[Tensor, EntryRecord | StemRecord | None, list[Record]]:
+    """float32 (N, H, W, C), or images, to float32 (H', W', N, D); records are needed only if ``graph``."""
     blocks, records = chain.blocks, []
     keep = blocks[0].shortcut is not None
-    entry: EntryRecord | StemRecord
+    entry: EntryRecord | StemRecord | None = None
     if chain.stem is None or chain.entry is None:
         activation, entry = enter(x, chain.entry, keep=keep)
     elif graph or chain.entry.training:
         activation, entry = enter_stem(chain.stem, chain.entry, x, keep=keep)
     else:  # nothing has to be kept, and nothing be known of the batch
-        activation, entry = enter(run_stem(chain.stem, x), chain.entry, keep=keep)
+        activation = apply_stem(chain.stem, chain.entry, x, keep=keep)
     for number, block in enumerate(blocks):
         keep = number + 1 == len(blocks) or blocks[number + 1].shortcut is not None
         activation, record = forward(block, activation, keep=keep)

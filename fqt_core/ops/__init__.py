@@ -44,6 +44,7 @@ from fqt_core.ops.ranges import group_moments, group_range
 from fqt_core.ops.registry import OPERATIONS, Operation, slowest
 from fqt_core.ops.rounding import quantize_groups
 from fqt_core.ops.selection import kept_ranges, select_groups
+from fqt_core.ops.stem import stem_enter, stem_moments, stem_products
 from fqt_core.ops.uniform import uniform_numbers
 
 __all__ = [
@@ -93,6 +94,9 @@ __all__ = [
     "quantize_groups",
     "select_groups",
     "slowest",
+    "stem_enter",
+    "stem_moments",
+    "stem_products",
     "uniform_numbers",
     "unpack_sign",
 ]

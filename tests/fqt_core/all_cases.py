@@ -12,6 +12,7 @@ from tests.fqt_core.cases import native_arguments
 from tests.fqt_core.hwnc_cases import HWNC_ARGUMENTS, hwnc_arguments
 from tests.fqt_core.int8_cases import INT8_ARGUMENTS, int8_arguments
 from tests.fqt_core.pixel_cases import PIXEL_ARGUMENTS, pixel_arguments
+from tests.fqt_core.stem_cases import STEM_ARGUMENTS, stem_arguments
 
 
 def arguments_of(operation: str) -> st.SearchStrategy[tuple[Any, ...]]:
@@ -21,6 +22,8 @@ def arguments_of(operation: str) -> st.SearchStrategy[tuple[Any, ...]]:
         return int8_arguments(operation)
     if operation in PIXEL_ARGUMENTS:
         return pixel_arguments(operation)
+    if operation in STEM_ARGUMENTS:
+        return stem_arguments(operation)
     return hwnc_arguments(operation) if operation in HWNC_ARGUMENTS else native_arguments(operation)
 
 

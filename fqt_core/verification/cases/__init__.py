@@ -16,6 +16,7 @@ from fqt_core.verification.cases import (
     packing,
     pixels,
     products,
+    stems,
 )
 from fqt_core.verification.cases.layer import GROUPED, LAYERS, SHAPES, Case, CaseTable, Layer
 
@@ -31,5 +32,6 @@ CASES: CaseTable = {
     **chains.CASES,
     **chain_gradients.CASES,
     **entries.CASES,
+    **stems.CASES,
 }
 """By operation: its cases for a layer."""

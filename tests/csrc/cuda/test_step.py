@@ -11,7 +11,7 @@ from torch import nn
 
 import fqt_core as fqt
 from fqt_core import ops
-from fqt_core.ops import hwnc, waiting
+from fqt_core.ops import hwnc, stem, waiting
 from fqt_core.training.optimizer import build_optimizer
 from fqt_core.training.step import training_step
 from tests.csrc.cuda.emulated import KERNELS, PATHS, kernel, load
@@ -55,6 +55,7 @@ def test_a_step_gives_the_bits_of_the_processor(
     assert path in PATHS
     method = fqt.Method("fqt", **options)
     there, here = (network(name, method, size=16, width=0.0625) for _ in range(2))
+    monkeypatch.setattr(stem, "serves", lambda _: False)  # of the first convolution, which torch runs on a GPU
     expected = step(here, images(4, 16))
     called = _as_on_a_gpu(path, monkeypatch)
     loss, gradients = step(there, images(4, 16))

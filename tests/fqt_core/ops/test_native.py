@@ -18,6 +18,7 @@ from tests.fqt_core.cases import ARGUMENTS
 from tests.fqt_core.hwnc_cases import HWNC_ARGUMENTS, LARGE, PRODUCTS
 from tests.fqt_core.int8_cases import INT8_ARGUMENTS, large_byte_products
 from tests.fqt_core.pixel_cases import PIXEL_ARGUMENTS, large_products
+from tests.fqt_core.stem_cases import STEM_ARGUMENTS, large_stems
 
 ROWS = sorted(native.KERNELS)
 
@@ -31,7 +32,7 @@ def test_the_extension_was_built() -> None:
 
 
 def test_every_operation_has_cases_here() -> None:
-    tables = ARGUMENTS, HWNC_ARGUMENTS, ADAM_ARGUMENTS, PIXEL_ARGUMENTS, INT8_ARGUMENTS
+    tables = ARGUMENTS, HWNC_ARGUMENTS, ADAM_ARGUMENTS, PIXEL_ARGUMENTS, INT8_ARGUMENTS, STEM_ARGUMENTS
     assert set(ops.OPERATIONS) == {operation for table in tables for operation in table}
     assert {operation for operation, _ in ROWS} | native.CUDA_KERNELS <= set(ops.OPERATIONS)
 
@@ -81,6 +82,15 @@ def test_large_products_of_bytes_equal_the_reference(operation: str, isa: str) -
     for arguments in large_byte_products(operation):
         for one, other in zip(results(kernel, arguments), results(reference, arguments), strict=True):
             assert same_bits(one, other)
+
+
+@pytest.mark.parametrize("operation", STEM_ARGUMENTS)
+def test_stems_of_many_sums_equal_the_reference(operation: str) -> None:
+    for arguments in large_stems(operation):
+        expected = results(ops.OPERATIONS[operation].reference, arguments)
+        for isa in isas_of(operation):
+            found = results(native.kernel(operation, isa), arguments)
+            assert all(same_bits(one, other) for one, other in zip(found, expected, strict=True)), isa
 
 
 @pytest.mark.parametrize("isa", sorted({isa for _, isa in ROWS}))

@@ -191,6 +191,19 @@ SAMPLES |= {
     "int8_weight_gradient": [(BYTES, torch.ones(6, 2, 5, 5, dtype=torch.int8), [3, 3], *WINDOW[:3])],
 }
 
+IMAGES = torch.randn(3, 2, 5, 6, generator=torch.Generator().manual_seed(8))
+STEM = (IMAGES, torch.ones(2))
+STEM_WEIGHT = torch.randn(6, 2, 3, 2, generator=torch.Generator().manual_seed(9))
+STEM_WINDOW = ([3, 2], [1, 2], [1, 0], [1, 1])
+SAMPLES |= {
+    "stem_moments": [(*STEM, *STEM_WINDOW), (*STEM, [1, 1], [1, 1], [0, 0], [1, 1])],
+    "stem_enter": [
+        (IMAGES, STEM_WEIGHT, SIX, SIX, SIX, *torch.zeros(2, 5, 3, 3, 1).long(), h, *STEM_WINDOW[1:])
+        for h in (None, torch.zeros(5, 3, 3, 6))
+    ],
+    "stem_products": [(*STEM, torch.randn(5, 3, 2, 6), torch.tensor([0, 2]), *STEM_WINDOW)],
+}
+
 
 def test_every_operation_has_samples() -> None:
     assert set(SAMPLES) == set(ops.OPERATIONS)
