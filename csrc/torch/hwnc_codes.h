@@ -5,40 +5,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "../cpu/kernels.h"
+#include "best_kernels.h"
 #include "hwnc.h"
 #include "hwnc_normalization.h"
-
-// fqt::<isa>::Kernels: for each of its operations the best kernel up to this instruction set. What a set lacks, the one below it has.
-#define FQT_BEST_KERNELS(isa)                                                                        \
-  namespace fqt::isa {                                                                               \
-  struct Kernels {                                                                                   \
-    static constexpr auto hwnc_gradient_sums = &fqt::isa::hwnc_gradient_sums;                        \
-    static constexpr auto hwnc_normalization_gradient = &fqt::isa::hwnc_normalization_gradient;      \
-    static constexpr auto hwnc_gradient_range = &fqt::isa::hwnc_gradient_range;                      \
-    static constexpr auto select_groups = &fqt::isa::select_groups;                                  \
-    static constexpr auto kept_ranges = &fqt::isa::kept_ranges;                                      \
-    static constexpr auto hwnc_quantize_samples = &fqt::isa::hwnc_quantize_samples;                  \
-    static constexpr auto hwnc_quantize_channels = &fqt::isa::hwnc_quantize_channels;                \
-  };                                                                                                 \
-  }
-FQT_BEST_KERNELS(portable)
-#if defined(FQT_WITH_NEON)
-namespace fqt::neon {
-using namespace portable;
-}
-FQT_BEST_KERNELS(neon)
-#elif defined(FQT_WITH_AVX2) && defined(FQT_WITH_AVX512)
-namespace fqt::avx2 {
-using namespace portable;
-}
-FQT_BEST_KERNELS(avx2)
-namespace fqt::avx512 {
-using namespace avx2;
-}
-FQT_BEST_KERNELS(avx512)
-#endif
-#undef FQT_BEST_KERNELS
 
 namespace fqt::rim {
 inline namespace FQT_RIM_DEVICE {

@@ -2,6 +2,7 @@
 #include "../cpu/kernels.h"
 #include "adam.h"
 #include "hwnc.h"
+#include "hwnc_block.h"
 #include "hwnc_codes.h"
 #include "hwnc_entry.h"
 #include "hwnc_normalization.h"

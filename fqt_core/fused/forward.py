@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
-import torch
 from torch import Tensor, nn
 
 from fqt_core import ops
 from fqt_core.fused.block import Block
-from fqt_core.fused.normalization import Normalization, Sums, normalize
+from fqt_core.fused.normalization import Normalization, Sums, count_batch, normalize, synchronises
 from fqt_core.fused.shortcut import ShortcutRecord, go_around
 from fqt_core.layers import BinaryConv2d
+from fqt_core.ops import waiting
+from fqt_core.ops.geometry import output_sizes
+from fqt_core.ops.hwnc.block import flips
 from fqt_core.ops.threads import threads_for
 
 REPEATED_PRODUCTS = 64 * 128 * 3 * 3
@@ -24,6 +27,9 @@ take about a twentieth of a step. What a pool left is a quarter, made of four ti
 
 DENSE_REPEATED_PRODUCTS = 128 * 128 * 3 * 3
 """The same where no sample is pruned: backward needs more memory then, and this is a smaller part of a longer step."""
+
+
+_Found: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None, Normalization]
 
 
 @dataclass(frozen=True)
@@ -68,18 +74,16 @@ def forward(block: Block, x: Activation, *, keep: bool) -> tuple[Activation, Rec
         x: its input; with floats if the block has a shortcut.
         keep: whether the output's floats are wanted.
     """
-    words, alpha, bias = block.weight_words(), block.scale(), block.conv.bias
-    y, choice, size, total, square = _multiply_and_pool(block, x.signs, words, alpha)
-    assert isinstance(block.norm, nn.BatchNorm2d)
-    sums = Sums(total, square, y.shape[0] * y.shape[1] * y.shape[2]) if block.norm.training else None
-    norm = normalize(block.norm, alpha, bias, sums)  # type: ignore[arg-type]
-    residual, beside = _around(block, x.floats)
+    words, alpha, product = block.weight_words(), block.scale(), block.product
     # The residual is the block's input, which nothing after this wants, or was made for this; h takes its place.
-    signs, window, h = ops.hwnc_affine_sign(y, norm.a, norm.b, residual, keep)
+    residual, beside = _around(block, x.floats)
+    run = _in_one if _takes_batch_alone(block, x.signs) else _in_steps
+    signs, window, h, y, choice, norm = run(block, x.signs, words, alpha, residual, keep)
     floats = h if residual is None else residual
-    products = block.product.outputs * block.product.channels * words.shape[1] * words.shape[2]
+    products = product.outputs * product.channels * words.shape[1] * words.shape[2]
     most = DENSE_REPEATED_PRODUCTS if _is_dense(block) else REPEATED_PRODUCTS
     kept = None if products <= most and not block.pool else y
+    size = output_sizes(x.signs.shape[:2], words.shape[1:3], product.stride, product.padding, product.dilation)
     record = Record(block, x.signs, x.window, words, alpha, kept, choice, size, norm, beside)
     return Activation(signs, window, floats if keep else None), record
 
@@ -90,20 +94,55 @@ def _is_dense(block: Block) -> bool:
     return quantizer is not None and quantizer.keep >= 1
 
 
-def _multiply_and_pool(
-    block: Block, signs: Tensor, words: Tensor, alpha: Tensor | None
-) -> tuple[Tensor, Tensor | None, tuple[int, int], Tensor, Tensor]:
-    """The binarised convolution, and the pool if there is one: of the largest α · y in each window.
+def _takes_batch_alone(block: Block, signs: Tensor) -> bool:
+    """Whether a processor finds a block's statistics, those of its own batch, which is surely more than one value."""
+    assert isinstance(block.norm, nn.BatchNorm2d)
+    return waiting.at_once(signs) and block.norm.training and signs.shape[2] > 1 and not synchronises(block.norm)
 
-    Returns:
-        ``y``, ``choice`` and ``size`` as in :class:`Record`, and the sums Σ y and Σ y² per channel.
-    """
-    y, total, square = _multiply(block, signs, words)
-    size, choice = (y.shape[0], y.shape[1]), None
+
+def _in_one(
+    block: Block, signs: Tensor, words: Tensor, alpha: Tensor | None, residual: Tensor | None, keep: bool
+) -> _Found:
+    norm, product = block.norm, block.product
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    of_signs, window, h, y, choice, a, b, center, constants = ops.hwnc_block_forward(
+        signs,
+        words,
+        product.channels,
+        product.stride,
+        product.padding,
+        product.dilation,
+        block.pool,
+        norm.running_mean,
+        norm.running_var,
+        norm.weight,
+        norm.bias,
+        alpha,
+        block.bias,
+        count_batch(norm),
+        norm.eps,
+        residual,
+        keep,
+    )
+    normalization = Normalization(a, b, center, constants, batch=True)
+    return of_signs, window, h, y, choice if block.pool else None, normalization
+
+
+def _in_steps(
+    block: Block, signs: Tensor, words: Tensor, alpha: Tensor | None, residual: Tensor | None, keep: bool
+) -> _Found:
+    """The same operation by operation: with running statistics, or with what lies between them."""
+    y, first, second = _multiply(block, signs, words)
+    choice = None
     if block.pool:
-        flip = torch.zeros(y.shape[3], dtype=torch.uint8) if alpha is None else (alpha.detach() < 0).to(torch.uint8)
-        y, choice, total, square = ops.hwnc_max_pool2d(y, flip)
-    return y, choice, size, total, square
+        y, choice, first, second = ops.hwnc_max_pool2d(y, flips(alpha, y))
+    assert isinstance(block.norm, nn.BatchNorm2d)
+    sums = Sums(first, second, y.shape[0] * y.shape[1] * y.shape[2]) if block.norm.training else None
+    norm = normalize(block.norm, alpha, block.bias, sums)
+    of_signs, window, h = ops.hwnc_affine_sign(y, norm.a, norm.b, residual, keep)
+    return of_signs, window, h, y, choice, norm
 
 
 def _multiply(block: Block, signs: Tensor, words: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -109,9 +109,21 @@ def running_sources(norm: nn.BatchNorm2d, *others: Tensor | None) -> tuple[Tenso
     return norm.running_mean, norm.running_var, norm.num_batches_tracked, norm.weight, norm.bias, *others
 
 
+def synchronises(norm: nn.BatchNorm2d) -> bool:
+    """Whether a normalisation takes statistics over all processes that train together."""
+    return isinstance(norm, SyncBatchNorm2d) and norm.synchronises
+
+
+def count_batch(norm: nn.BatchNorm2d) -> float:
+    """Count a batch that the running statistics are about to take up; returns the momentum with which they do."""
+    assert norm.num_batches_tracked is not None
+    norm.num_batches_tracked.add_(1)
+    return 1 / int(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+
+
 @torch.no_grad()
 def _found(norm: nn.BatchNorm2d, alpha: Tensor | None, bias: Tensor | None, sums: Sums | None) -> Normalization:
-    together = sums is not None and isinstance(norm, SyncBatchNorm2d) and norm.synchronises
+    together = sums is not None and synchronises(norm)
     if together:
         assert sums is not None
         sums = sums.of_all()
@@ -122,9 +134,7 @@ def _found(norm: nn.BatchNorm2d, alpha: Tensor | None, bias: Tensor | None, sums
         first, second, rows, origin = sums.first, sums.second, sums.rows, sums.origin
         if rows == 1:
             raise ValueError(f"Expected more than 1 value per channel when training, got {rows}")
-        assert norm.num_batches_tracked is not None
-        norm.num_batches_tracked.add_(1)
-        momentum = 1 / int(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+        momentum = count_batch(norm)
     running = norm.running_mean, norm.running_var
     around = alpha, bias, origin
     found = ops.hwnc_normalization(*running, norm.weight, norm.bias, *around, first, second, rows, momentum, norm.eps)

@@ -7,9 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-LOOKING = frozenset({"hwnc_gradient_codes"})
-"""Operations that look at values on their way. A GPU runs the operations that they are put together from instead."""
-
 
 def at_once(tensor: Tensor) -> bool:
     """Whether a tensor's values can be looked at without waiting for a device."""

@@ -7,6 +7,7 @@ instruction set. Layouts change only at the ends of a chain (:mod:`fqt_core.fuse
 
 from __future__ import annotations
 
+from fqt_core.ops.hwnc.block import hwnc_block_forward
 from fqt_core.ops.hwnc.codes import hwnc_gradient_codes
 from fqt_core.ops.hwnc.entry import hwnc_enter, hwnc_entry_moments, hwnc_entry_sums, hwnc_leave
 from fqt_core.ops.hwnc.forward import hwnc_affine_sign, hwnc_binary_conv2d, hwnc_max_pool2d
@@ -20,10 +21,17 @@ from fqt_core.ops.hwnc.moments import hwnc_gradient_moments
 from fqt_core.ops.hwnc.normalization import hwnc_normalization, hwnc_normalization_gradient
 from fqt_core.ops.hwnc.products import hwnc_add_rows, hwnc_input_gradient, hwnc_weight_gradient
 
+COMPOSED = frozenset({"hwnc_block_forward", "hwnc_gradient_codes"})
+"""Operations for processors, put together from others here.
+
+A GPU, which Python calls ahead, runs those others one by one; there, to look at a value on the way would be to wait.
+"""
+
 __all__ = [
     "hwnc_add_rows",
     "hwnc_affine_sign",
     "hwnc_binary_conv2d",
+    "hwnc_block_forward",
     "hwnc_enter",
     "hwnc_entry_moments",
     "hwnc_entry_sums",

@@ -35,7 +35,7 @@ def _as_on_a_gpu(path: str, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     for operation, way in KERNELS:
         if way in {path, "any"}:
             monkeypatch.setattr(ops, operation, _counted(kernel(operation, way), operation, called))
-    for operation in waiting.LOOKING:
+    for operation in hwnc.COMPOSED:
         monkeypatch.setattr(ops, operation, _counted(getattr(ops, operation), operation, called))
     return called
 
@@ -64,8 +64,8 @@ def test_a_step_gives_the_bits_of_the_processor(
     assert all(torch.equal(a, b) for a, b in zip(there.buffers(), here.buffers(), strict=True))
     by_network = {"hwnc_max_pool2d"} if name == "resnet18" else {"hwnc_add_rows", "hwnc_gradient_moments"}
     entry = {"hwnc_entry_moments", "hwnc_entry_sums", "hwnc_leave"}
-    assert set(hwnc.__all__) - by_network - entry - waiting.LOOKING <= called
-    assert not called & waiting.LOOKING
+    assert set(hwnc.__all__) - by_network - entry - hwnc.COMPOSED <= called
+    assert not called & hwnc.COMPOSED
 
 
 @pytest.mark.parametrize(
