@@ -26,14 +26,16 @@ inline Tensor flips(const Tensor& like, const std::optional<Tensor>& alpha_, int
 
 constexpr const char* schema_hwnc_block_forward =
     "(Tensor x, Tensor weight, int channels, int[2] stride, int[2] padding, int[2] dilation, bool pool,"
-    " Tensor(a!) running_mean, Tensor(b!) running_var, Tensor gamma, Tensor beta, Tensor? alpha, Tensor? shift,"
-    " float momentum, float eps, Tensor(c!)? residual, bool keep)"
+    " Tensor(a!) running_mean, Tensor(b!) running_var, Tensor(c!) batches, Tensor gamma, Tensor beta, Tensor? alpha,"
+    " Tensor? shift, float? momentum, float eps, Tensor(d!)? residual, bool keep)"
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)";
 template <typename Kernels>
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> hwnc_block_forward(
     Tensor x, Tensor weight, int64_t channels, Sizes stride, Sizes padding, Sizes dilation, bool pool, Tensor running_mean,
-    Tensor running_var, Tensor gamma, Tensor beta, std::optional<Tensor> alpha, std::optional<Tensor> shift, double momentum,
-    double eps, std::optional<Tensor> residual, bool keep) {
+    Tensor running_var, Tensor batches, Tensor gamma, Tensor beta, std::optional<Tensor> alpha, std::optional<Tensor> shift,
+    std::optional<double> momentum, double eps, std::optional<Tensor> residual, bool keep) {
+  check_in_place<int64_t>("batches", batches);
+  check_dim("batches", batches, 0);
   auto [y, total, square] =
       hwnc_binary_conv2d<Kernels::hwnc_binary_conv2d>(x, weight, channels, stride, padding, dilation);
   Tensor choice = new_tensor(y, {0}, ScalarType::Byte);
@@ -41,8 +43,11 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tenso
     const Tensor flip = flips(y, alpha, y.size(3));
     std::tie(y, choice, total, square) = hwnc_max_pool2d<Kernels::hwnc_max_pool2d>(y, flip);
   }
+  int64_t* const count = result_of<int64_t>(batches);
   const auto [a, b, center, constants] = hwnc_normalization<Kernels::hwnc_normalization>(
-      running_mean, running_var, gamma, beta, alpha, shift, std::nullopt, total, square, product(y, 3), momentum, eps);
+      running_mean, running_var, gamma, beta, alpha, shift, std::nullopt, total, square, product(y, 3),
+      momentum.value_or(1 / static_cast<double>(*count + 1)), eps);
+  *count += 1;
   const auto [sign, window, h] = hwnc_affine_sign<Kernels::hwnc_affine_sign>(y, a, b, residual, keep);
   return {sign, window, h, y, choice, a, b, center, constants};
 }

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 from fqt_core import ops
 from fqt_core.fused.block import Block
-from fqt_core.fused.normalization import Normalization, Sums, count_batch, normalize, synchronises
+from fqt_core.fused.normalization import Normalization, Sums, normalize, synchronises
 from fqt_core.fused.shortcut import ShortcutRecord, go_around
 from fqt_core.layers import BinaryConv2d
+from fqt_core.layers.products import ConvProduct
 from fqt_core.ops import waiting
 from fqt_core.ops.geometry import output_sizes
 from fqt_core.ops.hwnc.block import flips
@@ -63,29 +65,90 @@ class Record:
 
     def integers(self) -> Tensor:
         """``y``, kept or made again: they are integers, so both are the same."""
-        return _multiply(self.block, self.signs, self.weight_words)[0] if self.y is None else self.y
+        return _multiply(self.block.product, self.signs, self.weight_words)[0] if self.y is None else self.y
 
 
-def forward(block: Block, x: Activation, *, keep: bool) -> tuple[Activation, Record]:
-    """Run one block.
+class BlockForward:
+    """One forward pass of one block.
+
+    What does not depend on its input is found when it is made: for all blocks of a chain at once, since that takes
+    several times as long behind a product, which empties the processor's caches.
 
     Args:
         block: the block.
-        x: its input; with floats if the block has a shortcut.
-        keep: whether the output's floats are wanted.
+        x: the chain's input, samples first.
     """
-    words, alpha, product = block.weight_words(), block.scale(), block.product
-    # The residual is the block's input, which nothing after this wants, or was made for this; h takes its place.
-    residual, beside = _around(block, x.floats)
-    run = _in_one if _takes_batch_alone(block, x.signs) else _in_steps
-    signs, window, h, y, choice, norm = run(block, x.signs, words, alpha, residual, keep)
-    floats = h if residual is None else residual
-    products = product.outputs * product.channels * words.shape[1] * words.shape[2]
-    most = DENSE_REPEATED_PRODUCTS if _is_dense(block) else REPEATED_PRODUCTS
-    kept = None if products <= most and not block.pool else y
-    size = output_sizes(x.signs.shape[:2], words.shape[1:3], product.stride, product.padding, product.dilation)
-    record = Record(block, x.signs, x.window, words, alpha, kept, choice, size, norm, beside)
-    return Activation(signs, window, floats if keep else None), record
+
+    def __init__(self, block: Block, x: Tensor) -> None:
+        norm, product, words = block.norm, block.product, block.weight_words()
+        assert isinstance(norm, nn.BatchNorm2d)
+        mean, var, batches = norm.running_mean, norm.running_var, norm.num_batches_tracked
+        assert mean is not None
+        assert var is not None
+        assert batches is not None
+        self._block, self._norm, self._product = block, norm, product
+        self._words, self._alpha, self._bias = words, block.scale(), block.bias
+        self._window = product.stride, product.padding, product.dilation
+        products = product.outputs * product.channels * words.shape[1] * words.shape[2]
+        most = DENSE_REPEATED_PRODUCTS if _is_dense(block) else REPEATED_PRODUCTS
+        self._keeps_integers = products > most or block.pool
+        # A processor finds statistics, those of its own batch, which is surely more than one value.
+        self._in_one = waiting.at_once(x) and norm.training and len(x) > 1 and not synchronises(norm)
+        self._running, self._affine, self._options = (
+            (mean, var, batches),
+            (norm.weight, norm.bias),
+            (norm.momentum, norm.eps),
+        )
+
+    def __call__(self, x: Activation, *, keep: bool) -> tuple[Activation, Record]:
+        """Run the block.
+
+        Args:
+            x: its input; with floats if the block has a shortcut.
+            keep: whether the output's floats are wanted.
+        """
+        block = self._block
+        # The residual is the block's input, which nothing after this wants, or was made for this; h takes its place.
+        residual, beside = _around(block, x.floats)
+        run = self._run_in_one if self._in_one else self._run_in_steps
+        signs, window, h, y, choice, norm = run(x.signs, residual, keep)
+        floats = h if residual is None else residual
+        size = y.shape[0], y.shape[1]
+        if block.pool:
+            size = output_sizes(x.signs.shape[:2], self._words.shape[1:3], *self._window)
+        kept = y if self._keeps_integers else None
+        record = Record(block, x.signs, x.window, self._words, self._alpha, kept, choice, size, norm, beside)
+        return Activation(signs, window, floats if keep else None), record
+
+    def _run_in_one(self, signs: Tensor, residual: Tensor | None, keep: bool) -> _Found:
+        of_signs, window, h, y, choice, a, b, center, constants = ops.hwnc_block_forward(
+            signs,
+            self._words,
+            self._product.channels,
+            *self._window,
+            self._block.pool,
+            *self._running,
+            *self._affine,
+            self._alpha,
+            self._bias,
+            *self._options,
+            residual,
+            keep,
+        )
+        torch.autograd.graph.increment_version(self._running[-1])
+        norm = Normalization(a, b, center, constants, batch=True)
+        return of_signs, window, h, y, choice if self._block.pool else None, norm
+
+    def _run_in_steps(self, signs: Tensor, residual: Tensor | None, keep: bool) -> _Found:
+        """The same operation by operation: with running statistics, or with what lies between them."""
+        y, first, second = _multiply(self._product, signs, self._words)
+        choice = None
+        if self._block.pool:
+            y, choice, first, second = ops.hwnc_max_pool2d(y, flips(self._alpha, y))
+        sums = Sums(first, second, y.shape[0] * y.shape[1] * y.shape[2]) if self._norm.training else None
+        norm = normalize(self._norm, self._alpha, self._bias, sums)
+        of_signs, window, h = ops.hwnc_affine_sign(y, norm.a, norm.b, residual, keep)
+        return of_signs, window, h, y, choice, norm
 
 
 def _is_dense(block: Block) -> bool:
@@ -94,59 +157,7 @@ def _is_dense(block: Block) -> bool:
     return quantizer is not None and quantizer.keep >= 1
 
 
-def _takes_batch_alone(block: Block, signs: Tensor) -> bool:
-    """Whether a processor finds a block's statistics, those of its own batch, which is surely more than one value."""
-    assert isinstance(block.norm, nn.BatchNorm2d)
-    return waiting.at_once(signs) and block.norm.training and signs.shape[2] > 1 and not synchronises(block.norm)
-
-
-def _in_one(
-    block: Block, signs: Tensor, words: Tensor, alpha: Tensor | None, residual: Tensor | None, keep: bool
-) -> _Found:
-    norm, product = block.norm, block.product
-    assert isinstance(norm, nn.BatchNorm2d)
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    of_signs, window, h, y, choice, a, b, center, constants = ops.hwnc_block_forward(
-        signs,
-        words,
-        product.channels,
-        product.stride,
-        product.padding,
-        product.dilation,
-        block.pool,
-        norm.running_mean,
-        norm.running_var,
-        norm.weight,
-        norm.bias,
-        alpha,
-        block.bias,
-        count_batch(norm),
-        norm.eps,
-        residual,
-        keep,
-    )
-    normalization = Normalization(a, b, center, constants, batch=True)
-    return of_signs, window, h, y, choice if block.pool else None, normalization
-
-
-def _in_steps(
-    block: Block, signs: Tensor, words: Tensor, alpha: Tensor | None, residual: Tensor | None, keep: bool
-) -> _Found:
-    """The same operation by operation: with running statistics, or with what lies between them."""
-    y, first, second = _multiply(block, signs, words)
-    choice = None
-    if block.pool:
-        y, choice, first, second = ops.hwnc_max_pool2d(y, flips(alpha, y))
-    assert isinstance(block.norm, nn.BatchNorm2d)
-    sums = Sums(first, second, y.shape[0] * y.shape[1] * y.shape[2]) if block.norm.training else None
-    norm = normalize(block.norm, alpha, block.bias, sums)
-    of_signs, window, h = ops.hwnc_affine_sign(y, norm.a, norm.b, residual, keep)
-    return of_signs, window, h, y, choice, norm
-
-
-def _multiply(block: Block, signs: Tensor, words: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    product = block.product
+def _multiply(product: ConvProduct, signs: Tensor, words: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return ops.hwnc_binary_conv2d(signs, words, product.channels, product.stride, product.padding, product.dilation)
 
 

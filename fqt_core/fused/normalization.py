@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from fqt_core import ops
 from fqt_core.fused.constants import kept
 from fqt_core.ops.division import divided
+from fqt_core.ops.hwnc.block import count_batch
 from fqt_core.parallel.batch_norm import SyncBatchNorm2d, combined, summed
 
 
@@ -114,13 +115,6 @@ def synchronises(norm: nn.BatchNorm2d) -> bool:
     return isinstance(norm, SyncBatchNorm2d) and norm.synchronises
 
 
-def count_batch(norm: nn.BatchNorm2d) -> float:
-    """Count a batch that the running statistics are about to take up; returns the momentum with which they do."""
-    assert norm.num_batches_tracked is not None
-    norm.num_batches_tracked.add_(1)
-    return 1 / int(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
-
-
 @torch.no_grad()
 def _found(norm: nn.BatchNorm2d, alpha: Tensor | None, bias: Tensor | None, sums: Sums | None) -> Normalization:
     together = sums is not None and synchronises(norm)
@@ -134,7 +128,8 @@ def _found(norm: nn.BatchNorm2d, alpha: Tensor | None, bias: Tensor | None, sums
         first, second, rows, origin = sums.first, sums.second, sums.rows, sums.origin
         if rows == 1:
             raise ValueError(f"Expected more than 1 value per channel when training, got {rows}")
-        momentum = count_batch(norm)
+        assert norm.num_batches_tracked is not None
+        momentum = count_batch(norm.num_batches_tracked, norm.momentum)
     running = norm.running_mean, norm.running_var
     around = alpha, bias, origin
     found = ops.hwnc_normalization(*running, norm.weight, norm.bias, *around, first, second, rows, momentum, norm.eps)

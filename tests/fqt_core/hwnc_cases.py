@@ -154,7 +154,8 @@ def _block_forward(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
     residual = None
     if draw(st.booleans()):
         residual = torch.randn(height, width, case.samples, outputs, generator=generator)
-    norm = *running, *vectors[:2], alpha, shift, draw(st.sampled_from([0.1, 1.0, 1 / 3])), 1e-5
+    batches, momentum = torch.tensor(draw(st.integers(0, 5))), draw(st.sampled_from([None, 0.1, 1.0, 1 / 3]))
+    norm = *running, batches, *vectors[:2], alpha, shift, momentum, 1e-5
     return *_conv(case, draw), pool, *norm, residual, draw(st.booleans())
 
 

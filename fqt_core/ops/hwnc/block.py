@@ -18,6 +18,7 @@ _Found: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor
 
 def _composed(
     part: Callable[[str], Callable[..., Any]],
+    count: Callable[[Tensor, float | None], float],
     x: Tensor,
     weight: Tensor,
     channels: int,
@@ -27,23 +28,24 @@ def _composed(
     pool: bool,
     running_mean: Tensor,
     running_var: Tensor,
+    batches: Tensor,
     gamma: Tensor,
     beta: Tensor,
     alpha: Tensor | None,
     shift: Tensor | None,
-    momentum: float,
+    momentum: float | None,
     eps: float,
     residual: Tensor | None,
     keep: bool,
 ) -> _Found:
-    """``part``: an operation's reference, or its fake kernel, by its name."""
+    """``part``: an operation's reference, or its fake kernel, by its name; ``count``: as :func:`count_batch`."""
     y, first, second = part("hwnc_binary_conv2d")(x, weight, channels, stride, padding, dilation)
     choice = y.new_empty(0, dtype=torch.uint8)
     if pool:
         y, choice, first, second = part("hwnc_max_pool2d")(y, flips(alpha, y))
     rows = y.shape[0] * y.shape[1] * y.shape[2]
     a, b, center, constants = part("hwnc_normalization")(
-        running_mean, running_var, gamma, beta, alpha, shift, None, first, second, rows, momentum, eps
+        running_mean, running_var, gamma, beta, alpha, shift, None, first, second, rows, count(batches, momentum), eps
     )
     signs, window, h = part("hwnc_affine_sign")(y, a, b, residual, keep)
     return signs, window, h, y, choice, a, b, center, constants
@@ -54,14 +56,25 @@ def flips(alpha: Tensor | None, y: Tensor) -> Tensor:
     return y.new_zeros(y.shape[3], dtype=torch.uint8) if alpha is None else (alpha.detach() < 0).to(torch.uint8)
 
 
+def count_batch(batches: Tensor, momentum: float | None) -> float:
+    """Count a batch; the momentum with which running statistics take it up.
+
+    Args:
+        batches: int64 (), how many there were.
+        momentum: as of ``torch.nn.BatchNorm2d``, ``None`` for that of a mean over all batches.
+    """
+    batches.add_(1)
+    return 1 / int(batches) if momentum is None else momentum
+
+
 def _block_fake(*arguments: Any) -> _Found:
-    return _composed(lambda name: OPERATIONS[name].fake, *arguments)
+    return _composed(lambda name: OPERATIONS[name].fake, lambda _, momentum: momentum or 0.0, *arguments)
 
 
 @operation(
     "hwnc_block_forward(Tensor x, Tensor weight, int channels, int[2] stride, int[2] padding, int[2] dilation,"
-    " bool pool, Tensor(a!) running_mean, Tensor(b!) running_var, Tensor gamma, Tensor beta, Tensor? alpha,"
-    " Tensor? shift, float momentum, float eps, Tensor(c!)? residual, bool keep)"
+    " bool pool, Tensor(a!) running_mean, Tensor(b!) running_var, Tensor(c!) batches, Tensor gamma, Tensor beta,"
+    " Tensor? alpha, Tensor? shift, float? momentum, float eps, Tensor(d!)? residual, bool keep)"
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     fake=_block_fake,
 )
@@ -75,11 +88,12 @@ def hwnc_block_forward(
     pool: bool,
     running_mean: Tensor,
     running_var: Tensor,
+    batches: Tensor,
     gamma: Tensor,
     beta: Tensor,
     alpha: Tensor | None,
     shift: Tensor | None,
-    momentum: float,
+    momentum: float | None,
     eps: float,
     residual: Tensor | None,
     keep: bool,
@@ -89,8 +103,9 @@ def hwnc_block_forward(
     Args:
         x, weight, channels, stride, padding, dilation: as of :func:`hwnc_binary_conv2d`.
         pool: whether :func:`hwnc_max_pool2d` follows, of the largest α · y in each window.
-        running_mean, running_var, gamma, beta, alpha, shift, momentum, eps: as of :func:`hwnc_normalization`, whose
-            ``weight`` and ``bias`` are ``gamma`` and ``beta`` here.
+        running_mean, running_var, gamma, beta, alpha, shift, eps: as of :func:`hwnc_normalization`, whose ``weight``
+            and ``bias`` are ``gamma`` and ``beta`` here.
+        batches, momentum: as of :func:`count_batch`.
         residual, keep: as of :func:`hwnc_affine_sign`.
 
     Returns:
@@ -100,6 +115,7 @@ def hwnc_block_forward(
     """
     return _composed(
         lambda name: OPERATIONS[name].reference,
+        count_batch,
         x,
         weight,
         channels,
@@ -109,6 +125,7 @@ def hwnc_block_forward(
         pool,
         running_mean,
         running_var,
+        batches,
         gamma,
         beta,
         alpha,

@@ -38,7 +38,7 @@ def _hwnc_block_forward(layer: Layer) -> Iterator[Case]:
         if layer.samples * height * width < 2:  # no variance
             continue
         running, scale = torch.ones(2, layer.outputs), torch.ones(layer.outputs)
-        norm = *running, channel_vector(layer), channel_vector(layer), scale, None, 0.1, 1e-5
+        norm = *running, torch.tensor(0), channel_vector(layer), channel_vector(layer), scale, None, 0.1, 1e-5
         arguments = (x, weight_of(layer), layer.channels, *layer.window, pixels == 2, *norm, None, False)
         yield Case(name, arguments, macs=layer.macs(layer.samples, layer.outputs))
 

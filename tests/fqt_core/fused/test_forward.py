@@ -13,7 +13,7 @@ import fqt_core as fqt
 from fqt_core import ops
 from fqt_core.fused import chain
 from fqt_core.fused.block import Block
-from fqt_core.fused.forward import Activation, Record, forward
+from fqt_core.fused.forward import Activation, BlockForward, Record
 from fqt_core.layers import BinaryConv2d
 from fqt_core.ops import waiting
 from tests.fqt_core.fused.nets import images, network, step
@@ -57,27 +57,30 @@ def test_one_operation_gives_what_the_steps_give(
 ) -> None:
     pooled: list[bool] = []
 
-    def both(block: Block, x: Activation, *, keep: bool) -> tuple[Activation, Record]:
-        before = [buffer.clone() for module in block.modules for buffer in module.buffers(recurse=False)]
-        floats = None if x.floats is None else x.floats.clone()
-        with monkeypatch.context() as patch:
-            patch.setattr(waiting, "at_once", lambda _: False)
-            steps = forward(block, Activation(x.signs, x.window, floats), keep=keep)
-        buffers = [buffer for module in block.modules for buffer in module.buffers(recurse=False)]
-        after = [buffer.clone() for buffer in buffers]
-        for buffer, value in zip(buffers, before, strict=True):
-            buffer.copy_(value)
-        found = forward(block, x, keep=keep)
-        assert all(
-            _same(_tensors(one), _tensors(other)) and type(one) is type(other)
-            for one, other in zip(found, steps, strict=True)
-        )
-        assert found[1].size == steps[1].size
-        assert _same(list(buffers), list(after))
-        pooled.append(block.pool)
-        return found
+    class Both(BlockForward):
+        def __init__(self, block: Block, x: Tensor) -> None:
+            super().__init__(block, x)
+            self.block = block
+            with monkeypatch.context() as patch:
+                patch.setattr(waiting, "at_once", lambda _: False)
+                self.in_steps = BlockForward(block, x)
 
-    monkeypatch.setattr(chain, "forward", both)
+        def __call__(self, x: Activation, *, keep: bool) -> tuple[Activation, Record]:
+            buffers = [buffer for module in self.block.modules for buffer in module.buffers(recurse=False)]
+            before, floats = [buffer.clone() for buffer in buffers], None if x.floats is None else x.floats.clone()
+            steps = self.in_steps(Activation(x.signs, x.window, floats), keep=keep)
+            after = [buffer.clone() for buffer in buffers]
+            for buffer, value in zip(buffers, before, strict=True):
+                buffer.copy_(value)
+            found = super().__call__(x, keep=keep)
+            for one, other in zip(found, steps, strict=True):
+                assert _same(_tensors(one), _tensors(other))
+            assert found[1].size == steps[1].size
+            assert _same(list(buffers), list(after))
+            pooled.append(self.block.pool)
+            return found
+
+    monkeypatch.setattr(chain, "BlockForward", Both)
     model = network(name, fqt.Method("fqt", weight_scale=scale))
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
