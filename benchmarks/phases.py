@@ -25,7 +25,7 @@ _RULES: tuple[tuple[str, str], ...] = (
         r"fqt::(.*range|.*moments|.*quantize|.*codes|select_groups|uniform_numbers|pixel_square_sums|pixel_gather).*",
         "quantising",
     ),
-    (r"fqt::.*(conv2d|linear|input_gradient|weight_gradient).*", "products"),
+    (r"fqt::.*(conv2d|linear|block_forward|input_gradient|weight_gradient).*", "products"),
     (r"fqt::.*(pack|sign|magnitude).*", "packing"),
     (r"aten::.*|mkldnn::.*", "torch"),
 )

@@ -1,12 +1,16 @@
-// What operations that the rim puts together are put together from.
+// fqt::<isa>::Kernels, for operations that are put together from others (FQT_COMPOSED in ../kernels.inc): for each of these the best
+// kernel up to this instruction set. What a set lacks, the one below it has.
 #pragma once
 
 #include "../cpu/kernels.h"
 
-// fqt::<isa>::Kernels: for each of its operations the best kernel up to this instruction set. What a set lacks, the one below it has.
 #define FQT_BEST_KERNELS(isa)                                                                        \
   namespace fqt::isa {                                                                               \
   struct Kernels {                                                                                   \
+    static constexpr auto hwnc_binary_conv2d = &fqt::isa::hwnc_binary_conv2d;                        \
+    static constexpr auto hwnc_max_pool2d = &fqt::isa::hwnc_max_pool2d;                              \
+    static constexpr auto hwnc_normalization = &fqt::isa::hwnc_normalization;                        \
+    static constexpr auto hwnc_affine_sign = &fqt::isa::hwnc_affine_sign;                            \
     static constexpr auto hwnc_gradient_sums = &fqt::isa::hwnc_gradient_sums;                        \
     static constexpr auto hwnc_normalization_gradient = &fqt::isa::hwnc_normalization_gradient;      \
     static constexpr auto hwnc_gradient_range = &fqt::isa::hwnc_gradient_range;                      \

@@ -3,6 +3,7 @@
 #include "adam.h"
 #include "adam_all.h"
 #include "hwnc.h"
+#include "hwnc_block.h"
 #include "hwnc_codes.h"
 #include "hwnc_entry.h"
 #include "hwnc_normalization.h"

@@ -14,7 +14,6 @@ from fqt_core.layers import BinaryConv2d, PackedConv2d
 from fqt_core.layers.products import ConvProduct
 from fqt_core.ops import hwnc, native
 from fqt_core.ops.hwnc.forward import INT16_MAX
-from fqt_core.ops.waiting import COMPOSED
 from fqt_core.parallel.batch_norm import SyncBatchNorm2d
 
 
@@ -78,6 +77,11 @@ class Block:
     def scale(self) -> Tensor | None:
         """α, float32 (D,), or ``None``."""
         return self.conv.alpha if isinstance(self.conv, PackedConv2d) else self._binary.scale()
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The convolution's, float32 (D,), or ``None``."""
+        return self.conv.bias if isinstance(self.conv, PackedConv2d) else self._binary.bias
 
     @property
     def _binary(self) -> BinaryConv2d:
@@ -208,7 +212,7 @@ def device_obstacle(device: torch.device) -> str:
         return ""
     if device.type != "cuda":
         return f"chains have no kernels on {device.type}"
-    missing = native.without_cuda_kernels(name for name in hwnc.__all__ if name not in COMPOSED)
+    missing = native.without_cuda_kernels(name for name in hwnc.__all__ if name not in native.CPU_ONLY)
     return f"there are no CUDA kernels of {', '.join(missing)}" if missing else ""
 
 

@@ -12,7 +12,7 @@ from fqt_core import ops
 from fqt_core.fused.backward import BlockGradient, defers
 from fqt_core.fused.block import Chain
 from fqt_core.fused.entry import EntryRecord, enter, leave
-from fqt_core.fused.forward import Record, forward
+from fqt_core.fused.forward import BlockForward, Record
 from fqt_core.fused.halving import halve_backward
 from fqt_core.fused.rows import PendingRows, RowGradient
 from fqt_core.fused.shortcut import come_back
@@ -56,9 +56,10 @@ def _forward(chain: Chain, x: Tensor, *, graph: bool) -> tuple[Tensor, EntryReco
         activation, entry = enter_stem(chain.stem, chain.entry, x, keep=keep)
     else:  # nothing has to be kept, and nothing be known of the batch
         activation = apply_stem(chain.stem, chain.entry, x, keep=keep)
-    for number, block in enumerate(blocks):
+    passes = [BlockForward(block, x) for block in blocks]
+    for number, run in enumerate(passes):
         keep = number + 1 == len(blocks) or blocks[number + 1].shortcut is not None
-        activation, record = forward(block, activation, keep=keep)
+        activation, record = run(activation, keep=keep)
         if graph:
             records.append(record)
     assert activation.floats is not None

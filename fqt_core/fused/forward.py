@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from fqt_core import ops
 from fqt_core.fused.block import Block
-from fqt_core.fused.normalization import Normalization, Sums, normalize
+from fqt_core.fused.normalization import Normalization, Sums, normalize, synchronises
 from fqt_core.fused.shortcut import ShortcutRecord, go_around
 from fqt_core.layers import BinaryConv2d
+from fqt_core.layers.products import ConvProduct
+from fqt_core.ops import waiting
+from fqt_core.ops.geometry import output_sizes
+from fqt_core.ops.hwnc.block import flips
 from fqt_core.ops.threads import threads_for
 
 REPEATED_PRODUCTS = 64 * 128 * 3 * 3
@@ -24,6 +29,9 @@ take about a twentieth of a step. What a pool left is a quarter, made of four ti
 
 DENSE_REPEATED_PRODUCTS = 128 * 128 * 3 * 3
 """The same where no sample is pruned: backward needs more memory then, and this is a smaller part of a longer step."""
+
+
+_Found: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None, Normalization]
 
 
 @dataclass(frozen=True)
@@ -57,31 +65,90 @@ class Record:
 
     def integers(self) -> Tensor:
         """``y``, kept or made again: they are integers, so both are the same."""
-        return _multiply(self.block, self.signs, self.weight_words)[0] if self.y is None else self.y
+        return _multiply(self.block.product, self.signs, self.weight_words)[0] if self.y is None else self.y
 
 
-def forward(block: Block, x: Activation, *, keep: bool) -> tuple[Activation, Record]:
-    """Run one block.
+class BlockForward:
+    """One forward pass of one block.
+
+    What does not depend on its input is found when it is made: for all blocks of a chain at once, since that takes
+    several times as long behind a product, which empties the processor's caches.
 
     Args:
         block: the block.
-        x: its input; with floats if the block has a shortcut.
-        keep: whether the output's floats are wanted.
+        x: the chain's input, samples first.
     """
-    words, alpha, bias = block.weight_words(), block.scale(), block.conv.bias
-    y, choice, size, total, square = _multiply_and_pool(block, x.signs, words, alpha)
-    assert isinstance(block.norm, nn.BatchNorm2d)
-    sums = Sums(total, square, y.shape[0] * y.shape[1] * y.shape[2]) if block.norm.training else None
-    norm = normalize(block.norm, alpha, bias, sums)  # type: ignore[arg-type]
-    residual, beside = _around(block, x.floats)
-    # The residual is the block's input, which nothing after this wants, or was made for this; h takes its place.
-    signs, window, h = ops.hwnc_affine_sign(y, norm.a, norm.b, residual, keep)
-    floats = h if residual is None else residual
-    products = block.product.outputs * block.product.channels * words.shape[1] * words.shape[2]
-    most = DENSE_REPEATED_PRODUCTS if _is_dense(block) else REPEATED_PRODUCTS
-    kept = None if products <= most and not block.pool else y
-    record = Record(block, x.signs, x.window, words, alpha, kept, choice, size, norm, beside)
-    return Activation(signs, window, floats if keep else None), record
+
+    def __init__(self, block: Block, x: Tensor) -> None:
+        norm, product, words = block.norm, block.product, block.weight_words()
+        assert isinstance(norm, nn.BatchNorm2d)
+        mean, var, batches = norm.running_mean, norm.running_var, norm.num_batches_tracked
+        assert mean is not None
+        assert var is not None
+        assert batches is not None
+        self._block, self._norm, self._product = block, norm, product
+        self._words, self._alpha, self._bias = words, block.scale(), block.bias
+        self._window = product.stride, product.padding, product.dilation
+        products = product.outputs * product.channels * words.shape[1] * words.shape[2]
+        most = DENSE_REPEATED_PRODUCTS if _is_dense(block) else REPEATED_PRODUCTS
+        self._keeps_integers = products > most or block.pool
+        # A processor finds statistics, those of its own batch, which is surely more than one value.
+        self._in_one = waiting.at_once(x) and norm.training and len(x) > 1 and not synchronises(norm)
+        self._running, self._affine, self._options = (
+            (mean, var, batches),
+            (norm.weight, norm.bias),
+            (norm.momentum, norm.eps),
+        )
+
+    def __call__(self, x: Activation, *, keep: bool) -> tuple[Activation, Record]:
+        """Run the block.
+
+        Args:
+            x: its input; with floats if the block has a shortcut.
+            keep: whether the output's floats are wanted.
+        """
+        block = self._block
+        # The residual is the block's input, which nothing after this wants, or was made for this; h takes its place.
+        residual, beside = _around(block, x.floats)
+        run = self._run_in_one if self._in_one else self._run_in_steps
+        signs, window, h, y, choice, norm = run(x.signs, residual, keep)
+        floats = h if residual is None else residual
+        size = y.shape[0], y.shape[1]
+        if block.pool:
+            size = output_sizes(x.signs.shape[:2], self._words.shape[1:3], *self._window)
+        kept = y if self._keeps_integers else None
+        record = Record(block, x.signs, x.window, self._words, self._alpha, kept, choice, size, norm, beside)
+        return Activation(signs, window, floats if keep else None), record
+
+    def _run_in_one(self, signs: Tensor, residual: Tensor | None, keep: bool) -> _Found:
+        of_signs, window, h, y, choice, a, b, center, constants = ops.hwnc_block_forward(
+            signs,
+            self._words,
+            self._product.channels,
+            *self._window,
+            self._block.pool,
+            *self._running,
+            *self._affine,
+            self._alpha,
+            self._bias,
+            *self._options,
+            residual,
+            keep,
+        )
+        torch.autograd.graph.increment_version(self._running[-1])
+        norm = Normalization(a, b, center, constants, batch=True)
+        return of_signs, window, h, y, choice if self._block.pool else None, norm
+
+    def _run_in_steps(self, signs: Tensor, residual: Tensor | None, keep: bool) -> _Found:
+        """The same operation by operation: with running statistics, or with what lies between them."""
+        y, first, second = _multiply(self._product, signs, self._words)
+        choice = None
+        if self._block.pool:
+            y, choice, first, second = ops.hwnc_max_pool2d(y, flips(self._alpha, y))
+        sums = Sums(first, second, y.shape[0] * y.shape[1] * y.shape[2]) if self._norm.training else None
+        norm = normalize(self._norm, self._alpha, self._bias, sums)
+        of_signs, window, h = ops.hwnc_affine_sign(y, norm.a, norm.b, residual, keep)
+        return of_signs, window, h, y, choice, norm
 
 
 def _is_dense(block: Block) -> bool:
@@ -90,24 +157,7 @@ def _is_dense(block: Block) -> bool:
     return quantizer is not None and quantizer.keep >= 1
 
 
-def _multiply_and_pool(
-    block: Block, signs: Tensor, words: Tensor, alpha: Tensor | None
-) -> tuple[Tensor, Tensor | None, tuple[int, int], Tensor, Tensor]:
-    """The binarised convolution, and the pool if there is one: of the largest α · y in each window.
-
-    Returns:
-        ``y``, ``choice`` and ``size`` as in :class:`Record`, and the sums Σ y and Σ y² per channel.
-    """
-    y, total, square = _multiply(block, signs, words)
-    size, choice = (y.shape[0], y.shape[1]), None
-    if block.pool:
-        flip = torch.zeros(y.shape[3], dtype=torch.uint8) if alpha is None else (alpha.detach() < 0).to(torch.uint8)
-        y, choice, total, square = ops.hwnc_max_pool2d(y, flip)
-    return y, choice, size, total, square
-
-
-def _multiply(block: Block, signs: Tensor, words: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    product = block.product
+def _multiply(product: ConvProduct, signs: Tensor, words: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return ops.hwnc_binary_conv2d(signs, words, product.channels, product.stride, product.padding, product.dilation)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from fqt_core import ops
 from fqt_core.fused.constants import kept
 from fqt_core.ops.division import divided
+from fqt_core.ops.hwnc.block import count_batch
 from fqt_core.parallel.batch_norm import SyncBatchNorm2d, combined, summed
 
 
@@ -109,9 +110,14 @@ def running_sources(norm: nn.BatchNorm2d, *others: Tensor | None) -> tuple[Tenso
     return norm.running_mean, norm.running_var, norm.num_batches_tracked, norm.weight, norm.bias, *others
 
 
+def synchronises(norm: nn.BatchNorm2d) -> bool:
+    """Whether a normalisation takes statistics over all processes that train together."""
+    return isinstance(norm, SyncBatchNorm2d) and norm.synchronises
+
+
 @torch.no_grad()
 def _found(norm: nn.BatchNorm2d, alpha: Tensor | None, bias: Tensor | None, sums: Sums | None) -> Normalization:
-    together = sums is not None and isinstance(norm, SyncBatchNorm2d) and norm.synchronises
+    together = sums is not None and synchronises(norm)
     if together:
         assert sums is not None
         sums = sums.of_all()
@@ -123,8 +129,7 @@ def _found(norm: nn.BatchNorm2d, alpha: Tensor | None, bias: Tensor | None, sums
         if rows == 1:
             raise ValueError(f"Expected more than 1 value per channel when training, got {rows}")
         assert norm.num_batches_tracked is not None
-        norm.num_batches_tracked.add_(1)
-        momentum = 1 / int(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+        momentum = count_batch(norm.num_batches_tracked, norm.momentum)
     running = norm.running_mean, norm.running_var
     around = alpha, bias, origin
     found = ops.hwnc_normalization(*running, norm.weight, norm.bias, *around, first, second, rows, momentum, norm.eps)

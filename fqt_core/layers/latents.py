@@ -27,7 +27,7 @@ def lay_out_(weight: Tensor) -> None:
 
 def is_laid_out(weight: Tensor) -> bool:
     """Whether a weight's channels lie side by side in memory, rows in order."""
-    return weight.movedim(1, -1).is_contiguous()
+    return weight.is_contiguous(memory_format=torch.channels_last if weight.dim() == 4 else torch.contiguous_format)
 
 
 class CompactGradient:

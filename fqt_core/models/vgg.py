@@ -35,6 +35,9 @@ class Features(nn.Sequential, BinaryLayout, Chained):
         for index in pools:
             order[index - 2 : index + 1] = [index, index - 2, index - 1]
         self.order = order
+        for module in self:
+            if isinstance(module, nn.ReLU):
+                module.inplace = False  # behind a chain it acts on a view, of which autograd would make copies then
         return f"{len(pools)} max-pools moved before their batch normalisation"
 
     def chain(self) -> Chain:
@@ -43,7 +46,8 @@ class Features(nn.Sequential, BinaryLayout, Chained):
 
     def _parts(self) -> tuple[list[nn.Module], slice, Chain]:
         """The modules in order, which of them the chain takes the place of, and the chain (as far as there is one)."""
-        modules = [self[index] for index in self.order if not isinstance(self[index], nn.Identity)]
+        registered = list(self)
+        modules = [module for index in self.order if not isinstance(module := registered[index], nn.Identity)]
         binary = [index for index, module in enumerate(modules) if isinstance(module, BinaryConv2d | PackedConv2d)]
         blocks: list[Block] = []
         at = begin = binary[0] if binary else len(modules)

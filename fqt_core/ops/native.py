@@ -18,6 +18,24 @@ INSTRUCTION_SETS = ("portable", "neon", "avx2", "avx512", "amx")
 """Instruction sets that kernels may be written for, slowest first."""
 
 
+CPU_ONLY = frozenset(
+    {
+        "hwnc_block_forward",
+        "hwnc_gradient_codes",
+        "adam_binary_all_",
+        "stem_moments",
+        "stem_products",
+        "stem_enter",
+    }
+)
+"""Operations for processors alone.
+
+Some are put together from others, which a GPU, that Python calls ahead, runs one by one; there, to look at a value on
+the way would be to wait. In place of the others a GPU runs PyTorch's own convolution and products, which are fast
+there, in an order that nobody fixes.
+"""
+
+
 class NativeKernelWarning(UserWarning):
     """The native kernels are not available, so the slower reference kernels are used."""
 

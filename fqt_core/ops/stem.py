@@ -22,9 +22,6 @@ from fqt_core.ops.hwnc.gradient import ROWS_PER_SUM, check_rows
 from fqt_core.ops.patches import image_patches
 from fqt_core.ops.registry import OPERATIONS, operation
 
-CPU_ONLY = frozenset({"stem_moments", "stem_products", "stem_enter"})
-"""Operations for CPUs. On a GPU torch's own convolution and products are fast, in an order that nobody fixes."""
-
 LANES = 16
 """Sums that the products of consecutive outputs go to by turns, for second moments."""
 
@@ -32,7 +29,7 @@ _REFERENCE_BYTES = 4 << 20
 
 
 def serves(tensor: Tensor) -> bool:
-    """Whether these operations are for a tensor's device; see :data:`CPU_ONLY`."""
+    """Whether these operations are for a tensor's device; see :data:`fqt_core.ops.native.CPU_ONLY`."""
     return tensor.is_cpu
 
 

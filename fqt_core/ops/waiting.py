@@ -7,12 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-COMPOSED = frozenset({"hwnc_gradient_codes", "adam_binary_all_"})
-"""Operations that are put together from others for the CPU, and may look at values on their way.
-
-A GPU runs those others instead.
-"""
-
 
 def at_once(tensor: Tensor) -> bool:
     """Whether a tensor's values can be looked at without waiting for a device."""

@@ -91,27 +91,35 @@ class BinaryAdam(torch.optim.Optimizer):
 
     def _step_group(self, group: dict[str, Any]) -> None:
         """Update the parameters of one group that have a gradient."""
-        others: list[nn.Parameter] = []
         binary: list[_Update] = []
+        small: list[nn.Parameter] = []
+        large: list[nn.Parameter] = []
+        not_fusible: list[nn.Parameter] = []
         for parameter in group["params"]:
-            layers = self._layers.get(id(parameter), [])
-            if layers and _in_one_pass(parameter):
-                gradient = _row_gradient(parameter, layers)
-                if gradient is not None:
-                    binary.append(_Update(parameter, layers, gradient, self._state_of(parameter)))
+            layers = self._layers.get(id(parameter))
+            if layers is not None:
+                if _in_one_pass(parameter):
+                    rows = _row_gradient(parameter, layers)
+                    if rows is not None:
+                        binary.append(_Update(parameter, layers, rows, self._state_of(parameter)))
+                    continue
+                parameter.grad = _dense_gradient(parameter, layers)
+            gradient = parameter.grad
+            if gradient is None:
                 continue
-            parameter.grad = _dense_gradient(parameter, layers)
-            if parameter.grad is not None:
-                others.append(parameter)
+            if not _fusible(parameter, gradient):
+                not_fusible.append(parameter)
+            elif parameter.numel() < WORTH_A_THREAD:
+                small.append(parameter)
+            else:
+                large.append(parameter)
         if binary:
             _step_binary(binary, group)
-        fusible = [parameter for parameter in others if _fusible(parameter)]
         # Torch wakes all threads for each of them, however small.
-        small = [parameter for parameter in fusible if parameter.numel() < WORTH_A_THREAD]
         with threads_for(WORTH_A_THREAD):
             self._step_others(small, group, fused=True)
-        self._step_others([p for p in fusible if p.numel() >= WORTH_A_THREAD], group, fused=True)
-        self._step_others([parameter for parameter in others if not _fusible(parameter)], group, fused=False)
+        self._step_others(large, group, fused=True)
+        self._step_others(not_fusible, group, fused=False)
 
     def _binary_layers(self) -> Iterator[BinaryLayer]:
         for layers in self._layers.values():
@@ -183,12 +191,10 @@ def _in_one_pass(weight: Tensor) -> bool:
     return has_kernel and weight.dtype == torch.float32 and is_laid_out(weight) and weight.numel() > 0
 
 
-def _fusible(parameter: nn.Parameter) -> bool:
+def _fusible(parameter: Tensor, gradient: Tensor) -> bool:
     """Whether torch's fused kernel can be trusted with a parameter: it goes through memory in one order for all."""
-    gradient = parameter.grad
     return (
-        gradient is not None
-        and parameter.is_cpu
+        parameter.is_cpu
         and parameter.dtype == gradient.dtype == torch.float32
         and parameter.stride() == gradient.stride()
     )

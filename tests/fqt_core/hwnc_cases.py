@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -142,6 +142,23 @@ def _normalization(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
     return *running, *vectors[:2], alpha, shift, origin, first, second, len(values), *options
 
 
+def _block_forward(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
+    generator, (samples, outputs, height, width) = case.generator(), case.output
+    pool = min(height, width) >= 2 and draw(st.booleans())
+    if pool:
+        height, width = height // 2, width // 2
+    if samples * height * width == 1:  # has no variance
+        case = replace(case, samples=2)
+    running, vectors = torch.rand(2, outputs, generator=generator), torch.randn(4, outputs, generator=generator)
+    alpha, shift = (v if draw(st.booleans()) else None for v in vectors[2:])
+    residual = None
+    if draw(st.booleans()):
+        residual = torch.randn(height, width, case.samples, outputs, generator=generator)
+    batches, momentum = torch.tensor(draw(st.integers(0, 5))), draw(st.sampled_from([None, 0.1, 1.0, 1 / 3]))
+    norm = *running, batches, *vectors[:2], alpha, shift, momentum, 1e-5
+    return *_conv(case, draw), pool, *norm, residual, draw(st.booleans())
+
+
 def _normalization_gradient(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
     total, moment, *constants = torch.randn(6, case.outputs, generator=case.generator(), dtype=torch.float64)
     bad = draw(st.sampled_from([None, None, total, moment]))
@@ -260,6 +277,7 @@ HWNC_ARGUMENTS = {
     "hwnc_max_pool2d": _pool,
     "hwnc_affine_sign": _affine,
     "hwnc_normalization": _normalization,
+    "hwnc_block_forward": _block_forward,
     "hwnc_normalization_gradient": _normalization_gradient,
     "hwnc_gradient_sums": _sums,
     "hwnc_gradient_range": _range,

@@ -7,6 +7,7 @@ instruction set. Layouts change only at the ends of a chain (:mod:`fqt_core.fuse
 
 from __future__ import annotations
 
+from fqt_core.ops.hwnc.block import hwnc_block_forward
 from fqt_core.ops.hwnc.codes import hwnc_gradient_codes
 from fqt_core.ops.hwnc.entry import hwnc_enter, hwnc_entry_moments, hwnc_entry_sums, hwnc_leave
 from fqt_core.ops.hwnc.forward import hwnc_affine_sign, hwnc_binary_conv2d, hwnc_max_pool2d
@@ -24,6 +25,7 @@ __all__ = [
     "hwnc_add_rows",
     "hwnc_affine_sign",
     "hwnc_binary_conv2d",
+    "hwnc_block_forward",
     "hwnc_enter",
     "hwnc_entry_moments",
     "hwnc_entry_sums",

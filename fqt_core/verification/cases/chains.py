@@ -31,6 +31,18 @@ def _hwnc_affine_sign(layer: Layer) -> Iterator[Case]:
     yield Case("residual", (y, *vectors, residual, False), bytes=nbytes(y) + words + 2 * nbytes(residual))
 
 
+def _hwnc_block_forward(layer: Layer) -> Iterator[Case]:
+    x = chain_signs(layer.samples, layer.channels, layer.height, layer.width)
+    for name, pixels in (("", 1), ("pool", 2)):
+        height, width = (size // pixels for size in layer.output)
+        if layer.samples * height * width < 2:  # no variance
+            continue
+        running, scale = torch.ones(2, layer.outputs), torch.ones(layer.outputs)
+        norm = *running, torch.tensor(0), channel_vector(layer), channel_vector(layer), scale, None, 0.1, 1e-5
+        arguments = (x, weight_of(layer), layer.channels, *layer.window, pixels == 2, *norm, None, False)
+        yield Case(name, arguments, macs=layer.macs(layer.samples, layer.outputs))
+
+
 def _hwnc_normalization(layer: Layer) -> Iterator[Case]:
     rows, ones = layer.samples * layer.output[0] * layer.output[1], torch.ones(layer.outputs)
     first, second = (torch.full((layer.outputs,), value, dtype=torch.int64) for value in (rows, 3 * rows))
@@ -75,6 +87,7 @@ CASES: CaseTable = {
     "hwnc_binary_conv2d": _hwnc_binary_conv2d,
     "hwnc_max_pool2d": _hwnc_max_pool2d,
     "hwnc_affine_sign": _hwnc_affine_sign,
+    "hwnc_block_forward": _hwnc_block_forward,
     "hwnc_normalization": _hwnc_normalization,
     "hwnc_normalization_gradient": _hwnc_normalization_gradient,
     "hwnc_input_gradient": _hwnc_input_gradient,

@@ -11,7 +11,7 @@ from torch import nn
 
 import fqt_core as fqt
 from fqt_core import ops
-from fqt_core.ops import hwnc, stem, waiting
+from fqt_core.ops import hwnc, native, stem, waiting
 from fqt_core.training.optimizer import build_optimizer
 from fqt_core.training.step import training_step
 from tests.csrc.cuda.emulated import KERNELS, PATHS, kernel, load
@@ -35,7 +35,7 @@ def _as_on_a_gpu(path: str, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     for operation, way in KERNELS:
         if way in {path, "any"}:
             monkeypatch.setattr(ops, operation, _counted(kernel(operation, way), operation, called))
-    for operation in waiting.COMPOSED:
+    for operation in native.CPU_ONLY:
         monkeypatch.setattr(ops, operation, _counted(getattr(ops, operation), operation, called))
     return called
 
@@ -65,8 +65,8 @@ def test_a_step_gives_the_bits_of_the_processor(
     assert all(torch.equal(a, b) for a, b in zip(there.buffers(), here.buffers(), strict=True))
     by_network = {"hwnc_max_pool2d"} if name == "resnet18" else {"hwnc_add_rows", "hwnc_gradient_moments"}
     entry = {"hwnc_entry_moments", "hwnc_entry_sums", "hwnc_leave"}
-    assert set(hwnc.__all__) - by_network - entry - waiting.COMPOSED <= called
-    assert not called & waiting.COMPOSED
+    assert set(hwnc.__all__) - by_network - entry - native.CPU_ONLY <= called
+    assert not called & native.CPU_ONLY
 
 
 @pytest.mark.parametrize(

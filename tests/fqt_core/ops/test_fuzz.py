@@ -71,8 +71,9 @@ def resized(tensor: Tensor, dim: int, size: int) -> Tensor:
 @st.composite
 def wrong_tensors(draw: st.DrawFn, tensor: Tensor) -> Tensor | None:
     """What a tensor might be instead. Words keep their unused bits at zero, as their format asks."""
-    dim = draw(st.integers(0, tensor.dim() - 1))
-    how = draw(st.sampled_from(["dtype", "dim", "no dim", "size", "empty", "value", "none"]))
+    dim = draw(st.integers(0, max(0, tensor.dim() - 1)))
+    ways = ["dtype", "dim", "no dim", "size", "empty", "value", "none"]
+    how = draw(st.sampled_from(ways if tensor.dim() else ["dtype", "dim", "none"]))
     if how == "dtype":
         return tensor.to(draw(st.sampled_from(DTYPES)))
     if how == "dim":

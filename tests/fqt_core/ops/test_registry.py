@@ -57,10 +57,15 @@ BOUND = torch.full((6,), 30.0)
 PURPOSES = [1, 0, 3, 2]
 CHOICE = torch.ones_like(Y, dtype=torch.uint8)
 SHAPE = ([1, 1], [1, 1], [1, 1])
+RUNNING = torch.zeros(6), torch.ones(6), torch.tensor(2)
 SAMPLES |= {
     "hwnc_binary_conv2d": [(XH, W, 70, *SHAPE), (XH, W, 70, [2, 1], [0, 2], [1, 1])],
     "hwnc_max_pool2d": [(Y, torch.zeros(6, dtype=torch.uint8))],
     "hwnc_affine_sign": [(Y, SIX, SIX, None, False), (Y, SIX, SIX, Y.float(), True)],
+    "hwnc_block_forward": [
+        (XH, W, 70, *SHAPE, True, *RUNNING, SIX, SIX, SIX, None, 0.1, 1e-5, None, True),
+        (XH, W, 70, *SHAPE, False, *RUNNING, SIX, SIX, None, SIX, None, 1e-5, Y.float(), True),
+    ],
     "hwnc_normalization": [
         (
             torch.zeros(6),
