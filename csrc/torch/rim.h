@@ -2,6 +2,7 @@
 // kernel that it is instantiated with. Schemas are those of fqt_core/ops (a test compares them).
 #pragma once
 
+#include <algorithm>
 #include <cstdlib>
 #include <tuple>
 
@@ -45,8 +46,23 @@ struct Extent {
   }
 };
 
+// A contiguous tensor on the device of another. torch::stable::new_empty looks its operator up by name for each tensor, which takes
+// several times as long, and a step makes hundreds of small ones.
 inline Tensor new_tensor(const Tensor& like, const Sizes& sizes, ScalarType type) {
-  return torch::stable::new_empty(like, sizes, type);
+  Sizes strides(sizes.size());
+  int64_t count = 1;
+  for (size_t i = sizes.size(); i-- > 0;) {
+    strides[i] = count;
+    STD_TORCH_CHECK(!__builtin_mul_overflow(count, std::max<int64_t>(sizes[i], 1), &count), "a result of such sizes is too large");
+  }
+  int32_t device_type = 0, device_index = 0;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(like.get(), &device_index));
+  AtenTensorHandle made = nullptr;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(
+      static_cast<int64_t>(sizes.size()), sizes.data(), strides.data(),
+      torch::stable::detail::to<int32_t>(torch::stable::detail::from(type)), device_type, device_index, &made));
+  return Tensor(made);
 }
 
 // (N, C, *) to (N, *, last).

@@ -104,7 +104,7 @@ def _in_one(
         first.layer,
         (first.purpose, *(key.purpose for key in others)),
     )
-    finite, reach = facts[:2].tolist()
+    finite, reach, *_ = facts.tolist()
     _check(finite == 1 and math.isfinite(reach), layer)
 
     def span() -> Tensor:

@@ -69,7 +69,7 @@ class PendingRows:
 
     def whole(self) -> RowGradient:
         """All of it."""
-        return self._part(slice(None))
+        return RowGradient(self.make(slice(None)), self.index, self.factor)
 
     def parts(self) -> Iterator[RowGradient]:
         """All of it, some samples at a time."""

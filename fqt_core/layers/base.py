@@ -89,14 +89,14 @@ class BinaryLayer(nn.Module):
         known = self.weight_cache.get(self.weight)
         return pack_weight(self.weight) if known is None else known[0]
 
-    @torch.no_grad()
     def clamp_latents_(self) -> None:
         """Clamp the latents to [-1, 1]; to be called after each optimiser step.
 
         Those that the optimiser has clamped and nobody has changed since are left alone.
         """
         if self.weight_cache.get(self.weight) is None:
-            self.weight.clamp_(-1, 1)
+            with torch.no_grad():
+                self.weight.clamp_(-1, 1)
 
     def add_compact_gradient(self, added: CompactGradient) -> None:
         """Add to the weight's gradient that of some output channels."""

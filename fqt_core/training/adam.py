@@ -55,7 +55,12 @@ class BinaryAdam(torch.optim.Optimizer):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """As of any optimiser; compact gradients are dropped as well."""
-        super().zero_grad(set_to_none)
+        if set_to_none:  # as torch does it, but for a range in its profiler
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    parameter.grad = None
+        else:
+            super().zero_grad(set_to_none)
         for layer in self._binary_layers():
             if layer.compact_gradient is not None:
                 layer.compact_gradient = None

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
-from fqt_core.data.counters import Purpose, words
+from fqt_core.data.counters import Purpose, word
 
 
 @contextmanager
@@ -21,10 +21,10 @@ def seeded(seed: int, purpose: Purpose, number: int = 0, device: torch.device | 
         torch.cuda.init()  # type: ignore[no-untyped-call]
         generators.append(torch.cuda.default_generators[device.index or 0])
     saved = [generator.get_state() for generator in generators]
-    word = int(words(seed, purpose, number, 1)[0]) >> 1
+    start = word(seed, purpose, number) >> 1
     try:
         for generator in generators:
-            generator.manual_seed(word)
+            generator.manual_seed(start)
         yield
     finally:
         for generator, state in zip(generators, saved, strict=True):

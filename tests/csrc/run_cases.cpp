@@ -86,6 +86,12 @@ class FileArguments final : public torch::stable::Arguments {
     file_.expect('f');
     value = file_.number<double>();
   }
+  void take(std::optional<double>& value) override {
+    const size_t place = file_.place();
+    if (file_.number<char>() == 'n') return;
+    file_.go_to(place);
+    take(value.emplace());
+  }
   void take(bool& value) override {
     file_.expect('b');
     value = file_.number<uint8_t>() != 0;

@@ -32,6 +32,13 @@ inline int64_t size_of(ScalarType type) {
 
 }  // namespace torch::headeronly
 
+// A tensor as the C functions hand it over; the Tensor that is made of it takes it.
+struct AtenTensorOpaque {
+  std::vector<int64_t> sizes;
+  torch::headeronly::ScalarType type;
+};
+using AtenTensorHandle = AtenTensorOpaque*;
+
 namespace torch::stable {
 
 using headeronly::ScalarType;
@@ -70,6 +77,8 @@ class Tensor {
   Tensor() : Tensor({0}, ScalarType::Byte) {}
   Tensor(std::vector<int64_t> sizes, ScalarType type)
       : sizes_(std::move(sizes)), type_(type), memory_(std::make_shared<Guarded>(static_cast<size_t>(bytes()))) {}
+  explicit Tensor(AtenTensorHandle made) : Tensor(std::move(made->sizes), made->type) { delete made; }
+  static constexpr AtenTensorHandle get() { return nullptr; }
   static constexpr bool is_cpu() { return true; }
   static constexpr bool is_contiguous() { return true; }
   ScalarType scalar_type() const { return type_; }
@@ -91,7 +100,6 @@ class Tensor {
   std::shared_ptr<Guarded> memory_;
 };
 
-inline Tensor new_empty(const Tensor&, const std::vector<int64_t>& sizes, ScalarType type) { return {sizes, type}; }
 inline Tensor empty_like(const Tensor& tensor) { return {tensor.sizes(), tensor.scalar_type()}; }
 inline Tensor contiguous(const Tensor& tensor) { return tensor; }
 inline Tensor clone(const Tensor& tensor) {
@@ -131,6 +139,16 @@ void parallel_for(int64_t begin, int64_t end, int64_t grain, const Body& body) {
   for (int64_t i = begin; i < end; i += step) body(i, end < i + step ? end : i + step);
 }
 
+namespace detail {
+
+inline int32_t from(ScalarType type) { return static_cast<int32_t>(type); }
+template <typename T>
+T to(int32_t value) {
+  return static_cast<T>(value);
+}
+
+}  // namespace detail
+
 // Hands out a call's arguments, in order.
 class Arguments {
  public:
@@ -139,6 +157,7 @@ class Arguments {
   virtual void take(std::optional<Tensor>& value) = 0;
   virtual void take(int64_t& value) = 0;
   virtual void take(double& value) = 0;
+  virtual void take(std::optional<double>& value) = 0;
   virtual void take(bool& value) = 0;
   virtual void take(std::string& value) = 0;
   virtual void take(std::vector<int64_t>& value) = 0;
@@ -187,6 +206,19 @@ class Library {
 };
 
 }  // namespace torch::stable
+
+inline int32_t aoti_torch_get_device_type(AtenTensorHandle, int32_t* type) { return *type = 0; }
+inline int32_t aoti_torch_get_device_index(AtenTensorHandle, int32_t* index) { return *index = 0; }
+inline int32_t aoti_torch_empty_strided(int64_t dim, const int64_t* sizes, const int64_t*, int32_t type, int32_t, int32_t,
+                                        AtenTensorHandle* made) {
+  *made = new AtenTensorOpaque{{sizes, sizes + dim}, torch::stable::detail::to<torch::headeronly::ScalarType>(type)};
+  return 0;
+}
+
+#define STABLE_TORCH_ERROR_CODE_CHECK(call) \
+  do {                                      \
+    if ((call) != 0) torch::stable::refuse(#call " failed"); \
+  } while (false)
 
 #define STD_TORCH_CHECK(condition, ...) \
   do {                                  \
