@@ -18,6 +18,7 @@ constexpr int64_t float_lanes = 4;
 constexpr int64_t sum_vectors = 2;
 #endif
 constexpr int64_t sum_rows = 4;
+constexpr int64_t products_per_number = 2 * float_lanes;  // in the time that `parallel` counts in
 
 using Floats = float __attribute__((vector_size(4 * float_lanes)));
 

@@ -5,8 +5,8 @@
 
 namespace fqt {
 
-// shape.groups is 1; images (samples, channels, height, width), origin (channels). With P = channels * kernel height * kernel width:
-// moments (P + 1, P + 1).
+// shape.groups is 1; images (samples, channels, height, width), origin (channels). With P = channels * kernel height *
+// kernel width: moments (P + 1, P + 1).
 struct StemMomentsArguments {
   ConvShape shape;
   const float* images;

@@ -8,7 +8,7 @@
 namespace fqt::rim {
 inline namespace FQT_RIM_DEVICE {
 
-// Images (samples, channels, height, width), not empty, and a convolution of them; refuses what would take more memory than any has.
+// Images (samples, channels, height, width), not empty, and a convolution of them; refuses what no memory holds.
 inline ConvShape stem_shape(const Tensor& images, int64_t outputs, const Sizes& kernel_size, const Sizes& stride,
                             const Sizes& padding, const Sizes& dilation) {
   check_dim("images", images, 4);

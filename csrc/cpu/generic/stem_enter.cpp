@@ -7,9 +7,8 @@
 namespace fqt {
 namespace {
 
-constexpr int64_t products_per_number = 8;  // in the time that `parallel` counts in
 constexpr int64_t word_bits = 64, at_once = sum_vectors * float_lanes;
-constexpr int64_t group_samples = 8;   // whose words of a pixel share a line of the cache
+constexpr int64_t group_samples = 8;  // whose words of a pixel share a line of the cache
 constexpr int64_t band_pixels = 128;  // of each sample, or one row of outputs
 
 // Weights and constants, [word][…][channel of the word], with zeros past the last channel.

@@ -7,13 +7,11 @@
 namespace fqt {
 namespace {
 
-constexpr int64_t products_per_number = 8;  // in the time that `parallel` counts in
-
 // Σ u uᵀ of up to `piece` pixels: pixels are the lanes.
 class Moments {
  public:
   static constexpr int64_t lanes = 16, piece = lanes * rows_per_sum;  // LANES of the reference
-  static constexpr int64_t stride = piece + lanes;  // of the patches: a power of two would put them all into one set of the cache
+  static constexpr int64_t stride = piece + lanes;  // no power of two, which would put all patches into one set of the cache
 
   explicit Moments(const PaddedImage& geometry)
       : geometry_(geometry), rows_(round_up(geometry.inputs(), sum_rows)), patches_(rows_ * stride) {}
