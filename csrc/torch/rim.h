@@ -237,6 +237,18 @@ inline Pruning pruning_of(const std::string& name) {
   return Pruning::systematic;
 }
 
+// The first numbers of a vector, in memory of their own.
+template <typename T>
+Tensor first_of(const Tensor& vector, int64_t count) {
+#if defined(FQT_RIM_CUDA)
+  return torch::stable::clone(torch::stable::narrow(vector, 0, 0, count));
+#else
+  Tensor result = new_tensor(vector, {count}, TypeOf<T>::value);
+  std::copy_n(data_of<T>(vector), count, result_of<T>(result));
+  return result;
+#endif
+}
+
 #if defined(FQT_RIM_CUDA)
 
 inline void* current_stream() {
@@ -291,9 +303,7 @@ std::tuple<Tensor, Tensor> select_groups(Tensor lo_, Tensor hi_, int64_t kept, s
   const bool all = how == Pruning::none || how == Pruning::bernoulli_dense;
   const int64_t count = how == Pruning::bernoulli ? found.read() : all ? groups : kept;
   if (count == groups) return {index, factor};
-  index = torch::stable::narrow(index, 0, 0, count);
-  factor = torch::stable::narrow(factor, 0, 0, count);
-  return {torch::stable::clone(index), torch::stable::clone(factor)};
+  return {first_of<int64_t>(index, count), first_of<float>(factor, count)};
 }
 
 constexpr const char* schema_kept_ranges =

@@ -102,11 +102,6 @@ class Tensor {
 
 inline Tensor empty_like(const Tensor& tensor) { return {tensor.sizes(), tensor.scalar_type()}; }
 inline Tensor contiguous(const Tensor& tensor) { return tensor; }
-inline Tensor clone(const Tensor& tensor) {
-  Tensor copy = empty_like(tensor);
-  std::memcpy(copy.mutable_data_ptr(), tensor.const_data_ptr(), static_cast<size_t>(copy.bytes()));
-  return copy;
-}
 
 // Copies, where torch's are views.
 inline Tensor narrow(const Tensor& tensor, int64_t axis, int64_t start, int64_t length) {
