@@ -112,7 +112,9 @@ class Moments {
   Buffer<int64_t> data_;
 };
 
-inline void clear(int64_t* values, int64_t count) { std::memset(values, 0, sizeof(int64_t) * static_cast<size_t>(count)); }
+inline void clear(int64_t* values, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) values[i] = 0;
+}
 
 }  // namespace
 }  // namespace fqt

@@ -246,8 +246,7 @@ namespace avx2 {
 
 void hwnc_binary_conv2d(const HwncConvArguments& a, const Threads& threads) {
   const ConvShape& s = a.shape;
-  std::memset(a.sum, 0, sizeof(int64_t) * static_cast<size_t>(s.outputs));
-  std::memset(a.square, 0, sizeof(int64_t) * static_cast<size_t>(s.outputs));
+  for (int64_t d = 0; d < s.outputs; ++d) a.sum[d] = a.square[d] = 0;
   const Weights weights(a, threads);
   const int64_t words = s.height * s.width * s.samples * weights.words;
   const Buffer<uint8_t> x(words * steps);

@@ -145,7 +145,9 @@ void in_rounds(int64_t samples, int64_t bytes_each, Compute compute) {
   for (int64_t first = 0; first < samples; first += most) compute(first, smaller(most, samples - first));
 }
 
-inline void clear(double* sums, int64_t count) { std::memset(sums, 0, sizeof(double) * static_cast<size_t>(count)); }
+inline void clear(double* sums, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) sums[i] = 0;
+}
 
 }  // namespace
 
