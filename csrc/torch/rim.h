@@ -241,7 +241,8 @@ inline Pruning pruning_of(const std::string& name) {
 template <typename T>
 Tensor first_of(const Tensor& vector, int64_t count) {
 #if defined(FQT_RIM_CUDA)
-  return torch::stable::clone(torch::stable::narrow(vector, 0, 0, count));
+  Tensor whole = vector;  // `narrow` takes no constant
+  return torch::stable::clone(torch::stable::narrow(whole, 0, 0, count));
 #else
   Tensor result = new_tensor(vector, {count}, TypeOf<T>::value);
   std::copy_n(data_of<T>(vector), count, result_of<T>(result));

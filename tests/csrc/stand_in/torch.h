@@ -103,8 +103,8 @@ class Tensor {
 inline Tensor empty_like(const Tensor& tensor) { return {tensor.sizes(), tensor.scalar_type()}; }
 inline Tensor contiguous(const Tensor& tensor) { return tensor; }
 
-// Copies, where torch's are views.
-inline Tensor narrow(const Tensor& tensor, int64_t axis, int64_t start, int64_t length) {
+// Copies, where torch's are views; a tensor that is not constant, as torch has it.
+inline Tensor narrow(Tensor& tensor, int64_t axis, int64_t start, int64_t length) {
   std::vector<int64_t> sizes = tensor.sizes();
   sizes.at(static_cast<size_t>(axis)) = length;
   Tensor part(sizes, tensor.scalar_type());
