@@ -1,8 +1,9 @@
 """Where the time of our step goes: self times of the profiler's events, added up by what they are for.
 
 An event belongs to the outermost ``fqt::`` operation that it runs inside, so that a reference's inner operations count
-as the operation's; the optimiser's step has products of its own, of gradients that were left for it. What else runs
-inside that step is the optimiser's. The time of no operation (Python, autograd) is ``rest``.
+as the operation's; where the optimiser takes its step layer by layer, products of gradients that were left for it are
+products, and where it takes all of them in one operation they are its own. What else runs inside that step is the
+optimiser's. The time of no operation (Python, autograd) is ``rest``.
 """
 
 from __future__ import annotations

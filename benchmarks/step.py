@@ -55,10 +55,8 @@ def measure(setting: Setting, methods: Sequence[str], repeats: int) -> list[resu
         parse_method(method)
     with ExitStack() as stack:
         pipes = _start(stack, setting, methods, keep_pages=True)
-        facts = _load(pipes)
+        facts = dict(zip((pipe.name for pipe in pipes), prepare(pipes), strict=True))
         runnable = [pipe for pipe in pipes if "skipped" not in facts[pipe.name]]
-        for pipe in runnable:
-            facts[pipe.name] |= pipe.ask("prepare")
         _tell(facts)
         times = dict(zip((pipe.name for pipe in runnable), in_turns(runnable, repeats), strict=True))
         profiles = {pipe.name: pipe.ask("profile")["phases"] for pipe in pipes if pipe.side == "ours"}
@@ -66,7 +64,7 @@ def measure(setting: Setting, methods: Sequence[str], repeats: int) -> list[resu
     common = {"cpu": cpu_name(), "repeats": repeats}
     return [
         {
-            **_identity(setting, method, facts[own]),
+            **identity(setting, method, facts[own]),
             **comparison(their, facts[their], times[own], times[their]),
             **_memory_figures(memory, own),
             "phases": {name: round(ms, _MS_DIGITS) for name, ms in profiles[own].items()},
@@ -94,10 +92,19 @@ def _start(stack: ExitStack, setting: Setting, methods: Sequence[str], *, keep_p
     return [stack.enter_context(Pipe(side, setting, method=method, keep_pages=keep_pages)) for side, method in sides]
 
 
-def _load(pipes: Sequence[Pipe]) -> dict[str, dict[str, Any]]:
+def prepare(pipes: Sequence[Pipe]) -> list[dict[str, Any]]:
+    """Make sides ready to take steps; what each tells of itself, with ``skipped``, and why, if it cannot run here."""
+    facts = _load(pipes)
+    for pipe, told in zip(pipes, facts, strict=True):
+        if "skipped" not in told:
+            told.update(pipe.ask("prepare"))
+    return facts
+
+
+def _load(pipes: Sequence[Pipe]) -> list[dict[str, Any]]:
     for pipe in pipes:
         pipe.tell("load")
-    return {pipe.name: pipe.hear() for pipe in pipes}
+    return [pipe.hear() for pipe in pipes]
 
 
 def _tell(facts: dict[str, dict[str, Any]]) -> None:
@@ -105,7 +112,8 @@ def _tell(facts: dict[str, dict[str, Any]]) -> None:
         say(f"  {side}: {facts[side].get('skipped') or facts[side]['format']}")
 
 
-def _identity(setting: Setting, method: str, facts: dict[str, Any]) -> results.Row:
+def identity(setting: Setting, method: str, facts: dict[str, Any]) -> results.Row:
+    """The fields that tell what was measured; ``facts`` are those of our side."""
     return {
         "model": setting.model,
         "method": method,

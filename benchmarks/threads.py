@@ -21,7 +21,7 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.machine import cpu_name
 from benchmarks.pipes import Pipe
 from benchmarks.setting import SIDES, Setting, parse_method
-from benchmarks.step import comparison, in_turns
+from benchmarks.step import comparison, identity, in_turns, prepare
 
 _DIGITS = 4
 
@@ -44,14 +44,9 @@ def measure(setting: Setting, method: str, repeats: int) -> list[results.Row]:
             for each in settings
             for side in ("ours", *SIDES)
         }
-        for pipe in pipes.values():
-            pipe.tell("load")
-        facts = {key: pipe.hear() for key, pipe in pipes.items()}
+        facts = dict(zip(pipes, prepare(list(pipes.values())), strict=True))
         able = {key: pipe for key, pipe in pipes.items() if "skipped" not in facts[key]}
-        for key, pipe in able.items():
-            facts[key] |= pipe.ask("prepare")
         times = dict(zip(able, in_turns(list(able.values()), repeats), strict=True))
-    own = facts["ours", 1]
     rows = []
     for side in SIDES:
         if (side, 1) not in times:
@@ -62,8 +57,7 @@ def measure(setting: Setting, method: str, repeats: int) -> list[results.Row]:
         )
         rows.append(
             {
-                **{name: value for name, value in setting.to_json().items() if name != "isa"},
-                **{"method": method, "isa": own["isa"], "isa_requested": setting.isa, "torch": own["torch"]},
+                **identity(setting, method, facts["ours", setting.threads]),
                 **several,
                 "one_thread": one,
                 "kept": round(several["ratio"] / one["ratio"], _DIGITS),
