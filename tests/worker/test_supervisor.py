@@ -249,10 +249,11 @@ def test_steps_do_not_wait_for_the_database_and_what_is_left_out_is_counted(
     thread.join(30)
     bench.rest()
     assert get(store, job_id).state == "succeeded"
-    kept = {event.data["step"] for event in log(store, job_id) if event.data.get("kind") == "step"}
+    # The steps, and the telemetry at the end, which finds no room either where the database is slow.
+    kept = [event for event in log(store, job_id) if event.data.get("kind") in {"step", "telemetry"}]
     told = [event.data["count"] for event in log(store, job_id) if event.data.get("code") == "reports_dropped"]
-    assert 0 < len(kept) < 300
-    assert len(kept) + sum(told) == 300
+    assert 0 < sum(told) < 300
+    assert len({(event.data["kind"], event.data["step"]) for event in kept}) + sum(told) == 301
     assert model(store, job_id) == chain(300)
 
 
