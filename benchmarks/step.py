@@ -7,6 +7,8 @@ step comes after another one. The figures of a row, one row per method and basel
 ``ours_ms``, ``baseline_ms``
     Medians over ``repeats`` steps, in milliseconds; ``ours_min_ms`` and ``baseline_min_ms`` are the minima. ``ratio``
     is ``baseline_ms / ours_ms``, ``ratio_of_minima`` the same of the minima.
+``code_bytes``
+    What our process moved of the code of its steps to large pages (:mod:`fqt_core.code_pages`); the others do so too.
 ``baseline_format``
     The memory format that won the baseline's trial.
 ``phases``
@@ -125,6 +127,7 @@ def identity(setting: Setting, method: str, facts: dict[str, Any]) -> results.Ro
         "torch": facts["torch"],
         "torch_capability": facts["capability"],
         "keeps_pages": facts["keeps_pages"],
+        "code_bytes": facts["code_bytes"],
     }
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 
 from fqt_core.allocator import keep_pages
+from fqt_core.code_pages import CodePages
 from fqt_core.data import load_dataset
-from fqt_core.events import ArtifactWritten, Done, StructureFound
+from fqt_core.events import ArtifactWritten, Done, StepDone, StructureFound
 from fqt_core.search import search_widths
 from worker.child_training import dataset_of, device_of, grown, resident
 from worker.lifeline import Lifeline
@@ -48,7 +49,10 @@ def train(data: TrainingInput, folder: Path, lifeline: Lifeline) -> Exit:
         should_stop=lifeline.stop.is_set,
         device=device,
     )
+    pages = CodePages()
     for event in events:
+        if isinstance(event, StepDone):
+            pages.step_done()
         if isinstance(event, Done):
             lifeline.send(event.model_copy(update={"memory_bytes": grown(base)}))
             continue

@@ -9,11 +9,12 @@ import torch
 
 from fqt_core import export
 from fqt_core.allocator import keep_pages
+from fqt_core.code_pages import CodePages
 from fqt_core.config import ParallelConfig
 from fqt_core.config.threads import worthwhile_threads
 from fqt_core.data import ImageDataset, load_pinned
 from fqt_core.errors import CheckpointError
-from fqt_core.events import ArtifactWritten, CheckpointWritten, Done, LogLine
+from fqt_core.events import ArtifactWritten, CheckpointWritten, Done, LogLine, StepDone
 from fqt_core.models import WeightReport
 from fqt_core.parallel.replicas import joined, local_device
 from fqt_core.process_memory import forget_peak, peak_bytes, resident_bytes
@@ -132,11 +133,14 @@ def grown(base: int | None) -> int | None:
 def _run(session: Session, lifeline: Lifeline, keep: Path | None) -> Done | Exit:
     """Train, telling all events but the last one, which is returned; or how the run ended without one."""
     done: Done | None = None
+    pages = CodePages()
     for event in session.trainer:
         if lifeline.cancel.is_set():
             return Exit.CANCELLED
         if isinstance(event, CheckpointWritten) and keep is not None:
             _keep(Path(event.path), keep)
+        if isinstance(event, StepDone):
+            pages.step_done()
         if isinstance(event, Done):
             done = event  # said only when the files are there
         else:

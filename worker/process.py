@@ -40,6 +40,7 @@ _INHERITED = (
     "VIRTUAL_ENV",
     "FQT_ISA",
     "FQT_WORTHWHILE",
+    "FQT_CODE_PAGES",
     "GLIBC_TUNABLES",
     "SYSTEMROOT",
 )

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 from benchmarks.accuracy.runs import DESCRIPTION, RESULT
 from fqt_core.allocator import keep_pages
+from fqt_core.code_pages import CodePages
 from fqt_core.config import AnyArchitecture, AnyMethod, ArchitectureConfig, MethodConfig, TrainConfig
 from fqt_core.events import ArtifactWritten, Done, EpochDone, Started, StepDone
 from fqt_core.files import write_atomically
@@ -50,11 +51,13 @@ def train(folder: Path) -> dict[str, Any]:
     result: dict[str, Any] = {"epochs": []}
     begin = time.process_time()
     steps: list[tuple[int, float]] = []
+    pages = CodePages()
     for event in session.run(folder):
         if isinstance(event, Started):
             result |= {"isa": event.isa, "arithmetic": event.arithmetic}
         elif isinstance(event, StepDone):
             steps.append((event.step, event.loss))
+            pages.step_done()
         elif isinstance(event, EpochDone):
             before = result["epochs"][-1]["seconds"] if result["epochs"] else 0.0
             figures = {

@@ -9,8 +9,10 @@ import torch
 
 from fqt_core import export
 from fqt_core.allocator import keep_pages
+from fqt_core.code_pages import CodePages
 from fqt_core.convert import convert_
 from fqt_core.data import load_dataset
+from fqt_core.events import StepDone
 from fqt_core.models import build
 from fqt_core.training import Trainer, seeded_init
 from jobs.spec import JobSpec
@@ -27,8 +29,10 @@ def main(path: Path, threads: int) -> None:
         model = build(network, num_classes=len(data.classes))
     convert_(model, spec.method, seed=spec.training.seed)
     trainer = Trainer(model, data, spec.training)
-    for _ in trainer:
-        pass
+    pages = CodePages()
+    for event in trainer:
+        if isinstance(event, StepDone):
+            pages.step_done()
     export.save_packed(
         trainer.model, path.with_name("model.safetensors"), classes=data.classes, preprocessing=trainer.preprocessing
     )
