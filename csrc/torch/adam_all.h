@@ -82,10 +82,12 @@ std::tuple<Tensor, Tensor> adam_binary_all_(Tensors weight, Tensors exp_avg, Ten
     Tensor rows = hwnc_weight_gradient<Kernels::hwnc_weight_gradient>(gradient[i], codes[p], weight[i].size(2), pair(0), pair(1),
                                                                       pair(2), pair(3), scale[p], offset[p]);
     const int64_t kept = rows.size(0), size = kept == 0 ? 0 : rows.numel() / kept;
-    const Tensor factor = channel_vector("alpha", alpha[p], kept);
+    const Tensor factor = channel_vector("alpha", alpha[p], weight[i].size(0)), place = input<int64_t>("index", index[i]);
+    check_rising_index("index", place, weight[i].size(0));
+    check_size("index", place, 0, kept);
     float* row = result_of<float>(rows);
     for (int64_t k = 0; k < kept; ++k, row += size) {
-      const float by = data_of<float>(factor)[k];
+      const float by = data_of<float>(factor)[data_of<int64_t>(place)[k]];
       for (int64_t j = 0; j < size; ++j) row[j] *= by;
     }
     return torch::stable::view(rows, {kept, rows.size(1) * rows.size(2), rows.size(3)});

@@ -108,16 +108,16 @@ class BlockGradient:
 
     def _deferred(self, q: GroupCodes) -> DeferredGradient:
         """dL/dW of the kept output channels, to be made later; nothing of what is large but the codes stays for it."""
-        product, index = self.record.block.product, q.selection.index
+        product = self.record.block.product
         return DeferredGradient(
             self.record.signs,
             q.codes,
             q.scale,
             q.offset,
-            self.alpha[index],
+            self.alpha,
             channels=product.channels,
             geometry=(product.kernel_size, product.stride, product.padding, product.dilation),
-            index=index,
+            index=q.selection.index,
         )
 
     def _scale_gradient(self, correlation: Tensor, index: Tensor) -> Tensor:

@@ -59,15 +59,16 @@ class CompactGradient:
 class DeferredGradient(CompactGradient):
     """The same, made from what takes less room each time that the rows are asked for; that should be once.
 
-    The rows are ``alpha`` times the product of ``signs`` and ``codes``, see
-    :func:`fqt_core.ops.hwnc_weight_gradient`. Of row i no number is larger than
-    ``terms · (255 · |scale[i]| + |offset[i]|) · |alpha[i]|``, but for rounding, and with 1 in place of a smaller
-    ``|alpha[i]|`` none on the way to them; a sum has as many ``terms`` as the product has pixels.
+    Row i is ``alpha[index[i]]`` times that of the product of ``signs`` and ``codes``, see
+    :func:`fqt_core.ops.hwnc_weight_gradient`. No number of it is larger than
+    ``terms · (255 · |scale[i]| + |offset[i]|) · |alpha[index[i]]|``, but for rounding, and with 1 in place of a smaller
+    alpha none on the way to them; a sum has as many ``terms`` as the product has pixels.
 
     Args:
         signs: int64 (H, W, N, ceil(C / 64)), the layer's input.
         codes: uint8 (H', W', k, N rounded up), of the gradient of the kept output channels.
-        scale, offset, alpha: float32 (k,).
+        scale, offset: float32 (k,).
+        alpha: float32 (D,), of all output channels.
         channels: C.
         geometry: kernel_size, stride, padding and dilation.
         index: see :class:`CompactGradient`.
@@ -99,7 +100,7 @@ class DeferredGradient(CompactGradient):
         """See the class."""
         factors = self.scale, self.offset
         product = ops.hwnc_weight_gradient(self.signs, self.codes, self.channels, *self.geometry, *factors)
-        return product.mul_(self.alpha.view(-1, 1, 1, 1))
+        return product.mul_(self.alpha[self.index].view(-1, 1, 1, 1))
 
     def sum(self) -> Tensor:
         """At least the magnitude of all numbers together: where it is finite, so are all rows."""
@@ -107,13 +108,13 @@ class DeferredGradient(CompactGradient):
 
     @staticmethod
     def bound(gradients: Sequence[DeferredGradient]) -> Tensor:
-        """That of several gradients, one at least, float32 ()."""
-        factors = zip(*((one.scale, one.offset, one.alpha) for one in gradients), strict=True)
-        scale, offset, alpha = (torch.cat(vectors).abs().double() for vectors in factors)
-        largest = (scale * _LARGEST_CODE + offset) * alpha.clamp(min=1)
+        """That of several gradients, one at least, float32 (): from the largest of all factors, in few operations."""
+        factors = [vector for one in gradients for vector in (one.scale, one.offset, one.alpha)]
+        largest = torch.cat(factors).abs().max()
         terms = max(prod(one.codes.shape[:2]) * one.signs.shape[2] for one in gradients)
+        rows = sum(len(one.index) for one in gradients)
         # Each of three operations may round up.
-        return (largest.sum() * (2.0 * terms)).to(torch.float32)
+        return largest * largest.clamp(min=1) * (2.0 * rows * terms * (_LARGEST_CODE + 1))
 
 
 class WeightCache:

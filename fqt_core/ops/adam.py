@@ -201,7 +201,7 @@ def adam_binary_all_(
         gradient: of each layer, rows float32 (k, T, C); or what they are made of, the layer's input as sign words int64
             (H, W, N, ceil(C / 64)). Of each of the latter, in order, there is an entry in the following five.
         codes, scale, offset: as of :func:`~fqt_core.ops.hwnc_weight_gradient`.
-        alpha: float32 (k,), what the rows of its result are multiplied by.
+        alpha: float32 (D,), what the row of each output channel is multiplied by.
         geometry: eight numbers, of two each: kernel_size, stride, padding, dilation.
         lr, beta1, beta2, eps, weight_decay, clamp: as of :func:`adam_binary_`.
 
@@ -227,8 +227,10 @@ def adam_binary_all_(
             code, factor, shift, by, first = next(products)
             pairs = [list(geometry[at : at + 2]) for at in range(first, first + _GEOMETRY, 2)]
             product = OPERATIONS["hwnc_weight_gradient"].reference(g, code, w.shape[2], *pairs, factor, shift)
-            check(by.shape == (len(product),), f"alpha must have shape {(len(product),)}, got {tuple(by.shape)}")
-            rows = product.mul_(by.view(-1, 1, 1, 1)).flatten(1, 2)
+            check(by.shape == w.shape[:1], f"alpha must have shape {tuple(w.shape[:1])}, got {tuple(by.shape)}")
+            check_index("index", i, len(w))
+            check(len(i) == len(product), f"index must have shape {(len(product),)}, got {tuple(i.shape)}")
+            rows = product.mul_(by[i].view(-1, 1, 1, 1)).flatten(1, 2)
         options = (lr, beta1, beta2, eps, weight_decay, t, clamp)
         results.append(OPERATIONS["adam_binary_"].reference(w, m, v, rows, i, *options))
     return torch.cat([words.flatten() for words, _ in results]), torch.cat([magnitude for _, magnitude in results])

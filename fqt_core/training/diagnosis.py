@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import reduce
 from typing import Any
 
 import torch
@@ -50,7 +51,7 @@ def gradient_sum(optimizer: torch.optim.Optimizer, layers: Iterable[BinaryLayer]
     # Most are a number for each channel: one operation takes them all.
     if small := [gradient.flatten() for gradient in gradients if gradient.numel() < WORTH_A_THREAD]:
         sums.append(torch.cat(small).sum())
-    return torch.stack(sums).sum()
+    return reduce(torch.add, sums)
 
 
 def first_non_finite_gradient(model: nn.Module) -> str | None:

@@ -163,7 +163,8 @@ def _gradients(
                 logits = _logits(forward, images[part], classes)
                 # Of the batch's mean, this part's images make up their share; replicas' gradients are averaged.
                 share = len(logits) * replica.size / everybodys
-                loss = objective(logits, images[part], labels[part]) * share
+                loss = objective(logits, images[part], labels[part])
+                loss = loss if share == 1 else loss * share
                 losses.append(loss.detach())
                 hits.append((logits.detach().argmax(1) == labels[part]).sum())
                 if waiting.at_once(loss):

@@ -64,7 +64,7 @@ def _adam_all(draw: st.DrawFn) -> tuple[Any, ...]:
         gradient = torch.randn((kept, *weight.shape[1:]), generator=generator)
         if draw(st.booleans()):
             gradient = x
-            made.append((codes, scale, offset, torch.randn(kept, generator=generator)))
+            made.append((codes, scale, offset, torch.randn(len(weight), generator=generator)))
             geometry += [number for pair in pairs for number in pair]
         averages = _averages(weight, 1.0, step, generator)
         rows.append(

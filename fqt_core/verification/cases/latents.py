@@ -41,7 +41,7 @@ def _adam_binary_all(layer: Layer) -> Iterator[Case]:
         states = [[torch.zeros_like(weight) for weight in weights] for _ in range(2)]
         codes = codes_of(*layer.output, kept, -(-layer.samples // 4) * 4, bits=bits)
         codes[..., layer.samples :] = 0
-        factors = ([torch.randn(kept)] for _ in range(3))
+        factors = ([torch.randn(count)] for count in (kept, kept, layer.outputs))
         gradients, indexes = [x, torch.randn(kept, *weights[1].shape[1:])], [some(layer.outputs, kept)] * 2
         geometry = [number for pair in (layer.kernel_size, *layer.window) for number in pair]
         options = (1e-3, 0.9, 0.999, 1e-8, 1e-5, [1, 1], True)

@@ -180,7 +180,7 @@ SAMPLES |= {
             [LATENTS * 0, LATENTS[:, :4] * 0],
             [MADE[0], LATENTS[1:3, :4].clone()],
             [torch.tensor([0, 3]), torch.tensor([1, 2])],
-            *([tensor] for tensor in (*MADE[1:], torch.ones(2))),
+            *([tensor] for tensor in (*MADE[1:], torch.rand(len(LATENTS)))),
             [3, 3, *(number for pair in SHAPE for number in pair)],
             *ADAM[:5],
             [3, 1],

@@ -204,7 +204,7 @@ def deferred(layer: BinaryLayer, index: torch.Tensor, scale: float) -> DeferredG
         torch.zeros(2, 3, kept, 4, dtype=torch.uint8),
         torch.full((kept,), scale),
         torch.zeros(kept),
-        torch.ones(kept),
+        torch.ones(len(layer.weight)),
         channels=channels,
         geometry=((1, 1), (1, 1), (0, 0), (1, 1)),
         index=index,
