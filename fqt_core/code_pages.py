@@ -140,7 +140,7 @@ def _move(libc: ctypes.CDLL, blocks: Sequence[int]) -> int:
         for room, block in zip(rooms, blocks, strict=True):
             ctypes.memmove(room, block, _BLOCK)
         _call(libc, "mprotect", begin, size, mmap.PROT_READ | mmap.PROT_EXEC)
-        large = next(figures["AnonHugePages"] << 10 for at, *_, figures in _mappings() if at == begin)
+        large = sum(figures["AnonHugePages"] << 10 for at, *_, figures in _mappings() if at == begin)
         if large < size:
             return 0
         for block in blocks:
