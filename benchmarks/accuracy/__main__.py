@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import results
@@ -27,6 +29,16 @@ def _nets(protocol: Protocol, names: str) -> list[str]:
     return names.split(",")
 
 
+def _rates(text: str) -> tuple[float, ...]:
+    try:
+        rates = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        rates = ()
+    if not rates or not all(0 < rate < math.inf for rate in rates):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers above 0, such as 1e-3,3e-3")
+    return rates
+
+
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(prog="benchmarks.accuracy", description="Fine-tune with several methods, and compare accuracies.")
     parser.add_argument("--protocol", choices=PROTOCOLS, default="digits")
@@ -34,6 +46,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--methods", default="all", help="methods (see benchmarks/accuracy/points.py), comma-separated")
     parser.add_argument("--seeds", type=number, default=3, help="runs of each, pre-training included")
     parser.add_argument("--grid-seeds", type=number, help="seeds that learning rates are chosen on; by default all")
+    parser.add_argument("--rates", type=_rates, help="learning rates instead of the protocol's grid, comma-separated")
     parser.add_argument("--threads", type=number, default=1, help="threads of each run")
     parser.add_argument("--parallel", type=number, default=1, help="runs at the same time")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "accuracy", help="folder of the runs")
@@ -45,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
     given = _arguments(arguments)
     protocol = PROTOCOLS[given.protocol]
+    if given.rates:
+        protocol = replace(protocol, rates=given.rates)
     nets, points = _nets(protocol, given.nets), chosen(given.methods)
     root = given.work / protocol.name
     comparison = Comparison(

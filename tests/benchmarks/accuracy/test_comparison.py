@@ -135,3 +135,19 @@ def test_points_are_named_once_and_say_what_they_are() -> None:
     assert all(point.title and name == point.name for name, point in POINTS.items())
     said = {point.method.model_dump_json() + repr(sorted(point.training.items())) for point in POINTS.values()}
     assert len(said) == len(POINTS)
+
+
+@pytest.mark.parametrize("rates", ["", "fast", "1e-3,", "0", "-1", "inf", "nan"])
+def test_learning_rates_are_numbers_above_zero(rates: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.main(["--rates", rates])
+    assert "is not a list of numbers above 0, such as 1e-3,3e-3" in capsys.readouterr().err
+
+
+def test_learning_rates_take_the_place_of_the_grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PROTOCOLS, "digits", SMALL)
+    file = tmp_path / "rows.json"
+    arguments = ["--methods", "fp32", "--seeds", "1", "--rates", "2e-3", "--work", str(tmp_path), "--json", str(file)]
+    command.main(arguments)
+    (row,) = json.loads(file.read_text())
+    assert row["learning_rate"] == 2e-3
