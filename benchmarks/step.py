@@ -7,8 +7,8 @@ step comes after another one. The figures of a row, one row per method and basel
 ``ours_ms``, ``baseline_ms``
     Medians over ``repeats`` steps, in milliseconds; ``ours_min_ms`` and ``baseline_min_ms`` are the minima. ``ratio``
     is ``baseline_ms / ours_ms``, ``ratio_of_minima`` the same of the minima.
-``code_bytes``
-    What our process moved of the code of its steps to large pages (:mod:`fqt_core.code_pages`); the others do so too.
+``code_bytes``, ``baseline_code_bytes``
+    What each process moved of the code of its steps to large pages (:mod:`fqt_core.code_pages`).
 ``baseline_format``
     The memory format that won the baseline's trial.
 ``phases``
@@ -136,6 +136,7 @@ def comparison(baseline: str, facts: dict[str, Any], ours: Sequence[float], thei
     return {
         "baseline": baseline,
         "baseline_format": facts["format"],
+        "baseline_code_bytes": facts["code_bytes"],
         "baseline_ms": round(median(theirs), _MS_DIGITS),
         "baseline_min_ms": round(min(theirs), _MS_DIGITS),
         "ours_ms": round(median(ours), _MS_DIGITS),

@@ -8,7 +8,7 @@ the caches too, and next to nothing on a machine that is quiet.
 
 Linux gives large pages to memory, but seldom to a file's. So the blocks of 2 MiB that a step comes by are copied to
 memory that has them, which then takes the place of the file's at the same addresses. It holds the same bytes, so that
-other threads may run them all the while.
+other threads may run them all the while. Libraries have to stay where they are meanwhile, as Python's and PyTorch's do.
 """
 
 from __future__ import annotations
@@ -33,9 +33,11 @@ _VARIABLE, _OFF = "FQT_CODE_PAGES", "small"
 
 _SMAPS = Path("/proc/self/smaps")
 _PAGEMAP = Path("/proc/self/pagemap")
+_MEMORY = Path("/proc/self/mem")
 _ENABLED = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 _MAPPING = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) (\S{4}) [0-9a-f]+ \S+ (\d+)", re.MULTILINE)
 _PRESENT = np.uint64(63)  # the bit of a page's entry that says so
+_MADV_COLLAPSE = 25
 _MREMAP_MAYMOVE, _MREMAP_FIXED = 1, 2
 
 
@@ -47,7 +49,8 @@ class CodePages:
     that have to know which file an instruction is from.
 
     Attributes:
-        moved: bytes that were moved, for which the process has memory of its own now. 0 before.
+        moved: bytes that were moved, for which the process has memory of its own now. 0 before, and where the system
+            does not let code be moved (SELinux without ``execmem``, say).
     """
 
     def __init__(self, *, most_bytes: int = _MOST_BYTES, patience_seconds: float = _PATIENCE_SECONDS) -> None:
@@ -71,13 +74,15 @@ class CodePages:
             return
         while time.monotonic() < self._begin:
             yield
-        with suppress(OSError):
+        with suppress(OSError, LookupError, ValueError):  # also of what a sandbox shows in place of Linux's files
             libc = ctypes.CDLL(None, use_errno=True)
             spans = _code()
             for begin, end in spans:
                 _call(libc, "madvise", begin, end - begin, mmap.MADV_DONTNEED)
             yield  # the next step has the pages that it comes by mapped again
-            self.moved = _move(libc, _most_used(spans)[: self._most_blocks])
+            blocks = _most_used(sorted(set(spans) & set(_code())))[: self._most_blocks]
+            for block in _moved(libc, blocks):
+                self.moved += block
 
 
 def _possible() -> bool:
@@ -96,7 +101,7 @@ def _code() -> list[tuple[int, int]]:
     return [
         (begin, end)
         for begin, end, access, inode, figures in _mappings()
-        if access == "r-xp" and inode and figures["Anonymous"] == 0
+        if access == "r-xp" and inode and figures["Anonymous"] == figures["Swap"] == 0
         for begin, end in [(-(-begin // _BLOCK) * _BLOCK, end // _BLOCK * _BLOCK)]
         if begin < end
     ]
@@ -104,7 +109,7 @@ def _code() -> list[tuple[int, int]]:
 
 def _mappings() -> Iterator[tuple[int, int, str, int, dict[str, int]]]:
     """Begin, end, access, inode (0: no file) and figures, KiB by name, of each mapping of this process."""
-    text = _SMAPS.read_text()
+    text = _SMAPS.read_text(encoding="latin-1")  # names of files are whatever they are
     found = list(_MAPPING.finditer(text))
     ends = [following.start() for following in found[1:]] + [len(text)]
     for mapping, after in zip(found, ends, strict=True):
@@ -125,28 +130,34 @@ def _most_used(spans: Sequence[tuple[int, int]]) -> list[int]:
     return sorted((block for block, count in counts.items() if count), key=lambda block: -counts[block])
 
 
-def _move(libc: ctypes.CDLL, blocks: Sequence[int]) -> int:
-    """Move blocks; return the bytes that were. None are where there are no large pages for them.
+def _moved(libc: ctypes.CDLL, blocks: Sequence[int]) -> Iterator[int]:
+    """Move blocks; the bytes of each that was moved. None are where there are no large pages for them all.
 
     Raises:
         OSError: the system does not let code be moved, or has no memory.
     """
     if not blocks:
-        return 0
+        return
     rooms = _rooms(libc, len(blocks))
     begin, size = rooms[0], len(rooms) * _BLOCK
     try:
         _call(libc, "madvise", begin, size, mmap.MADV_HUGEPAGE)
-        for room, block in zip(rooms, blocks, strict=True):
-            ctypes.memmove(room, block, _BLOCK)
+        with _MEMORY.open("rb", buffering=0) as memory:  # a file that cannot be read is an error there, and no signal
+            for room, block in zip(rooms, blocks, strict=True):
+                memory.seek(block)
+                if memory.readinto((ctypes.c_char * _BLOCK).from_address(room)) != _BLOCK:
+                    raise OSError(f"{_MEMORY} ends within code")
+        with suppress(OSError):  # Linux before 6.1 has no such thing
+            _call(libc, "madvise", begin, size, _MADV_COLLAPSE)
         _call(libc, "mprotect", begin, size, mmap.PROT_READ | mmap.PROT_EXEC)
         large = sum(figures["AnonHugePages"] << 10 for at, *_, figures in _mappings() if at == begin)
         if large < size:
-            return 0
+            return
         for block in blocks:
-            _call(libc, "mremap", rooms[0], _BLOCK, _BLOCK, _MREMAP_MAYMOVE | _MREMAP_FIXED, block)
-            del rooms[0]  # any thread may have been given this address by now
-        return size
+            # Taken out first: once it is vacated, any thread may be given its address.
+            room = rooms.pop(0)
+            _call(libc, "mremap", room, _BLOCK, _BLOCK, _MREMAP_MAYMOVE | _MREMAP_FIXED, block)
+            yield _BLOCK
     finally:
         for room in rooms:
             _call(libc, "munmap", room, _BLOCK)

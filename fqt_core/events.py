@@ -332,8 +332,8 @@ class Done(Event):
     seconds: float
     memory_bytes: int | None = Field(
         default=None,
-        description="The most memory of the training process at once, beyond what it had before data and network; null "
-        "if it was not measured.",
+        description="The most memory of the training process at once, beyond what it had before data and network, and "
+        "but for code on large pages; null if it was not measured.",
     )
     confusion: Confusion | None = Field(default=None, description="Of the model that was kept, if it was asked for.")
     tabular: TabularResult | None = Field(default=None, description="Of a job on a table.")

@@ -54,7 +54,7 @@ def train(data: TrainingInput, folder: Path, lifeline: Lifeline) -> Exit:
         if isinstance(event, StepDone):
             pages.step_done()
         if isinstance(event, Done):
-            lifeline.send(event.model_copy(update={"memory_bytes": grown(base)}))
+            lifeline.send(event.model_copy(update={"memory_bytes": grown(base, pages)}))
             continue
         lifeline.send(event)
         if isinstance(event, StructureFound):

@@ -87,12 +87,13 @@ def train(
     )
     if session.weights is not None:
         lifeline.send(LogLine(message=_taken(session.weights, data)))
-    done = _run(session, lifeline, keep)
+    pages = CodePages()
+    done = _run(session, lifeline, keep, pages)
     if isinstance(done, Exit):
         return done
     if replica is not None and replica.rank > 0:
         return Exit.DONE
-    done = done.model_copy(update={"memory_bytes": grown(base)})
+    done = done.model_copy(update={"memory_bytes": grown(base, pages)})
     verdicts = _verdicts(session, device, lifeline)
     if lifeline.cancel.is_set():
         return Exit.CANCELLED
@@ -125,15 +126,14 @@ def resident() -> int | None:
     return resident
 
 
-def grown(base: int | None) -> int | None:
-    """The most memory since :func:`resident` told of ``base``, beyond that."""
-    return None if base is None else max(0, peak_bytes() - base)
+def grown(base: int | None, pages: CodePages) -> int | None:
+    """The most memory since :func:`resident` told of ``base``, beyond that and what code took meanwhile."""
+    return None if base is None else max(0, peak_bytes() - base - pages.moved)
 
 
-def _run(session: Session, lifeline: Lifeline, keep: Path | None) -> Done | Exit:
+def _run(session: Session, lifeline: Lifeline, keep: Path | None, pages: CodePages) -> Done | Exit:
     """Train, telling all events but the last one, which is returned; or how the run ended without one."""
     done: Done | None = None
-    pages = CodePages()
     for event in session.trainer:
         if lifeline.cancel.is_set():
             return Exit.CANCELLED

@@ -36,7 +36,7 @@ def _rates(text: str) -> tuple[float, ...]:
         rates = ()
     if not rates or not all(0 < rate < math.inf for rate in rates):
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers above 0, such as 1e-3,3e-3")
-    return rates
+    return tuple(dict.fromkeys(rates))
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -46,7 +46,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--methods", default="all", help="methods (see benchmarks/accuracy/points.py), comma-separated")
     parser.add_argument("--seeds", type=number, default=3, help="runs of each, pre-training included")
     parser.add_argument("--grid-seeds", type=number, help="seeds that learning rates are chosen on; by default all")
-    parser.add_argument("--rates", type=_rates, help="learning rates instead of the protocol's grid, comma-separated")
+    parser.add_argument("--rates", type=_rates, help="instead of the protocol's learning rates (SGD keeps its own)")
     parser.add_argument("--threads", type=number, default=1, help="threads of each run")
     parser.add_argument("--parallel", type=number, default=1, help="runs at the same time")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "accuracy", help="folder of the runs")

@@ -234,6 +234,16 @@ def test_a_deferred_gradient_is_made_only_where_its_bound_does_not_tell(
     assert made
 
 
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+@pytest.mark.parametrize("which", ["scale", "offset", "alpha"])
+def test_each_factor_of_a_deferred_gradient_is_in_its_bound(which: str, value: float) -> None:
+    layer = layers_of(mixed())[2]
+    gradients = [deferred(layer, torch.tensor([2]), 1.0), deferred(layer, torch.tensor([0, 1]), 1.0)]
+    assert DeferredGradient.bound(gradients).isfinite()
+    getattr(gradients[1], which)[-1] = value
+    assert not DeferredGradient.bound(gradients).isfinite()
+
+
 def double_linear() -> BinaryLayer:
     return BinaryLinear(33, 4, method=Method("fqt"), state=PhiloxState(), layer_index=0).double()
 
