@@ -57,7 +57,7 @@ def measure(setting: Setting, method: str, repeats: int) -> list[results.Row]:
         )
         rows.append(
             {
-                **identity(setting, method, facts["ours", setting.threads]),
+                **identity(setting, method, facts["ours", setting.threads], facts[side, setting.threads]),
                 **several,
                 "one_thread": one,
                 "kept": round(several["ratio"] / one["ratio"], _DIGITS),

@@ -142,8 +142,5 @@ class Vgg16Network(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """float (N, channels, H, W) to logits, float (N, num_classes)."""
-        features = self.features(images)
-        if self.avgpool.output_size != 1 or features.shape[2:] != (1, 1):  # the mean of one pixel is that pixel
-            features = self.avgpool(features)
-        logits: Tensor = self.classifier(torch.flatten(features, 1))
+        logits: Tensor = self.classifier(torch.flatten(self.avgpool(self.features(images)), 1))
         return logits

@@ -125,15 +125,3 @@ def test_binarised_published_head_normalises_instead_of_relu() -> None:
     convert_(model, Method("qat"))
     kinds = [type(module).__name__ for module in model.classifier]
     assert kinds == ["BinaryLinear", "BatchNorm1d", "Identity", "BinaryLinear", "BatchNorm1d", "Dropout", "Linear"]
-
-
-@pytest.mark.parametrize(("image_size", "pools"), [(32, 0), (64, 1)])
-def test_one_pixel_is_its_own_mean(image_size: int, pools: int) -> None:
-    model = build(Vgg16(image_size=image_size, width=0.125), num_classes=3)
-    seen: list[Tensor] = []
-    model.get_submodule("avgpool").register_forward_hook(lambda _module, _inputs, output: seen.append(output))
-    images = torch.randn(2, 3, image_size, image_size)
-    logits = model.eval()(images)
-    assert len(seen) == pools
-    features = model.get_submodule("features")(images)
-    assert torch.equal(logits, model.get_submodule("classifier")(features.mean((2, 3))))
