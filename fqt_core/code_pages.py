@@ -19,15 +19,16 @@ import os
 import platform
 import re
 import time
+from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
+MOST_BYTES = 64 << 20
+"""What a process moves at most, unless it says otherwise."""
 
 _BLOCK = 2 << 20
 _PAGE = mmap.PAGESIZE
-_MOST_BYTES = 64 << 20
 _PATIENCE_SECONDS = 5.0
 _VARIABLE, _OFF = "FQT_CODE_PAGES", "small"
 
@@ -36,7 +37,7 @@ _PAGEMAP = Path("/proc/self/pagemap")
 _MEMORY = Path("/proc/self/mem")
 _ENABLED = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 _MAPPING = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) (\S{4}) [0-9a-f]+ \S+ (\d+)", re.MULTILINE)
-_PRESENT = np.uint64(63)  # the bit of a page's entry that says so
+_PRESENT = 63  # the bit of a page's entry that says so
 _MADV_COLLAPSE = 25
 _MREMAP_MAYMOVE, _MREMAP_FIXED = 1, 2
 
@@ -53,7 +54,7 @@ class CodePages:
             does not let code be moved (SELinux without ``execmem``, say).
     """
 
-    def __init__(self, *, most_bytes: int = _MOST_BYTES, patience_seconds: float = _PATIENCE_SECONDS) -> None:
+    def __init__(self, *, most_bytes: int = MOST_BYTES, patience_seconds: float = _PATIENCE_SECONDS) -> None:
         """Prepare.
 
         Args:
@@ -81,8 +82,8 @@ class CodePages:
                 _call(libc, "madvise", begin, end - begin, mmap.MADV_DONTNEED)
             yield  # the next step has the pages that it comes by mapped again
             blocks = _most_used(sorted(set(spans) & set(_code())))[: self._most_blocks]
-            for block in _moved(libc, blocks):
-                self.moved += block
+            for size in _moved(libc, blocks):
+                self.moved += size
 
 
 def _possible() -> bool:
@@ -124,9 +125,10 @@ def _most_used(spans: Sequence[tuple[int, int]]) -> list[int]:
     with _PAGEMAP.open("rb") as pagemap:
         for begin, end in spans:
             pagemap.seek(begin // _PAGE * 8)
-            entries = np.frombuffer(pagemap.read((end - begin) // _PAGE * 8), np.uint64)
-            for number, block in enumerate((entries >> _PRESENT).reshape(-1, _BLOCK // _PAGE)):
-                counts[begin + number * _BLOCK] = int(block.sum())
+            entries = array("Q", pagemap.read((end - begin) // _PAGE * 8))
+            for first in range(0, len(entries), _BLOCK // _PAGE):
+                pages = entries[first : first + _BLOCK // _PAGE]
+                counts[begin + first * _PAGE] = sum(entry >> _PRESENT for entry in pages)
     return sorted((block for block, count in counts.items() if count), key=lambda block: -counts[block])
 
 

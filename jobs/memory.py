@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, select
 
+from fqt_core.code_pages import MOST_BYTES
 from fqt_core.config import Fp32
 from fqt_core.config.plan import NetworkPlan, network_plan
 from fqt_core.config.search import obstacles
@@ -11,7 +12,7 @@ from fqt_core.config.setting import probed_images
 from jobs.spec import JobSpec
 from jobs.tables import jobs
 
-_PROCESS_BYTES = (400 + 64) * 2**20  # Python, torch and its libraries, before any data; code on large pages
+_PROCESS_BYTES = 400 * 2**20 + MOST_BYTES  # Python, torch and its libraries, before any data; code on large pages
 _FLOAT_BYTES = 4
 # Float values per parameter: weight, gradient, two moments of Adam, and the copy of the best epoch.
 _VALUES_PER_PARAMETER = {"adam": 5, "sgd": 4, "muon": 5}

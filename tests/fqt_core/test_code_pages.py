@@ -97,6 +97,13 @@ def given() -> bool:
     return platform.machine() == "x86_64" and process.stdout.strip() == "True"
 
 
+def moved_after_steps() -> int:
+    pages = CodePages(patience_seconds=0)
+    for _ in range(4):
+        pages.step_done()
+    return pages.moved
+
+
 @pytest.mark.parametrize("most", [4, 256])
 def test_code_is_moved_while_threads_run_it_and_does_what_it_did(most: int, given: bool) -> None:
     moved, without_file = map(int, _run(_TRAIN, str(most)).split())
@@ -116,19 +123,13 @@ def test_code_that_was_written_to_stays_where_it_is() -> None:
 
 def test_nothing_happens_where_the_system_tells_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(code_pages, "_PAGEMAP", tmp_path / "pagemap")
-    pages = CodePages(patience_seconds=0)
-    for _ in range(4):
-        pages.step_done()
-    assert pages.moved == 0
+    assert moved_after_steps() == 0
 
 
 def test_nothing_happens_where_there_are_no_large_pages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "enabled").write_text("always madvise [never]\n")
     monkeypatch.setattr(code_pages, "_ENABLED", tmp_path / "enabled")
-    pages = CodePages(patience_seconds=0)
-    for _ in range(4):
-        pages.step_done()
-    assert pages.moved == 0
+    assert moved_after_steps() == 0
 
 
 class System:
@@ -174,10 +175,7 @@ def test_what_the_system_refuses_leaves_nothing_behind(
     refused: str, from_call: int, moved: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     system = System(monkeypatch, refused, from_call)
-    pages = CodePages(patience_seconds=0)
-    for _ in range(4):
-        pages.step_done()
-    assert pages.moved == system.moved == moved * code_pages._BLOCK
+    assert moved_after_steps() == system.moved == moved * code_pages._BLOCK
     # A block whose move was refused may be anybody's by then: it stays.
     unknown = code_pages._BLOCK if refused == "mremap" else 0
     assert system.taken == system.given_back + system.moved + unknown
@@ -186,10 +184,7 @@ def test_what_the_system_refuses_leaves_nothing_behind(
 def test_code_stays_where_there_are_no_large_pages_left(monkeypatch: pytest.MonkeyPatch) -> None:
     system = System(monkeypatch)
     monkeypatch.setattr(code_pages, "_mappings", lambda: iter([(*system.large[0][:4], {"AnonHugePages": 2048})]))
-    pages = CodePages(patience_seconds=0)
-    for _ in range(4):
-        pages.step_done()
-    assert pages.moved == system.moved == 0
+    assert moved_after_steps() == system.moved == 0
     assert system.taken == system.given_back > 0
 
 
@@ -202,7 +197,4 @@ def test_training_goes_on_where_files_of_the_system_are_not_as_linux_has_them(
 
     monkeypatch.setattr(code_pages, "_possible", lambda: True)
     monkeypatch.setattr(code_pages, "_code", fail)
-    pages = CodePages(patience_seconds=0)
-    for _ in range(3):
-        pages.step_done()
-    assert pages.moved == 0
+    assert moved_after_steps() == 0
