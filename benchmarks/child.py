@@ -29,6 +29,7 @@ _MEMORY_STEPS = 3
 _STEPS_TO_MOVE_CODE = 2
 _PROFILED_STEPS = 3
 _SMALL_IMAGE, _SMALL_BATCH = 16, 2
+_WARM_SECONDS, _TIMED_SECONDS = 0.5, 1.0
 
 
 class Child:
@@ -86,12 +87,21 @@ class Child:
         return pages.moved
 
     def step(self) -> dict[str, Any]:
-        """Take two steps and tell the second's milliseconds: in training, each comes after another one.
+        """Train for a moment and tell the milliseconds of a step, the mean over the rest of the turn.
 
-        After the others' turns the first finds caches that are theirs, and threads that sleep.
+        After the others' turns the first steps find caches that are theirs, memory that was laid aside, and threads
+        that sleep; in training each step comes after many others.
         """
-        self.ready.step()
-        return {"ms": _timed(self.ready)}
+        self._train(_WARM_SECONDS)
+        return {"ms": self._train(_TIMED_SECONDS)}
+
+    def _train(self, seconds: float) -> float:
+        """Take steps, one at least, until so much time has passed: the milliseconds of one of them."""
+        begin, steps = time.perf_counter(), 0
+        while steps == 0 or time.perf_counter() - begin < seconds:
+            self.ready.step()
+            steps += 1
+        return (time.perf_counter() - begin) * 1000 / steps
 
     def profile(self) -> dict[str, Any]:
         """Take some steps under the profiler."""

@@ -1,12 +1,13 @@
 """Whole training steps of our network and of PyTorch's baselines, in one run: ``python -m benchmarks.step --help``.
 
-A step is forward, backward and optimiser. Each side lives in a process of its own and they take turns, of two steps
-each, so that only one runs at any moment and both see the same weather; the second is timed, since in training each
-step comes after another one. The figures of a row, one row per method and baseline:
+A step is forward, backward and optimiser. Each side lives in a process of its own and they take turns, so that only one
+runs at any moment and both see the same weather. In its turn each trains for a moment, since in training a step comes
+after many others, and is then timed over a second, one step at least. The figures of a row, one row per method and
+baseline:
 
 ``ours_ms``, ``baseline_ms``
-    Medians over ``repeats`` steps, in milliseconds; ``ours_min_ms`` and ``baseline_min_ms`` are the minima. ``ratio``
-    is ``baseline_ms / ours_ms``, ``ratio_of_minima`` the same of the minima.
+    Of a step, medians over ``repeats`` turns, in milliseconds; ``ours_min_ms`` and ``baseline_min_ms`` are the minima.
+    ``ratio`` is ``baseline_ms / ours_ms``, ``ratio_of_minima`` the same of the minima.
 ``code_bytes``, ``baseline_code_bytes``
     What each process moved of the code of its steps to large pages (:mod:`fqt_core.code_pages`).
 ``baseline_format``
@@ -80,7 +81,7 @@ def measure(setting: Setting, methods: Sequence[str], repeats: int) -> list[resu
 
 
 def in_turns(pipes: Sequence[Pipe], repeats: int) -> list[list[float]]:
-    """Milliseconds of ``repeats`` steps of each side, of which only one works at any moment."""
+    """Milliseconds of a step in ``repeats`` turns of each side, of which only one works at any moment."""
     times: list[list[float]] = [[] for _ in pipes]
     for _ in range(repeats):
         for pipe, taken in zip(pipes, times, strict=True):
@@ -187,7 +188,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--method", action="append", help="fqt, psq8, int8, qat, fqt-b2, …; may be given several times (default: fqt)"
     )
-    parser.add_argument("--repeats", type=number, default=7, help="timed steps of each side")
+    parser.add_argument("--repeats", type=number, default=7, help="timed turns of each side")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     return parser.parse_args(arguments)
 
