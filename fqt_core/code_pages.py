@@ -1,4 +1,4 @@
-"""Moves the code that a training step runs to pages of 2 MiB.
+"""Moves the code that a training step runs, and the objects that it comes by, to pages of 2 MiB.
 
 Between its kernels a step runs code of PyTorch and Python, a few instructions in each of many places of hundreds of
 MiB. Kernels go through more memory than caches hold, so that the processor then has neither this code at hand nor the
@@ -9,6 +9,8 @@ the caches too, and next to nothing on a machine that is quiet.
 Linux gives large pages to memory, but seldom to a file's. So the blocks of 2 MiB that a step comes by are copied to
 memory that has them, which then takes the place of the file's at the same addresses. It holds the same bytes, so that
 other threads may run them all the while. Libraries have to stay where they are meanwhile, as Python's and PyTorch's do.
+
+Python keeps its objects in memory of its own, of small pages, too: Linux puts them on large ones where they are.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import time
 from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 MOST_BYTES = 64 << 20
@@ -29,7 +32,14 @@ MOST_BYTES = 64 << 20
 
 _BLOCK = 2 << 20
 _PAGE = mmap.PAGESIZE
+_NEARLY_FULL = _BLOCK // _PAGE * 7 // 8
+"""So many small pages of a block are there already: a large one takes little more memory than they do."""
+
 _PATIENCE_SECONDS = 5.0
+_TIMES_AS_LONG = 12
+"""Training goes on so much longer before objects are moved, which takes half a second and gains a sixtieth."""
+
+_MOST_GATHERED = 128 << 20
 _VARIABLE, _OFF = "FQT_CODE_PAGES", "small"
 
 _SMAPS = Path("/proc/self/smaps")
@@ -52,6 +62,7 @@ class CodePages:
     Attributes:
         moved: bytes that were moved, for which the process has memory of its own now. 0 before, and where the system
             does not let code be moved (SELinux without ``execmem``, say).
+        gathered: bytes of the blocks of other memory that were put on large pages.
     """
 
     def __init__(self, *, most_bytes: int = MOST_BYTES, patience_seconds: float = _PATIENCE_SECONDS) -> None:
@@ -61,13 +72,13 @@ class CodePages:
             most_bytes: what is moved at most: the blocks that a step comes by most.
             patience_seconds: how long training goes on before; what is over sooner is not worth it.
         """
-        self.moved = 0
+        self.moved = self.gathered = 0
         self._most_blocks = most_bytes // _BLOCK
-        self._begin = time.monotonic() + patience_seconds
+        self._begin, self._pays = (time.monotonic() + times * patience_seconds for times in (1, _TIMES_AS_LONG))
         self._stages = self._run()
 
     def step_done(self) -> None:
-        """To be called after each step. All but two of the calls return at once."""
+        """To be called after each step. All but three of the calls return at once."""
         next(self._stages, None)
 
     def _run(self) -> Iterator[None]:
@@ -84,6 +95,12 @@ class CodePages:
             blocks = _most_used(sorted(set(spans) & set(_code())))[: self._most_blocks]
             for size in _moved(libc, blocks):
                 self.moved += size
+        while time.monotonic() < self._pays:
+            yield
+        with suppress(OSError, LookupError, ValueError):
+            libc = ctypes.CDLL(None, use_errno=True)
+            for size in islice(_gathered(libc, _small()), _MOST_GATHERED // _BLOCK):
+                self.gathered += size
 
 
 def _possible() -> bool:
@@ -119,8 +136,34 @@ def _mappings() -> Iterator[tuple[int, int, str, int, dict[str, int]]]:
         yield int(begin, 16), int(end, 16), access, int(inode), {name: int(size) for name, size in rows}
 
 
+def _small() -> list[tuple[int, int]]:
+    """Begin and end of memory of this process's own, in whole blocks, which has small pages for the most part."""
+    return [
+        (begin, end)
+        for begin, end, access, inode, figures in _mappings()
+        if access == "rw-p" and not inode and 2 * figures["AnonHugePages"] < figures["Rss"]
+        for begin, end in [(-(-begin // _BLOCK) * _BLOCK, end // _BLOCK * _BLOCK)]
+        if begin < end
+    ]
+
+
+def _gathered(libc: ctypes.CDLL, spans: Sequence[tuple[int, int]]) -> Iterator[int]:
+    """Put the blocks that are nearly full on large pages; the bytes of each where that was done."""
+    for block, count in _pages_of_blocks(spans).items():
+        if count >= _NEARLY_FULL:
+            with suppress(OSError):  # of one block; Linux before 6.1 refuses all
+                _call(libc, "madvise", block, _BLOCK, _MADV_COLLAPSE)
+                yield _BLOCK
+
+
 def _most_used(spans: Sequence[tuple[int, int]]) -> list[int]:
     """Addresses of the blocks that have pages mapped, those with most of them first."""
+    counts = _pages_of_blocks(spans)
+    return sorted((block for block, count in counts.items() if count), key=lambda block: -counts[block])
+
+
+def _pages_of_blocks(spans: Sequence[tuple[int, int]]) -> dict[int, int]:
+    """How many pages each block has mapped, by address."""
     counts: dict[int, int] = {}
     with _PAGEMAP.open("rb") as pagemap:
         for begin, end in spans:
@@ -129,7 +172,7 @@ def _most_used(spans: Sequence[tuple[int, int]]) -> list[int]:
             for first in range(0, len(entries), _BLOCK // _PAGE):
                 pages = entries[first : first + _BLOCK // _PAGE]
                 counts[begin + first * _PAGE] = sum(entry >> _PRESENT for entry in pages)
-    return sorted((block for block, count in counts.items() if count), key=lambda block: -counts[block])
+    return counts
 
 
 def _moved(libc: ctypes.CDLL, blocks: Sequence[int]) -> Iterator[int]:

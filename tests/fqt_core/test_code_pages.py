@@ -15,11 +15,12 @@ from fqt_core.code_pages import CodePages
 
 _PROBE = """
 import ctypes, mmap
-from fqt_core.code_pages import _BLOCK, _call, _mappings, _rooms
+from fqt_core.code_pages import _BLOCK, _MADV_COLLAPSE, _call, _mappings, _rooms
 libc = ctypes.CDLL(None, use_errno=True)
 first, *_ = rooms = _rooms(libc, 128)
 _call(libc, "madvise", first, len(rooms) * _BLOCK, mmap.MADV_HUGEPAGE)
 ctypes.memset(first, 1, len(rooms) * _BLOCK)
+_call(libc, "madvise", first, _BLOCK, _MADV_COLLAPSE)
 _call(libc, "mprotect", first, len(rooms) * _BLOCK, mmap.PROT_READ | mmap.PROT_EXEC)
 print(sum(figures["AnonHugePages"] << 10 for at, *_, figures in _mappings() if at == first) == len(rooms) * _BLOCK)
 """
@@ -61,7 +62,7 @@ meanwhile, afterwards = losses(pages), losses(pages)
 run.set()
 thread.join()
 assert at_first == meanwhile == afterwards, (at_first, meanwhile, afterwards)
-print(pages.moved >> 20, code_without_file() - before >> 20)
+print(pages.moved >> 20, code_without_file() - before >> 20, pages.gathered >> 20)
 """
 
 _WRITE = """
@@ -92,7 +93,7 @@ def _run(program: str, *arguments: str, **environment: str) -> str:
 
 @pytest.fixture(scope="module")
 def given() -> bool:
-    """Whether the system has large pages for code, and lets it be there."""
+    """Whether the system has large pages, also for memory that is in use, and lets code be there."""
     process = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, text=True, check=False)
     return platform.machine() == "x86_64" and process.stdout.strip() == "True"
 
@@ -106,15 +107,39 @@ def moved_after_steps() -> int:
 
 @pytest.mark.parametrize("most", [4, 256])
 def test_code_is_moved_while_threads_run_it_and_does_what_it_did(most: int, given: bool) -> None:
-    moved, without_file = map(int, _run(_TRAIN, str(most)).split())
+    moved, without_file, gathered = map(int, _run(_TRAIN, str(most)).split())
     assert moved == without_file
     assert moved <= most
+    assert gathered <= code_pages._MOST_GATHERED >> 20
     if given:
         assert moved > (4 if most == 256 else 0)
+        assert gathered > 0
+
+
+def test_only_blocks_that_are_nearly_full_are_put_on_large_pages(given: bool) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    block, page = code_pages._BLOCK, mmap.PAGESIZE
+    full, half, empty = rooms = code_pages._rooms(libc, 3)
+    try:
+        code_pages._call(libc, "madvise", full, 3 * block, mmap.MADV_NOHUGEPAGE)
+        for number in range(block // page):
+            ctypes.memset(full + number * page, number % 251 + 1, page)
+            if number % 2:
+                ctypes.memset(half + number * page, 7, page)
+        for room in rooms:
+            code_pages._call(libc, "madvise", room, block, mmap.MADV_HUGEPAGE)
+        before = ctypes.string_at(full, block)  # to read of the others would give them pages
+        assert list(code_pages._gathered(libc, [(full, empty + block)])) == ([block] if given else [])
+        large = sum(row[4]["AnonHugePages"] << 10 for row in code_pages._mappings() if row[0] <= full < row[1])
+        assert large == (block if given else 0)
+        assert ctypes.string_at(full, block) == before
+    finally:
+        for room in rooms:
+            code_pages._call(libc, "munmap", room, block)
 
 
 def test_it_can_be_switched_off() -> None:
-    assert _run(_TRAIN, "256", FQT_CODE_PAGES="small").split() == ["0", "0"]
+    assert _run(_TRAIN, "256", FQT_CODE_PAGES="small").split() == ["0", "0", "0"]
 
 
 def test_code_that_was_written_to_stays_where_it_is() -> None:
