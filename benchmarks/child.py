@@ -92,16 +92,8 @@ class Child:
         After the others' turns the first steps find caches that are theirs, memory that was laid aside, and threads
         that sleep; in training each step comes after many others.
         """
-        self._train(_WARM_SECONDS)
-        return {"ms": self._train(_TIMED_SECONDS)}
-
-    def _train(self, seconds: float) -> float:
-        """Take steps, one at least, until so much time has passed: the milliseconds of one of them."""
-        begin, steps = time.perf_counter(), 0
-        while steps == 0 or time.perf_counter() - begin < seconds:
-            self.ready.step()
-            steps += 1
-        return (time.perf_counter() - begin) * 1000 / steps
+        _timed(self.ready, _WARM_SECONDS)
+        return {"ms": _timed(self.ready, _TIMED_SECONDS)}
 
     def profile(self) -> dict[str, Any]:
         """Take some steps under the profiler."""
@@ -117,10 +109,13 @@ class Child:
         return {"before": before, "peak": peak_bytes(), "optimizer": side.optimizer_bytes()}
 
 
-def _timed(side: Side) -> float:
-    begin = time.perf_counter()
-    side.step()
-    return (time.perf_counter() - begin) * 1000
+def _timed(side: Side, seconds: float = 0.0) -> float:
+    """Milliseconds of a step: the mean of those, one at least, that it takes until so much time has passed."""
+    begin, steps = time.perf_counter(), 0
+    while steps == 0 or time.perf_counter() - begin < seconds:
+        side.step()
+        steps += 1
+    return (time.perf_counter() - begin) * 1000 / steps
 
 
 Commands = Mapping[str, Callable[..., dict[str, Any]]]

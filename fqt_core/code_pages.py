@@ -22,7 +22,7 @@ import platform
 import re
 import time
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -74,7 +74,8 @@ class CodePages:
         """
         self.moved = self.gathered = 0
         self._most_blocks = most_bytes // _BLOCK
-        self._begin, self._pays = (time.monotonic() + times * patience_seconds for times in (1, _TIMES_AS_LONG))
+        now = time.monotonic()
+        self._begin, self._pays = now + patience_seconds, now + _TIMES_AS_LONG * patience_seconds
         self._stages = self._run()
 
     def step_done(self) -> None:
@@ -84,10 +85,10 @@ class CodePages:
     def _run(self) -> Iterator[None]:
         if not _possible():
             return
+        libc = ctypes.CDLL(None, use_errno=True)
         while time.monotonic() < self._begin:
             yield
         with suppress(OSError, LookupError, ValueError):  # also of what a sandbox shows in place of Linux's files
-            libc = ctypes.CDLL(None, use_errno=True)
             spans = _code()
             for begin, end in spans:
                 _call(libc, "madvise", begin, end - begin, mmap.MADV_DONTNEED)
@@ -98,7 +99,6 @@ class CodePages:
         while time.monotonic() < self._pays:
             yield
         with suppress(OSError, LookupError, ValueError):
-            libc = ctypes.CDLL(None, use_errno=True)
             for size in islice(_gathered(libc, _small()), _MOST_GATHERED // _BLOCK):
                 self.gathered += size
 
@@ -116,13 +116,26 @@ def _code() -> list[tuple[int, int]]:
 
     Where a page was written to, by a debugger say, the file does not have it.
     """
-    return [
+    return _whole_blocks(
         (begin, end)
         for begin, end, access, inode, figures in _mappings()
         if access == "r-xp" and inode and figures["Anonymous"] == figures["Swap"] == 0
-        for begin, end in [(-(-begin // _BLOCK) * _BLOCK, end // _BLOCK * _BLOCK)]
-        if begin < end
-    ]
+    )
+
+
+def _small() -> list[tuple[int, int]]:
+    """Begin and end of memory of this process's own, in whole blocks, which has small pages for the most part."""
+    return _whole_blocks(
+        (begin, end)
+        for begin, end, access, inode, figures in _mappings()
+        if access == "rw-p" and not inode and 2 * figures["AnonHugePages"] < figures["Rss"]
+    )
+
+
+def _whole_blocks(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Of each span the part that is whole blocks, if it has one."""
+    parts = ((-(-begin // _BLOCK) * _BLOCK, end // _BLOCK * _BLOCK) for begin, end in spans)
+    return [(begin, end) for begin, end in parts if begin < end]
 
 
 def _mappings() -> Iterator[tuple[int, int, str, int, dict[str, int]]]:
@@ -134,17 +147,6 @@ def _mappings() -> Iterator[tuple[int, int, str, int, dict[str, int]]]:
         begin, end, access, inode = mapping.groups()
         rows = re.findall(r"^(\w+):\s+(\d+) kB$", text[mapping.end() : after], re.MULTILINE)
         yield int(begin, 16), int(end, 16), access, int(inode), {name: int(size) for name, size in rows}
-
-
-def _small() -> list[tuple[int, int]]:
-    """Begin and end of memory of this process's own, in whole blocks, which has small pages for the most part."""
-    return [
-        (begin, end)
-        for begin, end, access, inode, figures in _mappings()
-        if access == "rw-p" and not inode and 2 * figures["AnonHugePages"] < figures["Rss"]
-        for begin, end in [(-(-begin // _BLOCK) * _BLOCK, end // _BLOCK * _BLOCK)]
-        if begin < end
-    ]
 
 
 def _gathered(libc: ctypes.CDLL, spans: Sequence[tuple[int, int]]) -> Iterator[int]:

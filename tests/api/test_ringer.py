@@ -43,11 +43,11 @@ def until(true: Callable[[], bool]) -> None:
 def test_a_ring_goes_out_at_once_and_nobody_waits_for_it(bell: HeldDoorbell) -> None:
     made = Ringer(bell)
     made.ring_job("job_1", "cpu")
-    assert bell.entered.wait(10)
+    assert bell.entered.wait(1)
     begin = time.perf_counter()
     made.ring_job("job_2", "cpu")
     made.ring_dataset("ds_1")
-    assert time.perf_counter() - begin < 5  # the bell is held for ten
+    assert time.perf_counter() - begin < 1
     bell.go.set()
     made.close()
     assert bell.rung == [("job_1", "cpu"), ("job_2", "cpu"), ("ds_1", "inspect")]
@@ -60,7 +60,7 @@ def test_of_a_burst_each_queue_is_rung_a_few_times_at_once_for_the_newest(
     monkeypatch.setattr(ringer, "_MOST_PENDING", 20)
     made = Ringer(bell)
     made.ring_job("first", "cpu")
-    assert bell.entered.wait(10)
+    assert bell.entered.wait(1)
     for number in range(100):
         made.ring_job(f"job_{number}", "cpu")
         made.ring_job(f"job_{number}", "cpu")

@@ -184,7 +184,7 @@ def test_slow_receivers_meet_the_deadline_whatever_they_do() -> None:
             begin = time.monotonic()
             with pytest.raises(OutgoingError, match=r"no answer within 0\.4 s"):
                 post(url, b"{}", {}, seconds=0.4, private=True)
-            assert time.monotonic() - begin < 10  # the receiver would go on for ever
+            assert time.monotonic() - begin < 2
 
 
 def test_a_name_that_answers_otherwise_at_the_second_time_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:

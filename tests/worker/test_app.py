@@ -91,7 +91,7 @@ def test_a_job_survives_kill_9_of_its_worker(
     orphan = children(holder.popen.pid)[0]
     killed = time.monotonic()
     holder.kill()
-    until(lambda: gone(orphan), 10)
+    until(lambda: gone(orphan), 2)
     assert list((store.settings.data_dir / "work").iterdir())
     until(lambda: get(store, job.id).lease_epoch == 2)
     recovery = time.monotonic() - killed
@@ -164,7 +164,7 @@ def test_doorbells_that_ring_a_thousand_times_start_one_execution(
     bell.ring_job(job.id, job.queue)
     reached(store, job.id, "running")
     with redis.Redis.from_url(valkey_url) as broker:  # what is in `unacked` is delivered once more
-        until(lambda: broker.hlen("unacked") == 0)
+        until(lambda: broker.hlen("unacked") == 0, 2)
     assert get(store, job.id).state == "running"
     for _ in range(999):
         bell.ring_job(job.id, job.queue)

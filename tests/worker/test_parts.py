@@ -125,7 +125,7 @@ class TestPulse:
             with store.write() as connection:
                 assert lease.expired(connection) == []
                 jobs.request_cancel(connection, job.id)
-            until(lambda: pulse.state == "cancelling")
+            until(lambda: pulse.state == "cancelling", 2)
             assert not pulse.lost.is_set()
 
     def test_a_lost_lease_is_noticed_and_acted_on_at_once(self, store: Store) -> None:

@@ -119,7 +119,7 @@ def test_cancel_in_mid_run(bench: Bench) -> None:
     child, asked = the_child(), time.monotonic()
     cancel(bench.store, job_id)
     reached(bench.store, job_id, "cancelled")
-    assert time.monotonic() - asked < 10  # not the twenty seconds that its steps would take
+    assert time.monotonic() - asked < 2
     assert gone(child)
     assert moves(bench.store, job_id) == ["queued", "running", "cancelling", "cancelled"]
 

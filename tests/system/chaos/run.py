@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
-from sqlalchemy.exc import OperationalError
-
 from fqt_client import FqtClientError
 from tests.system.chaos.cluster import LEASE_SECONDS, START_SECONDS, Cluster, cluster
 from tests.system.chaos.history import Verdict, judge
 from tests.system.chaos.nemesis import Nemesis
 from tests.system.chaos.schedule import schedule
-from tests.system.chaos.workload import Workload, ended, scripts, specs, upload_images
+from tests.system.chaos.workload import Workload, answered, ended, scripts, specs, upload_images
 from tests.worker.helpers import until
 
 HOSTS = 3
@@ -25,7 +23,6 @@ _WAITING = 8  # jobs that are accepted and have not ended
 _AHEAD = 6  # jobs do not run ahead of the faults by more than so many faults' share
 _LONGEST_CALM_SECONDS = 30.0
 _SAY_SECONDS = 5.0
-_LOOK_SECONDS = 0.2
 _REST_SECONDS = 600.0  # after the last fault, or after the last job that ended
 
 
@@ -138,7 +135,8 @@ class _Run:
 
     def _reported(self, folder: Path, seconds: float) -> Report:
         work, nemesis = self._workload, self._nemesis
-        verdict = self._judged()
+        # The last fault may be one that the database has yet to notice.
+        verdict: Verdict = answered(lambda: judge(self._service.store, work.accepted, work.calm, len(work.calm)))
         findings = [*verdict.lost, *verdict.doubled, *verdict.mismatched, *nemesis.broken]
         if len(work.accepted) < self._jobs and self._options.seconds == inf:
             findings.append(f"only {len(work.accepted)} of {self._jobs} jobs were accepted")
@@ -157,17 +155,6 @@ class _Run:
             seconds=round(seconds, 1),
             folder=str(folder),
         )
-
-    def _judged(self) -> Verdict:
-        """The verdict, once the database stays: the last fault may be one that it has yet to notice."""
-        work, deadline = self._workload, time.monotonic() + START_SECONDS
-        while True:
-            try:
-                return judge(self._service.store, work.accepted, work.calm, len(work.calm))
-            except OperationalError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(_LOOK_SECONDS)
 
     def _may_submit(self, number: int) -> bool:
         share = self._jobs / self._faults

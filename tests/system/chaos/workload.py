@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from sqlalchemy import func, select
@@ -20,9 +20,11 @@ from jobs import jobs
 from jobs.states import TERMINAL
 from jobs.store import Store
 from jobs.tables import jobs as table
-from tests.system.chaos.cluster import Cluster
+from tests.system.chaos.cluster import START_SECONDS, Cluster
 from tests.system.chaos.history import files
 from tests.worker.helpers import until
+
+T = TypeVar("T")
 
 # 51 of 64 images in batches of 16: 4 steps an epoch, and a checkpoint at every second one.
 _TRAINING = {"epochs": 10, "batch_size": 16, "checkpoint_every_steps": 2}
@@ -115,12 +117,24 @@ class Workload:
                 time.sleep(_AGAIN_SECONDS)
 
 
-def ended(store: Store) -> int:
-    """How many jobs have ended. Asks until the database answers."""
+def answered(ask: Callable[[], T]) -> T:
+    """What the database says; asked again and again while it is away, or about to be."""
+    deadline = time.monotonic() + START_SECONDS
     while True:
         try:
-            with store.read() as connection:
-                query = select(func.count()).select_from(table).where(table.c.state.in_(sorted(TERMINAL)))
-                return int(connection.execute(query).scalar_one())
+            return ask()
         except SQLAlchemyError:
+            if time.monotonic() > deadline:
+                raise
             time.sleep(_AGAIN_SECONDS)
+
+
+def ended(store: Store) -> int:
+    """How many jobs have ended. Asks until the database answers."""
+
+    def count() -> int:
+        with store.read() as connection:
+            query = select(func.count()).select_from(table).where(table.c.state.in_(sorted(TERMINAL)))
+            return int(connection.execute(query).scalar_one())
+
+    return answered(count)
