@@ -1,11 +1,14 @@
-// The Python module fqt_core._native. Importing it runs the registrations of register.cpp; it holds the kernel table as
-// KERNELS, a tuple of (operation, instruction set), as USABLE the instruction sets of it that this machine can run, as
-// CUDA_KERNELS the operations that have CUDA kernels, and as LEAST_GROUP_CHANNELS and MOST_FORWARD_TERMS what the fast kernels of
-// products leave to the portable ones (limits.h).
+// The Python module fqt_core._native. Importing it runs the registrations of register.cpp, and `serve` chooses one (serve.h); it holds
+// the kernel table as KERNELS, a tuple of (operation, instruction set), as USABLE the instruction sets of it that this machine can
+// run, as CUDA_KERNELS the operations that have CUDA kernels, and as LEAST_GROUP_CHANNELS and MOST_FORWARD_TERMS what the fast kernels
+// of products leave to the portable ones (limits.h).
 #include <Python.h>
+
+#include <exception>
 
 #include "../cpu/features.h"
 #include "../cpu/limits.h"
+#include "serve.h"
 
 namespace {
 
@@ -22,8 +25,24 @@ constexpr Row table[] = {
 #undef FQT_KERNEL
 };
 
+PyObject* serve(PyObject* /*module*/, PyObject* arguments) {
+  const char *operation = nullptr, *isa = nullptr;
+  if (!PyArg_ParseTuple(arguments, "ss:serve", &operation, &isa)) return nullptr;
+  try {
+    if (fqt::rim::serve(operation, isa)) Py_RETURN_NONE;
+  } catch (const std::exception& error) {
+    return PyErr_Format(PyExc_RuntimeError, "%s.%s: %s", operation, isa, error.what());
+  }
+  return PyErr_Format(PyExc_LookupError, "there is no kernel %s.%s", operation, isa);
+}
+
+PyMethodDef methods[] = {
+    {"serve", serve, METH_VARARGS, "serve(operation, isa): make this kernel torch's own for fqt::operation on the CPU."},
+    {nullptr, nullptr, 0, nullptr},
+};
+
 PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, "_native", "Native kernels of fqt_core.", -1, nullptr, nullptr, nullptr, nullptr, nullptr,
+    PyModuleDef_HEAD_INIT, "_native", "Native kernels of fqt_core.", -1, methods, nullptr, nullptr, nullptr, nullptr,
 };
 
 constexpr const char* cuda_table[] = {

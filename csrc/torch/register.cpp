@@ -1,4 +1,6 @@
-// Registers every kernel of the table with torch, as `fqt_native::<operation>.<isa>`.
+// Registers every kernel of the table with torch, as `fqt_native::<operation>.<isa>`; and those that serve, as `fqt::<operation>`.
+#include "serve.h"
+
 #include "../cpu/kernels.h"
 #include "adam.h"
 #include "adam_all.h"
@@ -29,3 +31,28 @@ STABLE_TORCH_LIBRARY_IMPL(fqt_native, CPU, m) {
 #undef FQT_COMPOSED
 #undef FQT_KERNEL
 }
+
+namespace fqt::rim {
+
+bool serve(const std::string& operation, const std::string& isa) {
+  using Library = torch::stable::detail::StableLibrary;
+  // Never destroyed: torch forgets what a library that is gone had registered.
+  static auto* const served = new Library(Library::Kind::IMPL, "fqt", "CPU", __FILE__, __LINE__);
+  const auto is = [&](const char* row_operation, const char* row_isa) { return operation == row_operation && isa == row_isa; };
+#define FQT_KERNEL(operation, arguments, isa)                                                     \
+  if (is(#operation, #isa)) {                                                                     \
+    served->impl(#operation, TORCH_BOX((&fqt::rim::operation<&fqt::isa::operation>)));            \
+    return true;                                                                                  \
+  }
+#define FQT_COMPOSED(operation, isa)                                                              \
+  if (is(#operation, #isa)) {                                                                     \
+    served->impl(#operation, TORCH_BOX((&fqt::rim::operation<fqt::isa::Kernels>)));               \
+    return true;                                                                                  \
+  }
+#include "../kernels.inc"
+#undef FQT_COMPOSED
+#undef FQT_KERNEL
+  return false;
+}
+
+}  // namespace fqt::rim

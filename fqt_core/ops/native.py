@@ -101,6 +101,12 @@ def kernel(operation: str, isa: str) -> Callable[..., Any]:
     return overload
 
 
+def serve(operation: str, isa: str) -> None:
+    """Make a row of :func:`kernel_table` what torch calls for ``fqt::operation`` on the CPU, without Python between."""
+    assert EXTENSION is not None
+    EXTENSION.serve(operation, isa)
+
+
 EXTENSION, _reason = load_extension()
 KERNELS = kernel_table(EXTENSION)
 CUDA_KERNELS: frozenset[str] = frozenset(getattr(EXTENSION, "CUDA_KERNELS", ()))

@@ -70,7 +70,7 @@ def operation(schema: str, *, fake: Callable[..., Any]) -> Callable[[Callable[P,
         _LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))  # type: ignore[no-untyped-call]
         _LIBRARY.impl(name, reference, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
         if isa != "reference":
-            _LIBRARY.impl(name, native.kernel(name, isa), "CPU")  # type: ignore[no-untyped-call]
+            native.serve(name, isa)
         if name in native.CUDA_KERNELS and native.ISA != "reference":
             _LIBRARY.impl(name, native.kernel(name, "cuda"), "CUDA")  # type: ignore[no-untyped-call]
         torch.library.register_fake(f"fqt::{name}", fake, lib=_LIBRARY)

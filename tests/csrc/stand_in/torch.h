@@ -127,13 +127,6 @@ inline Tensor view(const Tensor& tensor, const std::vector<int64_t>& sizes) {
 
 inline uint32_t get_num_threads() { return 3; }
 
-// Three ranges one after the other, as three threads would have them.
-template <typename Body>
-void parallel_for(int64_t begin, int64_t end, int64_t grain, const Body& body) {
-  const int64_t third = (end - begin + 2) / 3, step = third > grain ? third : grain;
-  for (int64_t i = begin; i < end; i += step) body(i, end < i + step ? end : i + step);
-}
-
 namespace detail {
 
 inline int32_t from(ScalarType type) { return static_cast<int32_t>(type); }
@@ -199,6 +192,18 @@ class Library {
   static void def(const char*) {}
   static void impl(const char* name, Kernel kernel) { kernels()[name] = std::move(kernel); }
 };
+
+namespace detail {
+
+// Nothing is called by the name of an operation alone.
+class StableLibrary {
+ public:
+  enum class Kind { IMPL };
+  StableLibrary(Kind, const char*, const char*, const char*, uint32_t) {}
+  void impl(const char*, const Kernel&) {}
+};
+
+}  // namespace detail
 
 }  // namespace torch::stable
 
