@@ -29,10 +29,11 @@ void update_layers(const Sizes& work, Function update) {
   std::iota(order.begin(), order.end(), size_t{0});
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return work[a] > work[b]; });
   std::atomic<size_t> next{0};
-  const auto take = [&](int64_t /*begin*/, int64_t /*end*/) {
+  auto take = [&] {
     for (size_t i = next++; i < order.size(); i = next++) update(order[i]);
   };
-  torch::stable::parallel_for(0, slots, 1, take);
+  using Take = decltype(take);
+  run_in_pool(slots, slots, 1, [](void* all, int64_t /*begin*/, int64_t /*end*/) { (*static_cast<Take*>(all))(); }, &take);
 }
 
 inline void check_count(const char* name, size_t count, size_t expected) {

@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "../cpu/arguments.h"
+#include "../cpu/pool.h"
 #include "checks.h"
 #if defined(FQT_RIM_CUDA)
 #include "../cuda/current.h"
@@ -29,7 +30,9 @@ inline int64_t worthwhile() {
 
 inline const Threads threads{
     [](int64_t count, int64_t grain, Threads::Body body, void* context) {
-      torch::stable::parallel_for(0, count, grain, [=](int64_t begin, int64_t end) { body(context, begin, end); });
+      constexpr int64_t smallest = 4;  // pieces of a thread's work, where it is hardly worth one
+      const int64_t worthy = (count + grain - 1) / grain;
+      run_in_pool(std::min<int64_t>(torch::stable::get_num_threads(), worthy), count, grain / smallest, body, context);
     },
     worthwhile()};
 
