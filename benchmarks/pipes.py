@@ -15,6 +15,7 @@ from typing import IO, Any
 from benchmarks.errors import BenchmarkError
 from benchmarks.setting import LIMITS, Setting
 from fqt_core.allocator import with_huge_pages
+from fqt_core.config.threads import WAITING
 
 ROOT = Path(__file__).resolve().parent.parent
 _PATIENCE_SECONDS = 10
@@ -45,6 +46,8 @@ class Pipe:
         spec = {"side": side, "setting": setting.to_json(), "method": method, "keep_pages": keep_pages}
         environment = {**os.environ, **LIMITS.get(setting.isa, {}), "OMP_NUM_THREADS": str(setting.threads)}
         environment["FQT_ISA"] = setting.isa if side == "ours" else "reference"
+        if side == "ours":
+            environment |= WAITING  # as in a worker's processes; PyTorch alone is fastest as it is
         if keep_pages:
             environment = with_huge_pages(environment)
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 import worker
 from fqt_core.allocator import with_huge_pages
+from fqt_core.config.threads import WAITING
 from fqt_core.events import LogLine
 from worker.buffer import EventBuffer
 from worker.protocol import Word, parse_message
@@ -65,10 +66,7 @@ def child_environment(home: Path, threads: int, source: Mapping[str, str] = os.e
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": str(threads),
-        # How often threads look before they sleep while they wait: about a quarter of a millisecond, which bridges the
-        # gaps between a step's pieces of work. By default they look sixty times as long, and take the core from the one
-        # that they wait for as soon as anything else is busy; to sleep at once costs a fifth of the speed if not.
-        "GOMP_SPINCOUNT": "5000",
+        **WAITING,
     }
 
 
