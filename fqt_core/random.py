@@ -15,6 +15,7 @@ Element ``j`` of group ``i``, when every group has ``m`` elements, takes word ``
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
@@ -72,7 +73,11 @@ class PhiloxState:
     probe: bool = False
 
     def key(self, layer: int, purpose: Purpose) -> PhiloxKey:
-        """The key of one draw.
+        """The key of one draw; raises as :meth:`keys`."""
+        return self.keys(layer, [purpose])[0]
+
+    def keys(self, layer: int, purposes: Iterable[Purpose]) -> list[PhiloxKey]:
+        """The keys of a layer's draws.
 
         Raises:
             ConfigurationError: seed is not in [0, 2**63), step or layer not in [0, 2**32), stream not in [0, 2**24).
@@ -85,7 +90,8 @@ class PhiloxState:
         ):
             if not 0 <= value < 1 << bits:
                 raise ConfigurationError(f"random state: {name} must be at least 0 and below 2**{bits}, got {value}")
-        return PhiloxKey(self.seed, self.step, layer, int(purpose) | (PROBE if self.probe else 0) | self.stream << 8)
+        beside = (PROBE if self.probe else 0) | self.stream << 8
+        return [PhiloxKey(self.seed, self.step, layer, int(purpose) | beside) for purpose in purposes]
 
 
 def philox_4x32(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]) -> tuple[Tensor, ...]:

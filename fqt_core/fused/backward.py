@@ -65,11 +65,11 @@ class BlockGradient:
 
         return PendingRows(make, 4 * size.numel() * channels, index, factor if q.selection.dense else None)
 
-    def parameter_gradients(self, store: GradientStore) -> dict[Tensor, Tensor]:
+    def parameter_gradients(self, store: GradientStore, *, deferred: bool) -> dict[Tensor, Tensor]:
         """Gradients of the convolution's and the normalisation's parameters.
 
         That of the weight goes to the layer instead, with its kept channels alone, if the optimiser takes it there: in
-        the store, or as what it is made of.
+        the store, or ``deferred`` (see :func:`defers`) as what it is made of.
         """
         norm, layer, q = self.record.block.norm, self.layer, self.codes.channels
         assert isinstance(norm, nn.BatchNorm2d)
@@ -82,7 +82,7 @@ class BlockGradient:
                 kept_channels=lambda: agp.number_kept(factor),
                 kept_channel_probability_min=lambda: agp.least_probability(factor),
             )
-            if defers(self.record):
+            if deferred:
                 layer.add_compact_gradient(self._deferred(q))
                 return gradients
         correlation, index = self._correlation()
@@ -140,7 +140,7 @@ def defers(record: Record) -> bool:
     layer, product = record.block.conv, record.block.product
     if not isinstance(layer, BinaryLayer) or not layer.wants_compact_gradient or layer.alpha is not None:
         return False
-    quantizer, outputs = layer.method.weight_gradient, layer.weight.shape[0]
+    quantizer, outputs = layer.quantizers[1], layer.weight.shape[0]
     if quantizer is not None and 2 * agp.taken_count(outputs, quantizer, record.signs) <= outputs:
         return True
     codes = math.prod(record.size) * record.signs.shape[2]

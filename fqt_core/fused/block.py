@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -62,7 +63,7 @@ class Block:
         halving = self.shortcut.halving if self.shortcut is not None else None
         return (self.conv, self.norm, *(halving.module.modules() if halving is not None else ()))
 
-    @property
+    @cached_property
     def product(self) -> ConvProduct:
         """Geometry of the convolution."""
         assert isinstance(self.conv, BinaryConv2d | PackedConv2d)
@@ -160,9 +161,8 @@ def _conv_obstacle(conv: nn.Module) -> str:
     if product.channels * product.kernel_size[0] * product.kernel_size[1] > INT16_MAX:
         return f"a sum of more than {INT16_MAX} products does not fit 16 bits"
     if isinstance(conv, BinaryConv2d):
-        return _quantizer_obstacle(conv.method.input_gradient, "sample") or _quantizer_obstacle(
-            conv.method.weight_gradient, "channel"
-        )
+        of_input, of_weight = conv.quantizers
+        return _quantizer_obstacle(of_input, "sample") or _quantizer_obstacle(of_weight, "channel")
     return ""
 
 

@@ -94,11 +94,13 @@ class _ChainFunction(torch.autograd.Function):
         # A copy of its own, since shortcuts add to it in place.
         g: list[RowGradient | PendingRows]
         g = [RowGradient(gradient.clone(memory_format=torch.contiguous_format), everyone)]
-        layers = [record.block.conv for record in records if not defers(record)]
+        deferred = [defers(record) for record in records]
+        layers = [record.block.conv for record, later in zip(records, deferred, strict=True) if not later]
         store = GradientStore([layer for layer in layers if isinstance(layer, BinaryLayer)], gradient.device)
         entering = ctx.needs_input_grad[0] or chain.entry is not None
         while records:
-            g.append(_backward(records.pop(), g, everyone, found, store, wanted=bool(records) or entering))
+            flags = {"deferred": deferred.pop(), "wanted": len(records) > 1 or entering}
+            g.append(_backward(records.pop(), g, everyone, found, store, **flags))
         first = chain.blocks[0].conv
         step = first.state.step if isinstance(first, BinaryLayer) else 0
         x = _leave(chain, ctx.entry, g.pop(), found, step) if entering else None
@@ -133,16 +135,18 @@ def _backward(
     found: dict[Tensor, Tensor],
     store: GradientStore,
     *,
+    deferred: bool,
     wanted: bool,
 ) -> RowGradient | PendingRows:
     """One block; its parameters' gradients go into ``found``.
 
     Args:
         gradient: dL/dh, which is taken out of the list, so that it goes as soon as it has been used.
+        store, deferred: see :meth:`BlockGradient.parameter_gradients`.
     """
     g = gradient.pop().whole()
     block = BlockGradient(record, g)
-    found |= block.parameter_gradients(store)
+    found |= block.parameter_gradients(store, deferred=deferred)
     through = block.input_gradient() if wanted else None
     shortcut, beside = record.block.shortcut, record.around
     if shortcut is None:

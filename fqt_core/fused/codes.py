@@ -64,7 +64,7 @@ def gradient_codes(record: Record, layer: BinaryConv2d, g: RowGradient, alpha: T
     Raises:
         NonFiniteGradientError: the gradient holds an infinity or NaN, or a range that float32 cannot hold.
     """
-    samples, channels = layer.method.input_gradient, layer.method.weight_gradient
+    samples, channels = layer.quantizers
     assert samples is not None
     assert channels is not None
     y = record.integers()
@@ -85,7 +85,7 @@ def _in_one(
     channels: GradientQuantizer,
 ) -> GradientCodes:
     norm, state, index = record.norm, layer.state, layer.layer_index
-    first, *others = (state.key(index, purpose) for purpose in (*_SAMPLE_PURPOSES, *_CHANNEL_PURPOSES))
+    first, *others = state.keys(index, (*_SAMPLE_PURPOSES, *_CHANNEL_PURPOSES))
     weight, shift, bias, facts, *found = ops.hwnc_gradient_codes(
         g.rows,
         y,

@@ -153,7 +153,7 @@ class BlockForward:
 
 def _is_dense(block: Block) -> bool:
     """Whether the gradient of the block's input is there for all samples."""
-    quantizer = block.conv.method.input_gradient if isinstance(block.conv, BinaryConv2d) else None
+    quantizer = block.conv.quantizers[0] if isinstance(block.conv, BinaryConv2d) else None
     return quantizer is not None and quantizer.keep >= 1
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from fqt_core.config import MethodConfig
+from fqt_core.config import GradientQuantizer, MethodConfig
 from fqt_core.errors import ConfigurationError
 from fqt_core.layers.function import BinaryFunction, LayerContext
 from fqt_core.layers.latents import CompactGradient, WeightCache, lay_out_
@@ -15,6 +15,8 @@ from fqt_core.layers.products import Product
 from fqt_core.quantizers.scale import mean_scale
 from fqt_core.quantizers.sign import pack_weight
 from fqt_core.random import PhiloxState
+
+_SET_IN_EACH_STEP = frozenset({"collect_statistics", "wants_compact_gradient", "compact_gradient"})
 
 
 class BinaryLayer(nn.Module):
@@ -55,6 +57,7 @@ class BinaryLayer(nn.Module):
         self.wants_compact_gradient = False
         self.compact_gradient: CompactGradient | None = None
         self.weight_cache = WeightCache()
+        self._quantizers: tuple[MethodConfig, tuple[GradientQuantizer | None, GradientQuantizer | None]] | None = None
         lay_out_(self.weight)
         self.weight_scale: str = getattr(method, "weight_scale", "mean")
         alpha = nn.Parameter(mean_scale(self.weight)) if self.weight_scale == "learned" else None
@@ -70,10 +73,28 @@ class BinaryLayer(nn.Module):
             self.alpha = nn.Parameter(mean_scale(module.weight))
         self.train(module.training)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """As of any module, which looks through parameters, modules and buffers: not for what a step sets."""
+        if name in _SET_IN_EACH_STEP:
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
     @property
     def product(self) -> Product:
         """The layer's three products."""
         raise NotImplementedError
+
+    @property
+    def quantizers(self) -> tuple[GradientQuantizer | None, GradientQuantizer | None]:
+        """How the method quantises the gradients of the input and of the weight. Kept: a step asks several times.
+
+        Raises:
+            ConfigurationError: the method's bits are still to be chosen.
+        """
+        if self._quantizers is None or self._quantizers[0] is not self.method:
+            self._quantizers = self.method, (self.method.input_gradient, self.method.weight_gradient)
+        return self._quantizers[1]
 
     def scale(self) -> Tensor | None:
         """α, float32 (D,), or ``None`` if the method uses none."""
