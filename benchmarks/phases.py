@@ -18,6 +18,7 @@ PHASES = ("packing", "quantising", "products", "normalisation", "optimiser", "to
 
 _RULES: tuple[tuple[str, str], ...] = (
     (r"Optimizer\..*|fqt::.*(adam|sgd).*", "optimiser"),
+    (r"fqt::stem_(normalization|gradient)", "normalisation"),
     (r"fqt::stem_.*", "products"),
     (
         r"fqt::(.*affine|.*pool|.*gradient_sums|.*normalization|.*entry|.*enter|.*leave|.*add_rows|apply_window).*",

@@ -1,4 +1,5 @@
-// What the kernels of the full-precision convolution before a chain take; the arithmetic is specified in fqt_core/ops/stem.py.
+// What the kernels of the full-precision convolution before a chain take; the arithmetic is specified in
+// fqt_core/ops/stem.py and stem_normalization.py.
 #pragma once
 
 #include "arguments.h"
@@ -36,6 +37,40 @@ struct StemEnterArguments {
   uint64_t* sign;
   uint64_t* window;
   float* h;
+};
+
+// weight (outputs, channels, taps), bias (outputs) or null, origin (channels). With P = channels * taps: moments
+// (P + 1, P + 1), augmented and cross_moments (outputs, P + 1). mean, and first and second, sums about it: (outputs).
+struct StemNormalizationArguments {
+  const float* weight;
+  const float* bias;
+  const float* origin;
+  const double* moments;
+  int64_t outputs, channels, taps, rows;
+  double* augmented;
+  double* cross_moments;
+  float* mean;
+  double* first;
+  double* second;
+};
+
+// products as augmented and cross_moments, center (outputs), constants (4, outputs). The results are gradients: weight
+// (outputs, channels, taps), all others (outputs); and whether all products are finite.
+struct StemGradientArguments {
+  const double* products;
+  const double* augmented;
+  const double* cross_moments;
+  const double* moments;
+  const float* center;
+  const double* constants;
+  const float* origin;
+  int64_t outputs, channels, taps, rows;
+  bool batch;
+  float* weight;
+  float* bias;
+  float* gamma;
+  float* beta;
+  bool* finite;
 };
 
 }  // namespace fqt

@@ -13,6 +13,7 @@
 #include "pixel.h"
 #include "rim.h"
 #include "stem.h"
+#include "stem_normalization.h"
 
 STABLE_TORCH_LIBRARY(fqt_native, m) {
 #define FQT_KERNEL(operation, arguments, isa)                                          \

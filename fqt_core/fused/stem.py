@@ -10,16 +10,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fqt_core.errors import NonFiniteGradientError
 from fqt_core.fused.block import Stem
 from fqt_core.fused.convolution import convolve, slices
 from fqt_core.fused.entry import enter, leave
 from fqt_core.fused.forward import Activation
-from fqt_core.fused.linear_stem import LinearRecord, enter_linear, enter_with, products, weight_gradients
+from fqt_core.fused.linear_stem import LinearRecord, enter_linear, enter_with, leave_linear
 from fqt_core.fused.normalization import normalize
 from fqt_core.fused.pooled_stem import PooledRecord, pool_in_slices, pooled_gradients
 from fqt_core.fused.rows import PendingRows, RowGradient
-from fqt_core.ops import waiting
 
 StemRecord = LinearRecord | PooledRecord
 
@@ -52,12 +50,9 @@ def leave_stem(
         assert stem.pool is not None
         weight, bias = pooled_gradients(conv, stem.pool, record, leave(record.entry, norm, g.whole(), found, step=step))
     else:
-        sums = products(conv, record, g)
-        if waiting.at_once(sums) and not bool(torch.isfinite(sums).all()):
-            raise NonFiniteGradientError("the normalisation before the first binarised layer", step)
-        gradient, whole = record.map.gradient(record.norm, sums)
-        weight, bias = weight_gradients(conv, record, whole)
-        found |= {norm.weight: gradient.weight, norm.bias: gradient.shift}
+        gradients = leave_linear(conv, record, g, step=step)
+        weight, bias = gradients.weight, gradients.bias
+        found |= {norm.weight: gradients.gamma, norm.bias: gradients.beta}
     found[conv.weight] = weight
     if conv.bias is not None:
         found[conv.bias] = bias

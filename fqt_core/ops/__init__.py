@@ -46,6 +46,7 @@ from fqt_core.ops.registry import OPERATIONS, Operation, slowest
 from fqt_core.ops.rounding import quantize_groups
 from fqt_core.ops.selection import kept_ranges, select_groups
 from fqt_core.ops.stem import stem_enter, stem_moments, stem_products
+from fqt_core.ops.stem_normalization import stem_gradient, stem_normalization
 from fqt_core.ops.uniform import uniform_numbers
 
 __all__ = [
@@ -97,7 +98,9 @@ __all__ = [
     "select_groups",
     "slowest",
     "stem_enter",
+    "stem_gradient",
     "stem_moments",
+    "stem_normalization",
     "stem_products",
     "uniform_numbers",
     "unpack_sign",

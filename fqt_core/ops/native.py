@@ -26,6 +26,8 @@ CPU_ONLY = frozenset(
         "stem_moments",
         "stem_products",
         "stem_enter",
+        "stem_normalization",
+        "stem_gradient",
     }
 )
 """Operations for processors alone.

@@ -35,7 +35,7 @@ def _tensors(record: Any) -> Iterator[Tensor]:
             yield from _tensors(entry)
     elif is_dataclass(record) and not isinstance(record, Chain):
         for field in fields(record):
-            if field.name not in {"block", "weight_words", "norm", "map"}:
+            if field.name not in {"block", "weight_words", "norm", "map", "cross_moments"}:
                 yield from _tensors(getattr(record, field.name))
 
 

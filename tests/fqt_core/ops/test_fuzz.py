@@ -160,3 +160,49 @@ def test_what_is_not_two_numbers_is_refused_by_name(isa: str, stride: list[int])
     x, weight = torch.zeros(1, 4, 4, 1, dtype=torch.int64), torch.zeros(2, 3, 3, 1, dtype=torch.int64)
     with pytest.raises(RuntimeError, match=r"stride must be (two numbers|at least 0 and at most 2\*\*30), got"):
         native.kernel("binary_conv2d", isa)(x, weight, 3, stride, [1, 1], [1, 1], 1)
+
+
+_VECTOR, _MATRIX = torch.ones(6), torch.ones(4, 4, dtype=torch.float64)
+_STEMS: dict[str, dict[str, Any]] = {
+    "stem_normalization": {
+        "weight": torch.ones(6, 3, 1, 1),
+        "bias": _VECTOR,
+        "origin": torch.ones(3),
+        "moments": _MATRIX,
+        "rows": 2,
+        "running_mean": _VECTOR,
+        "running_var": _VECTOR,
+        "batches": torch.tensor(0),
+        "gamma": _VECTOR,
+        "beta": _VECTOR,
+        "momentum": 0.1,
+        "eps": 1e-5,
+    },
+    "stem_gradient": {
+        "products": torch.ones(6, 4, dtype=torch.float64),
+        "augmented": torch.ones(6, 4, dtype=torch.float64),
+        "cross_moments": torch.ones(6, 4, dtype=torch.float64),
+        "moments": _MATRIX,
+        "center": _VECTOR,
+        "constants": torch.ones(4, 6, dtype=torch.float64),
+        "origin": torch.ones(3),
+        "kernel_size": [1, 1],
+        "rows": 2,
+        "batch": True,
+    },
+}
+
+
+@pytest.mark.parametrize(("operation", "isa"), sorted((name, isa) for name, isa in native.KERNELS if name in _STEMS))
+def test_what_does_not_fit_a_stem_is_refused_by_name(operation: str, isa: str) -> None:
+    kernel, arguments = native.kernel(operation, isa), _STEMS[operation]
+    kernel(*with_tensors(Tensor.clone, list(arguments.values())))
+    for name, value in arguments.items():
+        wrong: list[Any] = []
+        if isinstance(value, Tensor):
+            wrong = [value.to(torch.float16), value.unsqueeze(0), value[..., :0] if value.dim() else value.view(1)]
+        elif name in {"rows", "kernel_size"}:
+            wrong = [value * 0]
+        for other in wrong:
+            with pytest.raises(RuntimeError, match=rf"\b{name}\b"):
+                kernel(*(arguments | {name: other}).values())

@@ -125,3 +125,16 @@ def test_a_nan_or_infinity_shows_in_the_range(isa: str) -> None:
             g[1, place] = bad
             lo, hi = native.kernel("group_range", isa)(g, 0)
             assert torch.isfinite(hi - lo).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("isa", isas_of("stem_gradient"))
+def test_a_nan_or_infinity_anywhere_in_the_products_is_told(isa: str) -> None:
+    of_inputs, moments = torch.ones(3, 5, 28, dtype=torch.float64), torch.ones(28, 28, dtype=torch.float64)
+    others = moments, torch.ones(5), torch.ones(4, 5, dtype=torch.float64), torch.ones(3), [3, 3], 9, True
+    kernel = native.kernel("stem_gradient", isa)
+    assert kernel(*of_inputs, *others)[-1].item()
+    for bad in (float("nan"), float("inf"), float("-inf")):
+        for place in (0, 17, 27, 5 * 28 - 1):
+            products = of_inputs[0].clone()
+            products.view(-1)[place] = bad
+            assert not kernel(products, *of_inputs[1:], *others)[-1].item()

@@ -207,6 +207,21 @@ SAMPLES |= {
         for h in (None, torch.zeros(5, 3, 3, 6))
     ],
     "stem_products": [(*STEM, torch.randn(5, 3, 2, 6), torch.tensor([0, 2]), *STEM_WINDOW)],
+    "stem_normalization": [
+        (STEM_WEIGHT, bias, torch.ones(2), torch.eye(13).double(), 9, *RUNNING, SIX, SIX, momentum, 1e-5)
+        for bias, momentum in ((SIX, 0.1), (None, None))
+    ],
+    "stem_gradient": [
+        (
+            *torch.randn(3, 6, 13).double(),
+            torch.eye(13).double(),
+            SIX,
+            torch.ones(4, 6).double(),
+            torch.ones(2),
+            *others,
+        )
+        for others in (([3, 2], 9, True), ([2, 3], 9, False))
+    ],
 }
 
 
