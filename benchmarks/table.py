@@ -94,7 +94,7 @@ def _threads(rows: Sequence[results.Row]) -> str:
     columns = ("network", "kernels", "baseline", "1 thread", "PyTorch ms", "ours ms", "ratio", "kept")
     cells = [
         (
-            results.title(row),
+            results.title(row) + (", busy" if row.get("busy") else ""),
             row["isa"],
             row["baseline"],
             f"{row['one_thread']['ratio']:.2f}x",

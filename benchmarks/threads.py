@@ -1,5 +1,8 @@
 """What several threads keep of one thread's ratio to PyTorch, in one run: ``python -m benchmarks.threads --help``.
 
+With ``--busy`` another process works for a moment now and then meanwhile (:mod:`benchmarks.busy`), as on a machine that
+does something else as well.
+
 Both sides are run with one thread and with several, each in a process of its own, and all of them take turns as in
 :mod:`benchmarks.step`. A row, one per baseline, has ``ratio`` and the milliseconds of several threads, the same of one
 thread as ``one_thread``, and ``kept``, the one ratio divided by the other: at 1 our step gains as much from threads as
@@ -16,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import results
+from benchmarks.busy import working_now_and_then
 from benchmarks.cli import Parser, number, run, say
 from benchmarks.errors import BenchmarkError
 from benchmarks.machine import cpu_name
@@ -26,8 +30,8 @@ from benchmarks.step import comparison, identity, in_turns, prepare
 _DIGITS = 4
 
 
-def measure(setting: Setting, method: str, repeats: int) -> list[results.Row]:
-    """Measure a method with one thread and with those of the setting.
+def measure(setting: Setting, method: str, repeats: int, *, busy: bool = False) -> list[results.Row]:
+    """Measure a method with one thread and with those of the setting, perhaps beside a ``busy`` process.
 
     Raises:
         BenchmarkError: it cannot be done.
@@ -45,6 +49,8 @@ def measure(setting: Setting, method: str, repeats: int) -> list[results.Row]:
             for side in ("ours", *SIDES)
         }
         facts = dict(zip(pipes, prepare(list(pipes.values())), strict=True))
+        if busy:
+            stack.enter_context(working_now_and_then())
         able = {key: pipe for key, pipe in pipes.items() if "skipped" not in facts[key]}
         times = dict(zip(able, in_turns(list(able.values()), repeats), strict=True))
     rows = []
@@ -60,6 +66,7 @@ def measure(setting: Setting, method: str, repeats: int) -> list[results.Row]:
                 **identity(setting, method, facts["ours", setting.threads], facts[side, setting.threads]),
                 **several,
                 "one_thread": one,
+                "busy": busy,
                 "kept": round(several["ratio"] / one["ratio"], _DIGITS),
                 "cpu": cpu_name(),
                 "repeats": repeats,
@@ -87,7 +94,8 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=number, default=2, help="how many to compare with one")
     parser.add_argument("--isa", default="auto", help="as of benchmarks.step")
     parser.add_argument("--method", default="fqt", help="as of benchmarks.step")
-    parser.add_argument("--repeats", type=number, default=7, help="timed steps of each side")
+    parser.add_argument("--busy", action="store_true", help="another process works for a moment now and then")
+    parser.add_argument("--repeats", type=number, default=7, help="timed turns of each side")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     return parser.parse_args(arguments)
 
@@ -97,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = _arguments(arguments)
     setting = Setting(given.model, given.image_size, given.batch, given.threads, given.isa)
     say(setting.title())
-    rows = measure(setting, given.method, given.repeats)
+    rows = measure(setting, given.method, given.repeats, busy=given.busy)
     sys.stdout.write("\n".join(lines(rows)) + "\n")
     if given.json is not None:
         results.write(given.json, rows)

@@ -13,23 +13,25 @@ from benchmarks.setting import Setting
 from fqt_core import ops
 
 
+@pytest.mark.parametrize("busy", [False, True])
 def test_the_file_holds_both_ratios_and_what_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    busy: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "threads.json"
     monkeypatch.setattr(threads, "SIDES", ("torch-fp32",))  # bf16 differs by a flag
     size = ["--image-size", "8", "--batch", "2", "--repeats", "1"]
-    threads.main(["--model", "resnet18", *size, "--json", str(path)])
+    threads.main(["--model", "resnet18", *size, *(["--busy"] if busy else []), "--json", str(path)])
     (row,) = json.loads(path.read_text())
     assert (row["model"], row["threads"], row["isa"], row["baseline"]) == ("resnet18", 2, ops.isa(), "torch-fp32")
     for figures in (row, row["one_thread"]):
         assert figures["ratio"] == pytest.approx(figures["baseline_ms"] / figures["ours_ms"], rel=0.01)
     assert row["kept"] == pytest.approx(row["ratio"] / row["one_thread"]["ratio"], rel=0.01)
+    assert row["busy"] == busy
     assert "% kept" in capsys.readouterr().out
     assert results.of_threads([row]) == [row]
     assert results.of_steps([row]) == []
     tables = table.render([row])
-    assert "resnet18 8x8, batch 2, 2 threads, fqt" in tables
+    assert f"resnet18 8x8, batch 2, 2 threads, fqt{', busy' if busy else ''} " in tables
     assert f"{row['kept']:.0%}" in tables
 
 
