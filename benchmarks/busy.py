@@ -1,4 +1,4 @@
-"""``python -m benchmarks.busy``: works for 0.3 ms, sleeps for 3, and so on: what a server or a desktop does meanwhile."""
+"""``python -m benchmarks.busy``: works for 0.3 ms, sleeps for 3, and so on, as a server or a desktop does meanwhile."""
 
 from __future__ import annotations
 
