@@ -83,9 +83,11 @@ class Pool {
   // How many helpers there are of those that are wanted.
   int64_t start_helpers(int64_t wanted) {
     while (helpers_ < wanted) {
-      sigset_t all, before;
-      sigfillset(&all);
-      pthread_sigmask(SIG_SETMASK, &all, &before);  // signals are for the program's own threads
+      // Signals are for the program's own threads, but for those that a thread's own mistake raises.
+      sigset_t others, before;
+      sigfillset(&others);
+      for (const int own : {SIGSEGV, SIGBUS, SIGFPE, SIGILL}) sigdelset(&others, own);
+      pthread_sigmask(SIG_SETMASK, &others, &before);
       bool started = true;
       try {
         std::thread([this, number = helpers_ + 1] { help(number); }).detach();
