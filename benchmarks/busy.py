@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import subprocess
 import sys
 import time
@@ -15,8 +16,8 @@ _WORK_SECONDS, _REST_SECONDS = 0.3e-3, 3e-3
 
 @contextmanager
 def working_now_and_then() -> Iterator[None]:
-    """While this lasts, such a process runs."""
-    with subprocess.Popen([sys.executable, "-m", __name__], cwd=ROOT) as process:
+    """While this lasts, such a process runs; it ends with this one, however that ends."""
+    with subprocess.Popen([sys.executable, "-m", __name__], cwd=ROOT, stdin=subprocess.PIPE) as process:
         try:
             yield
         finally:
@@ -24,12 +25,11 @@ def working_now_and_then() -> Iterator[None]:
 
 
 def main() -> None:
-    """The command; it ends when it is killed."""
-    while True:
+    """The command; it ends with its input."""
+    while not select.select([sys.stdin], [], [], _REST_SECONDS)[0]:
         begin = time.perf_counter()
         while time.perf_counter() - begin < _WORK_SECONDS:
             pass
-        time.sleep(_REST_SECONDS)
 
 
 if __name__ == "__main__":
