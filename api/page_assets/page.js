@@ -10,6 +10,11 @@ const THEME = "fqt.theme";
 const START = "#/jobs";
 let leaving = new AbortController();
 
+// Requests of a view that was left end so. Nobody waits for them any more, and it is no fault to be told of.
+addEventListener("unhandledrejection", (event) => {
+  if (event.reason?.name === "AbortError") event.preventDefault();
+});
+
 /** The view of an address `#/jobs/job_1?x=y`, with what its path and query say; undefined if none has it. */
 function find(hash) {
   const [path, search] = hash.slice(1).split("?");

@@ -74,7 +74,8 @@ class Visit:
 
     def check(self) -> None:
         """Nothing went wrong, and nothing was asked of anyone else."""
-        assert [fault for fault in self.faults if not any(part in fault for part in self.expected)] == []
+        unexpected = [fault for fault in self.faults if not any(part in fault for part in self.expected)]
+        assert unexpected == [], unexpected
         assert {url for url in self.asked if not url.startswith((self.base, "data:", "blob:"))} == set()
 
 

@@ -13,7 +13,7 @@ from tests.api.page.helpers import BROKEN_OFF, NETWORK, REFUSED, SOON, drop, poi
 from tests.api.process import Api
 from tests.system.flow import write_photos
 
-STEPS = 1000  # the job outlasts a restart of the API, and then is soon done
+STEPS = 3000  # the job outlasts a restart of the API, and then is soon done
 LONG = 240_000
 
 
