@@ -9,8 +9,8 @@ namespace fqt {
 // `threads` - 1 helpers, and returns when all of it is done. The first exception of a body is thrown again.
 //
 // A helper that has not come yet when the work is done is not waited for: where something else keeps its core busy, the caller has
-// done its part as well. (The end of an OpenMP region waits for every thread; one that is not running holds up all of them, hundreds
-// of times in a training step.) Each thread begins with a range of its own, which it takes in ever smaller pieces, and then helps
+// done its part as well. (The end of an OpenMP region waits for every thread; one that is not running holds up all of them, dozens of
+// times in a training step.) Each thread begins with a range of its own, which it takes in ever smaller pieces, and then helps
 // with what is left of the others'. So what it wrote in the operation before, which was cut in the same way, is in its core's cache.
 //
 // Called by a body, or while another thread's work is under way, it runs the whole on the calling thread. Helpers that have nothing

@@ -99,8 +99,8 @@ class _ChainFunction(torch.autograd.Function):
         store = GradientStore([layer for layer in layers if isinstance(layer, BinaryLayer)], gradient.device)
         entering = ctx.needs_input_grad[0] or chain.entry is not None
         while records:
-            flags = {"deferred": deferred.pop(), "wanted": len(records) > 1 or entering}
-            g.append(_backward(records.pop(), g, everyone, found, store, **flags))
+            wanted = len(records) > 1 or entering
+            g.append(_backward(records.pop(), g, everyone, found, store, deferred=deferred.pop(), wanted=wanted))
         first = chain.blocks[0].conv
         step = first.state.step if isinstance(first, BinaryLayer) else 0
         x = _leave(chain, ctx.entry, g.pop(), found, step) if entering else None

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fqt_core import ops
 from fqt_core.fused.block import Block
-from fqt_core.fused.normalization import Normalization, Sums, normalize, synchronises
+from fqt_core.fused.normalization import Normalization, Sums, normalize, running_statistics, synchronises
 from fqt_core.fused.shortcut import ShortcutRecord, go_around
 from fqt_core.layers import BinaryConv2d
 from fqt_core.layers.products import ConvProduct
@@ -82,10 +82,6 @@ class BlockForward:
     def __init__(self, block: Block, x: Tensor) -> None:
         norm, product, words = block.norm, block.product, block.weight_words()
         assert isinstance(norm, nn.BatchNorm2d)
-        mean, var, batches = norm.running_mean, norm.running_var, norm.num_batches_tracked
-        assert mean is not None
-        assert var is not None
-        assert batches is not None
         self._block, self._norm, self._product = block, norm, product
         self._words, self._alpha, self._bias = words, block.scale(), block.bias
         self._window = product.stride, product.padding, product.dilation
@@ -95,7 +91,7 @@ class BlockForward:
         # A processor finds statistics, those of its own batch, which is surely more than one value.
         self._in_one = waiting.at_once(x) and norm.training and len(x) > 1 and not synchronises(norm)
         self._running, self._affine, self._options = (
-            (mean, var, batches),
+            running_statistics(norm),
             (norm.weight, norm.bias),
             (norm.momentum, norm.eps),
         )

@@ -17,7 +17,7 @@ from fqt_core.fused.convolution import convolve, geometry, output_size, row_coun
 from fqt_core.fused.entry import enter_some, room_for
 from fqt_core.fused.forward import Activation
 from fqt_core.fused.linear import LinearMap
-from fqt_core.fused.normalization import Normalization, synchronises
+from fqt_core.fused.normalization import Normalization, running_statistics, synchronises
 from fqt_core.fused.rows import PendingRows, RowGradient
 from fqt_core.ops import stem, waiting
 from fqt_core.ops.patches import image_patches
@@ -101,16 +101,12 @@ def _normalize_in_one(
     conv: nn.Conv2d, norm: nn.BatchNorm2d, images: Tensor, origin: Tensor, moments: Tensor, rows: int
 ) -> LinearRecord:
     """As :meth:`LinearMap.normalize` in training."""
-    mean, var, batches = norm.running_mean, norm.running_var, norm.num_batches_tracked
-    assert mean is not None
-    assert var is not None
-    assert batches is not None
-    running, affine, options = (mean, var, batches), (norm.weight, norm.bias), (norm.momentum, norm.eps)
+    running, affine, options = running_statistics(norm), (norm.weight, norm.bias), (norm.momentum, norm.eps)
     weight, bias = _parameters(conv)
     a, b, center, constants, augmented, cross_moments = ops.stem_normalization(
         weight, bias, origin, moments, rows, *running, *affine, *options
     )
-    torch.autograd.graph.increment_version(batches)
+    torch.autograd.graph.increment_version(running[-1])
     found = Normalization(a, b, center, constants, batch=True)
     return LinearRecord(images, origin, LinearMap(augmented, moments, rows), found, cross_moments)
 

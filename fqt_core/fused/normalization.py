@@ -110,6 +110,15 @@ def running_sources(norm: nn.BatchNorm2d, *others: Tensor | None) -> tuple[Tenso
     return norm.running_mean, norm.running_var, norm.num_batches_tracked, norm.weight, norm.bias, *others
 
 
+def running_statistics(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, variance, and the number of batches, of a normalisation that tracks them."""
+    mean, var, batches = norm.running_mean, norm.running_var, norm.num_batches_tracked
+    assert mean is not None
+    assert var is not None
+    assert batches is not None
+    return mean, var, batches
+
+
 def synchronises(norm: nn.BatchNorm2d) -> bool:
     """Whether a normalisation takes statistics over all processes that train together."""
     return isinstance(norm, SyncBatchNorm2d) and norm.synchronises
