@@ -19,8 +19,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// A step's pieces of work are mostly closer together than this; to wake a thread takes some 50 µs.
-constexpr std::chrono::microseconds looking{1000};
+// What a training step does on one thread between two pieces of work takes up to 1.5 ms; to wake a thread takes some 50 µs.
+constexpr std::chrono::microseconds looking{3000};
 // From here on, who looks lets others run in between: perhaps the one that it waits for.
 constexpr std::chrono::microseconds alone{50};
 

@@ -15,6 +15,9 @@ inline namespace FQT_RIM_DEVICE {
 
 using Tensors = std::vector<Tensor>;
 
+// Products of a gradient that is made on the way, in the time that one latent's step takes: 400 were measured with AVX-512.
+constexpr int64_t products_per_latent = 400;
+
 // Calls update(i) for all layers, of which number i is so much work. Threads take layers, the largest first, or all of them each
 // layer, one after the other, where that leaves none waiting for the one with the largest.
 template <typename Function>
@@ -72,6 +75,10 @@ std::tuple<Tensor, Tensor> adam_binary_all_(Tensors weight, Tensors exp_avg, Ten
   check_count("offset", offset.size(), products);
   check_count("alpha", alpha.size(), products);
   check_count("geometry", geometry.size(), numbers * products);
+  for (size_t i = 0; i < layers; ++i) {
+    if (gradient[i].scalar_type() != ScalarType::Long) continue;
+    work[i] += codes[product[i]].numel() * (weight[i].numel() / weight[i].size(0)) / products_per_latent;
+  }
 
   const auto rows_of = [&](size_t i) {
     if (gradient[i].scalar_type() != ScalarType::Long) return gradient[i];
