@@ -6,17 +6,19 @@ does something else as well.
 Both sides are run with one thread and with several, each in a process of its own, and all of them take turns as in
 :mod:`benchmarks.step`. A row, one per baseline, has ``ratio`` and the milliseconds of several threads, the same of one
 thread as ``one_thread``, and ``kept``, the one ratio divided by the other: at 1 our step gains as much from threads as
-PyTorch's.
+PyTorch's. ``kept_in_turns`` are the quartiles of the same of each turn by itself: how far a figure can be trusted on a
+machine that others use as well.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from statistics import quantiles
 
 from benchmarks import results
 from benchmarks.busy import working_now_and_then
@@ -68,11 +70,23 @@ def measure(setting: Setting, method: str, repeats: int, *, busy: bool = False) 
                 "one_thread": one,
                 "busy": busy,
                 "kept": round(several["ratio"] / one["ratio"], _DIGITS),
+                "kept_in_turns": _quartiles(
+                    (their_several / our_several) / (their_one / our_one)
+                    for our_one, their_one, our_several, their_several in zip(
+                        *(times[which, each.threads] for each in settings for which in ("ours", side)), strict=True
+                    )
+                ),
                 "cpu": cpu_name(),
                 "repeats": repeats,
             }
         )
     return rows
+
+
+def _quartiles(values: Iterable[float]) -> list[float]:
+    found = list(values)
+    cuts = quantiles(found, method="inclusive") if len(found) > 1 else 3 * found
+    return [round(cut, _DIGITS) for cut in cuts]
 
 
 def lines(rows: Sequence[results.Row]) -> list[str]:
@@ -81,7 +95,8 @@ def lines(rows: Sequence[results.Row]) -> list[str]:
         f"{row['method']} on {row['isa']}, {row['baseline']}: {row['one_thread']['ratio']:.2f}x with 1 thread "
         f"({row['one_thread']['ours_ms']:.1f} ms, {row['one_thread']['baseline_ms']:.1f} ms), "
         f"{row['ratio']:.2f}x with {row['threads']} ({row['ours_ms']:.1f} ms, {row['baseline_ms']:.1f} ms): "
-        f"{row['kept']:.0%} kept"
+        f"{row['kept']:.0%} kept, in the middle half of turns {row['kept_in_turns'][0]:.0%} to "
+        f"{row['kept_in_turns'][2]:.0%}"
         for row in rows
     ]
 
