@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -70,11 +70,8 @@ def measure(setting: Setting, method: str, repeats: int, *, busy: bool = False) 
                 "one_thread": one,
                 "busy": busy,
                 "kept": round(several["ratio"] / one["ratio"], _DIGITS),
-                "kept_in_turns": _quartiles(
-                    (their_several / our_several) / (their_one / our_one)
-                    for our_one, their_one, our_several, their_several in zip(
-                        *(times[which, each.threads] for each in settings for which in ("ours", side)), strict=True
-                    )
+                "kept_in_turns": kept_in_turns(
+                    *(times[who, n] for n in (1, setting.threads) for who in ("ours", side))
                 ),
                 "cpu": cpu_name(),
                 "repeats": repeats,
@@ -83,10 +80,13 @@ def measure(setting: Setting, method: str, repeats: int, *, busy: bool = False) 
     return rows
 
 
-def _quartiles(values: Iterable[float]) -> list[float]:
-    found = list(values)
-    cuts = quantiles(found, method="inclusive") if len(found) > 1 else 3 * found
-    return [round(cut, _DIGITS) for cut in cuts]
+def kept_in_turns(
+    our_one: Sequence[float], their_one: Sequence[float], our_several: Sequence[float], their_several: Sequence[float]
+) -> list[float]:
+    """Quartiles of what single turns kept: one thread's milliseconds, ours and theirs, and the same of several."""
+    turns = zip(our_one, their_one, our_several, their_several, strict=True)
+    kept = [(theirs / ours) / (their_first / our_first) for our_first, their_first, ours, theirs in turns]
+    return [round(cut, _DIGITS) for cut in (quantiles(kept, method="inclusive") if len(kept) > 1 else 3 * kept)]
 
 
 def lines(rows: Sequence[results.Row]) -> list[str]:

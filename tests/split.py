@@ -23,7 +23,6 @@ SERIAL = (
     "tests/api/test_tracing.py",
     "tests/benchmarks/accuracy/test_service.py",
     "tests/documentation/test_commands.py",
-    "tests/documentation/test_commands.py",
     "tests/jobs/test_remote_blobs.py",
     "tests/service/test_process.py",
     "tests/service/test_up.py",
