@@ -6,8 +6,10 @@ usual pace, and a checkpoint is written and synced at the end; but for gradient 
 one epoch to tell its share (:mod:`benchmarks.telemetry` does). Between its steps bare steps are taken on a network of
 its own (:class:`benchmarks.networks.Ours`), so that whatever else the machine does meets both.
 
-Writes a list with one object: ``model, method, image_size, batch, threads, isa, steps, step_ms`` (median of the bare
-steps), ``loop_ms`` (the whole epoch divided by its steps) and ``overhead`` (``loop_ms / step_ms - 1``).
+Writes a list with one object: ``model, method, image_size, batch, threads, isa, steps, step_ms`` (mean of the bare
+steps), ``loop_ms`` (the whole epoch divided by its steps), ``overhead`` (``loop_ms / step_ms - 1``) and
+``checkpoint_ms``, what of the epoch the checkpoint took: as long after a few steps as after many, and a job writes one
+at its end and, after epochs, no more than :data:`fqt_core.training.trainer.CHECKPOINT_SHARE` of its time allows.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ def measure(setting: Setting, method: str, steps: int) -> dict[str, Any]:
     from fqt_core import ops  # noqa: PLC0415
     from fqt_core.convert import convert_  # noqa: PLC0415
     from fqt_core.data import ImageDataset  # noqa: PLC0415
-    from fqt_core.events import StepDone  # noqa: PLC0415
+    from fqt_core.events import CheckpointWritten, StepDone  # noqa: PLC0415
     from fqt_core.models import build  # noqa: PLC0415
     from fqt_core.training import Trainer  # noqa: PLC0415
 
@@ -59,7 +61,7 @@ def measure(setting: Setting, method: str, steps: int) -> dict[str, Any]:
     for _ in range(_WARM_UP):
         bare.step()
     bare_times: list[float] = []
-    total = 0.0
+    total = checkpoint = 0.0
     with tempfile.TemporaryDirectory() as folder:
         events = iter(Trainer(model, data, config, checkpoint_dir=Path(folder)))
         while True:
@@ -67,16 +69,19 @@ def measure(setting: Setting, method: str, steps: int) -> dict[str, Any]:
             event = next(events, None)
             if event is not None:
                 event.model_dump_json()
-            total += time.perf_counter() - begin
+            taken = time.perf_counter() - begin
+            total += taken
             if event is None:
                 break
+            if isinstance(event, CheckpointWritten):
+                checkpoint += taken
             if isinstance(event, StepDone):
                 begin = time.perf_counter()
                 bare.step()
                 bare_times.append(time.perf_counter() - begin)
-    step_ms, loop_ms = statistics.median(bare_times) * 1e3, total / steps * 1e3
+    step_ms, loop_ms = statistics.mean(bare_times) * 1e3, total / steps * 1e3
     fields = {"method": method, "isa": ops.isa(), "steps": steps, "step_ms": step_ms, "loop_ms": loop_ms}
-    return {**setting.to_json(), **fields, "overhead": loop_ms / step_ms - 1}
+    return {**setting.to_json(), **fields, "overhead": loop_ms / step_ms - 1, "checkpoint_ms": checkpoint * 1e3}
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -97,7 +102,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         results.write(given.json, [row])
     sys.stdout.write(
         f"{setting.title()}, {given.method} on {row['isa']}: step {row['step_ms']:.1f} ms, "
-        f"in a job's loop {row['loop_ms']:.1f} ms ({row['overhead']:+.1%})\n"
+        f"in a job's loop {row['loop_ms']:.1f} ms ({row['overhead']:+.1%}), of which its checkpoint took "
+        f"{row['checkpoint_ms'] / row['steps']:.1f} ms ({row['checkpoint_ms']:.0f} in all)\n"
     )
 
 

@@ -20,4 +20,5 @@ def test_the_loop_is_measured_against_its_steps(
     assert (row["model"], row["method"], row["image_size"], row["batch"], row["steps"]) == ("resnet18", "fqt", 8, 2, 3)
     assert row["loop_ms"] > 0
     assert row["overhead"] == pytest.approx(row["loop_ms"] / row["step_ms"] - 1)
+    assert 0 < row["checkpoint_ms"] < row["loop_ms"] * row["steps"]
     assert "in a job's loop" in capsys.readouterr().out
