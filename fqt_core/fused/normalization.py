@@ -107,7 +107,7 @@ def running_sources(norm: nn.BatchNorm2d, *others: Tensor | None) -> tuple[Tenso
 
     Among them is the number of batches: it is counted up wherever the running statistics take up a batch.
     """
-    return norm.running_mean, norm.running_var, norm.num_batches_tracked, norm.weight, norm.bias, *others
+    return *running_statistics(norm), norm.weight, norm.bias, *others
 
 
 def running_statistics(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor, Tensor]:
@@ -130,16 +130,13 @@ def _found(norm: nn.BatchNorm2d, alpha: Tensor | None, bias: Tensor | None, sums
     if together:
         assert sums is not None
         sums = sums.of_all()
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
+    mean, var, batches = running_statistics(norm)
     momentum, first, second, rows, origin = 0.0, None, None, 0, None
     if sums is not None:
         first, second, rows, origin = sums.first, sums.second, sums.rows, sums.origin
         if rows == 1:
             raise ValueError(f"Expected more than 1 value per channel when training, got {rows}")
-        assert norm.num_batches_tracked is not None
-        momentum = count_batch(norm.num_batches_tracked, norm.momentum)
-    running = norm.running_mean, norm.running_var
+        momentum = count_batch(batches, norm.momentum)
     around = alpha, bias, origin
-    found = ops.hwnc_normalization(*running, norm.weight, norm.bias, *around, first, second, rows, momentum, norm.eps)
+    found = ops.hwnc_normalization(mean, var, norm.weight, norm.bias, *around, first, second, rows, momentum, norm.eps)
     return Normalization(*found, sums is not None, together)
