@@ -3,7 +3,8 @@
 An event belongs to the outermost ``fqt::`` operation that it runs inside, so that a reference's inner operations count
 as the operation's; where the optimiser takes its step layer by layer, products of gradients that were left for it are
 products, and where it takes all of them in one operation they are its own. What else runs inside that step is the
-optimiser's. The time of no operation (Python, autograd) is ``rest``.
+optimiser's. The time of no operation (Python, autograd) is ``rest``. Blocks go back one by one, for the operation that
+takes several of them at once quantises and multiplies.
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import torch
+
+from fqt_core.fused import run
 
 PHASES = ("packing", "quantising", "products", "normalisation", "optimiser", "torch", "rest")
 
@@ -28,7 +32,7 @@ _RULES: tuple[tuple[str, str], ...] = (
         r"fqt::(.*range|.*moments|.*quantize|.*codes|select_groups|uniform_numbers|pixel_square_sums|pixel_gather).*",
         "quantising",
     ),
-    (r"fqt::.*(conv2d|linear|block_forward|input_gradient|weight_gradient).*", "products"),
+    (r"fqt::.*(conv2d|linear|block_forward|chain|input_gradient|weight_gradient).*", "products"),
     (r"fqt::.*(pack|sign|magnitude).*", "packing"),
     (r"aten::.*|mkldnn::.*", "torch"),
 )
@@ -44,7 +48,8 @@ def phase_of(name: str) -> str | None:
 
 def measure(step: Callable[[], None], steps: int) -> dict[str, float]:
     """Milliseconds per step of each phase, the profiler's own cost included; together they are the whole step."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+    apart = mock.patch.object(run, "RUN_BYTES", 0)
+    with apart, torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
         for _ in range(steps):
             with torch.profiler.record_function(_STEP):
                 step()

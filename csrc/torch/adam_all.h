@@ -13,8 +13,6 @@
 namespace fqt::rim {
 inline namespace FQT_RIM_DEVICE {
 
-using Tensors = std::vector<Tensor>;
-
 // Products of a gradient that is made on the way, in the time that one latent's step takes: 400 were measured with AVX-512.
 constexpr int64_t products_per_latent = 400;
 

@@ -18,6 +18,7 @@
     static constexpr auto kept_ranges = &fqt::isa::kept_ranges;                                      \
     static constexpr auto hwnc_quantize_samples = &fqt::isa::hwnc_quantize_samples;                  \
     static constexpr auto hwnc_quantize_channels = &fqt::isa::hwnc_quantize_channels;                \
+    static constexpr auto hwnc_input_gradient = &fqt::isa::hwnc_input_gradient;                      \
     static constexpr auto hwnc_weight_gradient = &fqt::isa::hwnc_weight_gradient;                    \
     static constexpr auto adam_binary_ = &fqt::isa::adam_binary_;                                    \
   };                                                                                                 \

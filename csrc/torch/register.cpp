@@ -6,6 +6,7 @@
 #include "adam_all.h"
 #include "hwnc.h"
 #include "hwnc_block.h"
+#include "hwnc_chain.h"
 #include "hwnc_codes.h"
 #include "hwnc_entry.h"
 #include "hwnc_normalization.h"

@@ -17,6 +17,7 @@ namespace fqt::rim {
 inline namespace FQT_RIM_DEVICE {
 
 using Sizes = std::vector<int64_t>;
+using Tensors = std::vector<Tensor>;
 
 // Some 100 µs of a core: waking a thread that sleeps while it waits takes about as long, so that less is done sooner by one.
 constexpr int64_t usually_worthwhile = int64_t{1} << 17;

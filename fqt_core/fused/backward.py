@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fqt_core import ops
-from fqt_core.fused.codes import GroupCodes, gradient_codes
+from fqt_core.fused.codes import gradient_codes
 from fqt_core.fused.forward import Record
 from fqt_core.fused.rows import PendingRows, RowGradient
 from fqt_core.fused.store import GradientStore
@@ -83,7 +83,8 @@ class BlockGradient:
                 kept_channel_probability_min=lambda: agp.least_probability(factor),
             )
             if deferred:
-                layer.add_compact_gradient(self._deferred(q))
+                made = q.codes, q.selection.index, q.scale, q.offset
+                layer.add_compact_gradient(deferred_gradient(self.record, self.alpha, *made))
                 return gradients
         correlation, index = self._correlation()
         if layer.alpha is not None:
@@ -105,20 +106,6 @@ class BlockGradient:
         geometry = (product.channels, product.kernel_size, product.stride, product.padding, product.dilation)
         rows = ops.hwnc_weight_gradient(self.record.signs, q.codes, *geometry, q.scale, q.offset)
         return rows, q.selection.index
-
-    def _deferred(self, q: GroupCodes) -> DeferredGradient:
-        """dL/dW of the kept output channels, to be made later; nothing of what is large but the codes stays for it."""
-        product = self.record.block.product
-        return DeferredGradient(
-            self.record.signs,
-            q.codes,
-            q.scale,
-            q.offset,
-            self.alpha,
-            channels=product.channels,
-            geometry=(product.kernel_size, product.stride, product.padding, product.dilation),
-            index=q.selection.index,
-        )
 
     def _scale_gradient(self, correlation: Tensor, index: Tensor) -> Tensor:
         signs = ops.unpack_sign(self.record.weight_words[index], self.record.block.product.channels)
@@ -145,6 +132,23 @@ def defers(record: Record) -> bool:
         return True
     codes = math.prod(record.size) * record.signs.shape[2]
     return 2 * codes <= 4 * math.prod(product.kernel_size) * product.channels
+
+
+def deferred_gradient(
+    record: Record, alpha: Tensor, codes: Tensor, index: Tensor, scale: Tensor, offset: Tensor
+) -> DeferredGradient:
+    """dL/dW of the kept output channels, to be made later; nothing of what is large but the codes stays for it.
+
+    Args:
+        record: of the forward pass.
+        alpha: float32 (D,), the layer's scale.
+        codes, index, scale, offset: of channels (:class:`~fqt_core.fused.codes.GroupCodes`).
+    """
+    product = record.block.product
+    geometry = (product.kernel_size, product.stride, product.padding, product.dilation)
+    return DeferredGradient(
+        record.signs, codes, scale, offset, alpha, channels=product.channels, geometry=geometry, index=index
+    )
 
 
 def _nobody(like: Tensor) -> Tensor:

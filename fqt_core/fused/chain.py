@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import Any, cast
 
 import torch
@@ -12,9 +13,10 @@ from fqt_core import ops
 from fqt_core.fused.backward import BlockGradient, defers
 from fqt_core.fused.block import Chain
 from fqt_core.fused.entry import EntryRecord, enter, leave
-from fqt_core.fused.forward import BlockForward, Record
+from fqt_core.fused.forward import BlockForward, Record, run_together
 from fqt_core.fused.halving import halve_backward
 from fqt_core.fused.rows import PendingRows, RowGradient
+from fqt_core.fused.run import run_back, run_length
 from fqt_core.fused.shortcut import come_back
 from fqt_core.fused.stem import StemRecord, apply_stem, enter_stem, leave_stem
 from fqt_core.fused.store import GradientStore
@@ -57,11 +59,19 @@ def _forward(chain: Chain, x: Tensor, *, graph: bool) -> tuple[Tensor, EntryReco
     else:  # nothing has to be kept, and nothing be known of the batch
         activation = apply_stem(chain.stem, chain.entry, x, keep=keep)
     passes = [BlockForward(block, x) for block in blocks]
-    for number, run in enumerate(passes):
-        keep = number + 1 == len(blocks) or blocks[number + 1].shortcut is not None
-        activation, record = run(activation, keep=keep)
+    first = 0
+    while first < len(blocks):
+        together = len(list(takewhile(lambda run: run.joins, passes[first:])))
+        end = first + max(1, together)
+        keep = end == len(blocks) or blocks[end].shortcut is not None
+        if together > 1:
+            activation, made = run_together(passes[first:end], activation, keep=keep)
+        else:
+            activation, record = passes[first](activation, keep=keep)
+            made = [record]
         if graph:
-            records.append(record)
+            records += made
+        first = end
     assert activation.floats is not None
     return activation.floats, entry, records
 
@@ -99,6 +109,16 @@ class _ChainFunction(torch.autograd.Function):
         store = GradientStore([layer for layer in layers if isinstance(layer, BinaryLayer)], gradient.device)
         entering = ctx.needs_input_grad[0] or chain.entry is not None
         while records:
+            together = run_length(records, deferred)
+            if together:
+                del deferred[-together:]
+                run = [records.pop() for _ in range(together)]
+                g.append(run_back(run, g, found))
+                if not run:
+                    continue
+                # What ended it is told, or dealt with, block by block.
+                deferred += [True] * len(run)
+                records += reversed(run)
             wanted = len(records) > 1 or entering
             g.append(_backward(records.pop(), g, everyone, found, store, deferred=deferred.pop(), wanted=wanted))
         first = chain.blocks[0].conv

@@ -22,8 +22,8 @@ from fqt_core.quantizers.agp import Selection
 from fqt_core.quantizers.stochastic import narrowed
 from fqt_core.random import PhiloxKey, Purpose
 
-_SAMPLE_PURPOSES = Purpose.INPUT_SELECTION, Purpose.INPUT_ROUNDING
-_CHANNEL_PURPOSES = Purpose.WEIGHT_SELECTION, Purpose.WEIGHT_ROUNDING
+SAMPLE_PURPOSES = Purpose.INPUT_SELECTION, Purpose.INPUT_ROUNDING
+CHANNEL_PURPOSES = Purpose.WEIGHT_SELECTION, Purpose.WEIGHT_ROUNDING
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,16 @@ def gradient_codes(record: Record, layer: BinaryConv2d, g: RowGradient, alpha: T
     assert samples is not None
     assert channels is not None
     y = record.integers()
-    narrows = samples.clip is not None or channels.clip is not None
-    alike = samples.pruning == channels.pruning
-    if waiting.at_once(y) and alike and not narrows and not record.norm.together:
+    if are_found_in_one(record, samples, channels):
         return _in_one(record, layer, g, y, alpha, samples, channels)
     return CodesInSteps(record, layer, g, y, alpha).codes(samples, channels)
+
+
+def are_found_in_one(record: Record, samples: GradientQuantizer, channels: GradientQuantizer) -> bool:
+    """Whether one operation finds the codes of a block: it looks at values, and nothing else has to come between."""
+    narrows = samples.clip is not None or channels.clip is not None
+    alike = samples.pruning == channels.pruning
+    return waiting.at_once(record.signs) and alike and not narrows and not record.norm.together
 
 
 def _in_one(
@@ -85,7 +90,7 @@ def _in_one(
     channels: GradientQuantizer,
 ) -> GradientCodes:
     norm, state, index = record.norm, layer.state, layer.layer_index
-    first, *others = state.keys(index, (*_SAMPLE_PURPOSES, *_CHANNEL_PURPOSES))
+    first, *others = state.keys(index, (*SAMPLE_PURPOSES, *CHANNEL_PURPOSES))
     weight, shift, bias, facts, *found = ops.hwnc_gradient_codes(
         g.rows,
         y,
@@ -165,8 +170,8 @@ class CodesInSteps:
 
         if self._zero:
             return GradientCodes(norm.weight, norm.shift, norm.bias, span, None, None)
-        of_channels = self._quantize(self.channel_range, channels, *_CHANNEL_PURPOSES)
-        of_samples = self._quantize(self.sample_range, samples, *_SAMPLE_PURPOSES)
+        of_channels = self._quantize(self.channel_range, channels, *CHANNEL_PURPOSES)
+        of_samples = self._quantize(self.sample_range, samples, *SAMPLE_PURPOSES)
         return GradientCodes(norm.weight, norm.shift, norm.bias, span, of_samples, of_channels)
 
     def _quantize(

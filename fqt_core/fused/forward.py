@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -17,6 +18,7 @@ from fqt_core.layers.products import ConvProduct
 from fqt_core.ops import waiting
 from fqt_core.ops.geometry import output_sizes
 from fqt_core.ops.hwnc.block import flips
+from fqt_core.ops.hwnc.chain import FORWARD_RESULTS, entries
 from fqt_core.ops.threads import threads_for
 
 REPEATED_PRODUCTS = 64 * 128 * 3 * 3
@@ -82,19 +84,20 @@ class BlockForward:
     def __init__(self, block: Block, x: Tensor) -> None:
         norm, product, words = block.norm, block.product, block.weight_words()
         assert isinstance(norm, nn.BatchNorm2d)
-        self._block, self._norm, self._product = block, norm, product
-        self._words, self._alpha, self._bias = words, block.scale(), block.bias
-        self._window = product.stride, product.padding, product.dilation
+        self.block, self.norm, self.product = block, norm, product
+        self.words, self.alpha, self.bias = words, block.scale(), block.bias
+        self.window = product.stride, product.padding, product.dilation
         products = product.outputs * product.channels * words.shape[1] * words.shape[2]
         most = DENSE_REPEATED_PRODUCTS if _is_dense(block) else REPEATED_PRODUCTS
         self._keeps_integers = products > most or block.pool
         # A processor finds statistics, those of its own batch, which is surely more than one value.
         self._in_one = waiting.at_once(x) and norm.training and len(x) > 1 and not synchronises(norm)
-        self._running, self._affine, self._options = (
-            running_statistics(norm),
-            (norm.weight, norm.bias),
-            (norm.momentum, norm.eps),
-        )
+        self.running = running_statistics(norm)
+
+    @property
+    def joins(self) -> bool:
+        """Whether blocks like this, one after the other, run in one operation (:func:`run_together`)."""
+        return self._in_one and self._keeps_integers and self.block.shortcut is None
 
     def __call__(self, x: Activation, *, keep: bool) -> tuple[Activation, Record]:
         """Run the block.
@@ -103,48 +106,96 @@ class BlockForward:
             x: its input; with floats if the block has a shortcut.
             keep: whether the output's floats are wanted.
         """
-        block = self._block
         # The residual is the block's input, which nothing after this wants, or was made for this; h takes its place.
-        residual, beside = _around(block, x.floats)
+        residual, beside = _around(self.block, x.floats)
         run = self._run_in_one if self._in_one else self._run_in_steps
         signs, window, h, y, choice, norm = run(x.signs, residual, keep)
+        record = self.record(x, y, choice, norm, beside)
         floats = h if residual is None else residual
-        size = y.shape[0], y.shape[1]
-        if block.pool:
-            size = output_sizes(x.signs.shape[:2], self._words.shape[1:3], *self._window)
-        kept = y if self._keeps_integers else None
-        record = Record(block, x.signs, x.window, self._words, self._alpha, kept, choice, size, norm, beside)
         return Activation(signs, window, floats if keep else None), record
+
+    def record(
+        self, x: Activation, y: Tensor, choice: Tensor | None, norm: Normalization, around: ShortcutRecord | None
+    ) -> Record:
+        """What backward needs of a pass with the input ``x``."""
+        size = y.shape[0], y.shape[1]
+        if self.block.pool:
+            size = output_sizes(x.signs.shape[:2], self.words.shape[1:3], *self.window)
+        kept = y if self._keeps_integers else None
+        return Record(self.block, x.signs, x.window, self.words, self.alpha, kept, choice, size, norm, around)
 
     def _run_in_one(self, signs: Tensor, residual: Tensor | None, keep: bool) -> _Found:
         of_signs, window, h, y, choice, a, b, center, constants = ops.hwnc_block_forward(
             signs,
-            self._words,
-            self._product.channels,
-            *self._window,
-            self._block.pool,
-            *self._running,
-            *self._affine,
-            self._alpha,
-            self._bias,
-            *self._options,
+            self.words,
+            self.product.channels,
+            *self.window,
+            self.block.pool,
+            *self.running,
+            self.norm.weight,
+            self.norm.bias,
+            self.alpha,
+            self.bias,
+            self.norm.momentum,
+            self.norm.eps,
             residual,
             keep,
         )
-        torch.autograd.graph.increment_version(self._running[-1])
+        torch.autograd.graph.increment_version(self.running[-1])
         norm = Normalization(a, b, center, constants, batch=True)
-        return of_signs, window, h, y, choice if self._block.pool else None, norm
+        return of_signs, window, h, y, choice if self.block.pool else None, norm
 
     def _run_in_steps(self, signs: Tensor, residual: Tensor | None, keep: bool) -> _Found:
         """The same operation by operation: with running statistics, or with what lies between them."""
-        y, first, second = _multiply(self._product, signs, self._words)
+        y, first, second = _multiply(self.product, signs, self.words)
         choice = None
-        if self._block.pool:
-            y, choice, first, second = ops.hwnc_max_pool2d(y, flips(self._alpha, y))
-        sums = Sums(first, second, y.shape[0] * y.shape[1] * y.shape[2]) if self._norm.training else None
-        norm = normalize(self._norm, self._alpha, self._bias, sums)
+        if self.block.pool:
+            y, choice, first, second = ops.hwnc_max_pool2d(y, flips(self.alpha, y))
+        sums = Sums(first, second, y.shape[0] * y.shape[1] * y.shape[2]) if self.norm.training else None
+        norm = normalize(self.norm, self.alpha, self.bias, sums)
         of_signs, window, h = ops.hwnc_affine_sign(y, norm.a, norm.b, residual, keep)
         return of_signs, window, h, y, choice, norm
+
+
+def run_together(passes: Sequence[BlockForward], x: Activation, *, keep: bool) -> tuple[Activation, list[Record]]:
+    """Run blocks that :attr:`~BlockForward.joins`, one after the other, in one operation.
+
+    Args:
+        passes: at least one.
+        x: the first block's input.
+        keep: whether the floats of the last block's output are wanted.
+    """
+    mean, var, batches = zip(*(run.running for run in passes), strict=True)
+    h, found = ops.hwnc_chain_forward(
+        x.signs,
+        [run.words for run in passes],
+        [run.product.channels for run in passes],
+        [number for run in passes for pair in run.window for number in pair],
+        [run.block.pool for run in passes],
+        mean,
+        var,
+        [run.norm.weight for run in passes],
+        [run.norm.bias for run in passes],
+        [run.alpha for run in passes],
+        [run.bias for run in passes],
+        [
+            1 / (int(count) + 1) if run.norm.momentum is None else run.norm.momentum
+            for count, run in zip(batches, passes, strict=True)
+        ],
+        [run.norm.eps for run in passes],
+        keep,
+    )
+    records: list[Record] = []
+    taken_up: list[Tensor] = []
+    for run, made in zip(passes, entries(found, FORWARD_RESULTS), strict=True):
+        signs, window, y, choice, a, b, center, constants, *running = made
+        norm = Normalization(a, b, center, constants, batch=True)
+        records.append(run.record(x, y, choice if run.block.pool else None, norm, None))
+        x = Activation(signs, window, None)
+        taken_up += running
+    torch._foreach_add_(batches, 1)
+    torch._foreach_copy_([statistic for run in passes for statistic in run.running[:2]], taken_up)
+    return Activation(x.signs, x.window, h if keep else None), records
 
 
 def _is_dense(block: Block) -> bool:

@@ -21,6 +21,8 @@ INSTRUCTION_SETS = ("portable", "neon", "avx2", "avx512", "amx")
 CPU_ONLY = frozenset(
     {
         "hwnc_block_forward",
+        "hwnc_chain_forward",
+        "hwnc_chain_gradient",
         "hwnc_gradient_codes",
         "adam_binary_all_",
         "stem_moments",

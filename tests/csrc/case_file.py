@@ -55,6 +55,6 @@ def _value(value: Any) -> bytes:
     if isinstance(value, Tensor):
         sizes = struct.pack(f"<BB{value.dim()}q", _CODES[value.dtype], value.dim(), *value.shape)
         return b"t" + sizes + value.contiguous().numpy().tobytes()
-    if value and isinstance(value[0], Tensor):
-        return b"m" + struct.pack("<I", len(value)) + b"".join(_value(tensor) for tensor in value)
-    return b"l" + struct.pack(f"<I{len(value)}q", len(value), *value)
+    if all(type(item) is int for item in value):
+        return b"l" + struct.pack(f"<I{len(value)}q", len(value), *value)
+    return b"m" + struct.pack("<I", len(value)) + b"".join(_value(item) for item in value)

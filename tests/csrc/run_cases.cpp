@@ -105,16 +105,25 @@ class FileArguments final : public torch::stable::Arguments {
     value.resize(file_.number<uint32_t>());
     for (int64_t& item : value) item = file_.number<int64_t>();
   }
-  void take(std::vector<Tensor>& value) override {
-    const char tag = file_.number<char>();
-    const auto count = file_.number<uint32_t>();
-    if (tag != 'm' && (tag != 'l' || count != 0)) refuse("the file has '", tag, "' where the kernel takes tensors");
-    value.resize(count);
-    for (Tensor& item : value) take(item);
-  }
+  void take(std::vector<Tensor>& value) override { take_items(value); }
+  void take(std::vector<std::optional<Tensor>>& value) override { take_items(value); }
+  void take(std::vector<double>& value) override { take_items(value); }
+  void take(std::vector<bool>& value) override { take_items(value); }
   const std::vector<Tensor>& tensors() const { return tensors_; }
 
  private:
+  template <typename T>
+  void take_items(std::vector<T>& value) {
+    const char tag = file_.number<char>();
+    const auto count = file_.number<uint32_t>();
+    if (tag != 'm' && (tag != 'l' || count != 0)) refuse("the file has '", tag, "' where the kernel takes several values");
+    for (uint32_t i = 0; i < count; ++i) {
+      T item{};
+      take(item);
+      value.push_back(std::move(item));
+    }
+  }
+
   File& file_;
   std::vector<Tensor> tensors_;
 };

@@ -142,21 +142,88 @@ def _normalization(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
     return *running, *vectors[:2], alpha, shift, origin, first, second, len(values), *options
 
 
-def _block_forward(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
-    generator, (samples, outputs, height, width) = case.generator(), case.output
-    pool = min(height, width) >= 2 and draw(st.booleans())
-    if pool:
-        height, width = height // 2, width // 2
-    if samples * height * width == 1:  # has no variance
-        case = replace(case, samples=2)
+def _norm_of_block(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
+    """A block's arguments from its running mean to its ε."""
+    generator, outputs = case.generator(), case.outputs
     running, vectors = torch.rand(2, outputs, generator=generator), torch.randn(4, outputs, generator=generator)
     alpha, shift = (v if draw(st.booleans()) else None for v in vectors[2:])
+    batches, momentum = torch.tensor(draw(st.integers(0, 5))), draw(st.sampled_from([None, 0.1, 1.0, 1 / 3]))
+    return *running, batches, *vectors[:2], alpha, shift, momentum, 1e-5
+
+
+def _block_forward(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
+    [(case, pool)] = _blocks(case, draw, most=1)
+    _, outputs, height, width = case.output
     residual = None
     if draw(st.booleans()):
-        residual = torch.randn(height, width, case.samples, outputs, generator=generator)
-    batches, momentum = torch.tensor(draw(st.integers(0, 5))), draw(st.sampled_from([None, 0.1, 1.0, 1 / 3]))
-    norm = *running, batches, *vectors[:2], alpha, shift, momentum, 1e-5
-    return *_conv(case, draw), pool, *norm, residual, draw(st.booleans())
+        shape = (height // 2, width // 2) if pool else (height, width)
+        residual = torch.randn(*shape, case.samples, outputs, generator=case.generator())
+    return *_conv(case, draw), pool, *_norm_of_block(case, draw), residual, draw(st.booleans())
+
+
+def _blocks(case: Conv, draw: st.DrawFn, *, most: int) -> list[tuple[Conv, bool]]:
+    """Blocks that follow each other, each with whether it pools; none has one value a channel, without variance."""
+    blocks: list[tuple[Conv, bool]] = []
+    for _ in range(draw(st.integers(1, most))):
+        height, width = case.output[2:]
+        pool = min(height, width) >= 2 and draw(st.booleans())
+        if pool:
+            height, width = height // 2, width // 2
+        blocks.append((case, pool))
+        taps = draw(st.sampled_from([1, 3]))
+        case = Conv(
+            *(case.samples, case.outputs, draw(st.sampled_from([1, 5, 65])), (height, width)),
+            *((taps, taps), (1, 1), (taps // 2, taps // 2), (1, 1), 1, case.seed),
+        )
+    if case.samples * height * width == 1:
+        blocks = [(replace(block, samples=2), pool) for block, pool in blocks]
+    return blocks
+
+
+def _numbers(conv: Conv) -> list[int]:
+    """Stride, padding, dilation."""
+    return [number for pair in _window(conv) for number in pair]
+
+
+def _chain_forward(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
+    blocks = _blocks(case, draw, most=3)
+    convs, pools = zip(*blocks, strict=True)
+    mean, var, _, *norms, momentum, eps = (
+        list(values) for values in zip(*(_norm_of_block(c, draw) for c in convs), strict=True)
+    )
+    geometry = [number for conv in convs for number in _numbers(conv)]
+    products = [weight_words(conv) for conv in convs], [conv.channels for conv in convs], geometry, list(pools)
+    return words(convs[0].x()), *products, mean, var, *norms, [m or 0.1 for m in momentum], eps, draw(st.booleans())
+
+
+def _chain_gradient(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
+    blocks = _blocks(case, draw, most=3)[::-1]
+    generator, convs = case.generator(), [conv for conv, _ in blocks]
+    samples = convs[0].samples
+    index = some_rising(samples, draw, generator)
+    shapes = [tuple(side // (1 + pool) for side in conv.output[2:]) for conv, pool in blocks]
+    g = gradient((*shapes[0], max(1, len(index)), convs[0].outputs), case.seed)[:, :, : len(index)].contiguous()
+    bad = draw(st.sampled_from([None, None, None, 0.0, float("inf")]))
+    if bad is not None and g.numel():
+        g[-1, -1, -1] = bad
+        g.mul_(bad if bad == 0 else 1)
+    y = [_integers((*shape, samples, c.outputs), generator) for shape, c in zip(shapes, convs, strict=True)]
+    choice = [
+        torch.randint(0, 4, values.shape, generator=generator, dtype=torch.uint8) if pool else None
+        for values, (_, pool) in zip(y, blocks, strict=True)
+    ]
+    vectors = [[torch.randn(conv.outputs, generator=generator) for conv in convs] for _ in range(2)]
+    constants = [torch.rand(4, conv.outputs, generator=generator, dtype=torch.float64) for conv in convs]
+    if draw(st.booleans()):
+        constants[-1][:] = float("nan")  # the last one is not done
+    windows = [words(torch.randn(samples, c.channels, *c.size, generator=generator)) for c in convs]
+    geometry = [number for conv in convs for number in _numbers(conv)]
+    products = [weight_words(conv) for conv in convs], windows, [conv.channels for conv in convs], geometry
+    kept = [draw(st.integers(1, count)) for conv in convs for count in (samples, conv.outputs)]
+    bits = [draw(st.sampled_from([1, 2, 4, 8])) for _ in range(2 * len(convs))]
+    pruning = draw(st.sampled_from(["systematic", "bernoulli", "topk", "none"]))
+    key = draw(st.integers(0, 2**63 - 1)), draw(st.integers(0, 2**32 - 1)), [*range(len(convs))], [1, 0, 3, 2]
+    return g, index, y, choice, vectors[0], constants, vectors[1], *products, kept, bits, pruning, *key
 
 
 def _normalization_gradient(case: Conv, draw: st.DrawFn) -> tuple[Any, ...]:
@@ -278,6 +345,8 @@ HWNC_ARGUMENTS = {
     "hwnc_affine_sign": _affine,
     "hwnc_normalization": _normalization,
     "hwnc_block_forward": _block_forward,
+    "hwnc_chain_forward": _chain_forward,
+    "hwnc_chain_gradient": _chain_gradient,
     "hwnc_normalization_gradient": _normalization_gradient,
     "hwnc_gradient_sums": _sums,
     "hwnc_gradient_range": _range,

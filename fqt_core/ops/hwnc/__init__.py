@@ -8,6 +8,7 @@ instruction set. Layouts change only at the ends of a chain (:mod:`fqt_core.fuse
 from __future__ import annotations
 
 from fqt_core.ops.hwnc.block import hwnc_block_forward
+from fqt_core.ops.hwnc.chain import hwnc_chain_forward, hwnc_chain_gradient
 from fqt_core.ops.hwnc.codes import hwnc_gradient_codes
 from fqt_core.ops.hwnc.entry import hwnc_enter, hwnc_entry_moments, hwnc_entry_sums, hwnc_leave
 from fqt_core.ops.hwnc.forward import hwnc_affine_sign, hwnc_binary_conv2d, hwnc_max_pool2d
@@ -26,6 +27,8 @@ __all__ = [
     "hwnc_affine_sign",
     "hwnc_binary_conv2d",
     "hwnc_block_forward",
+    "hwnc_chain_forward",
+    "hwnc_chain_gradient",
     "hwnc_enter",
     "hwnc_entry_moments",
     "hwnc_entry_sums",

@@ -10,7 +10,16 @@ from torch import Tensor
 
 from fqt_core import ops
 from fqt_core.verification.cases.layer import Case, CaseTable, Layer
-from fqt_core.verification.cases.values import KEY, channel_vector, integers, nbytes, some
+from fqt_core.verification.cases.values import (
+    KEY,
+    chain_signs,
+    channel_vector,
+    integers,
+    nbytes,
+    signs,
+    some,
+    weight_of,
+)
 
 
 def _hwnc_gradient_sums(layer: Layer) -> Iterator[Case]:
@@ -119,10 +128,32 @@ def _hwnc_gradient_codes(layer: Layer) -> Iterator[Case]:
         yield Case(f"{block.name}, {bits} bits", arguments, bytes=2 * nbytes(g, y) + int(places * share))
 
 
+def _hwnc_chain_gradient(layer: Layer) -> Iterator[Case]:
+    """A block of 1x1 taps on the layer's output, and the layer's own block."""
+    height, width = layer.output
+    signs_of_input = chain_signs(layer.samples, layer.channels, layer.height, layer.width)
+    windows = [chain_signs(layer.samples, layer.outputs, height, width), signs_of_input]
+    weights = [signs(layer.outputs, layer.outputs, 1, 1), weight_of(layer)]
+    constants = [torch.rand(4, layer.outputs, dtype=torch.float64) for _ in range(2)]
+    geometry = [1, 1, 0, 0, 1, 1, *(number for pair in layer.window for number in pair)]
+    for block in _blocks(layer):
+        if block.choice is not None:
+            continue
+        g, y, index, center, *_ = block.arguments
+        counts = (layer.samples, layer.outputs) if block.dense else (layer.few_samples, layer.few_channels)
+        bits = 8 if block.dense else 4
+        source = g, index, [y, y], [None, None], [center, center], constants, [block.alpha, block.alpha]
+        products = weights, windows, [layer.outputs, layer.channels], geometry
+        arguments = (*source, *products, [*counts] * 2, [bits] * 4, "systematic", *KEY[:2], [1, 0], [1, 0, 3, 2])
+        macs = layer.macs(counts[0], layer.outputs) + counts[0] * height * width * layer.outputs**2
+        yield Case(f"{block.name}, {bits} bits", arguments, macs=macs, bits=bits)
+
+
 CASES: CaseTable = {
     "hwnc_gradient_sums": _hwnc_gradient_sums,
     "hwnc_gradient_range": _hwnc_gradient_range,
     "hwnc_gradient_codes": _hwnc_gradient_codes,
+    "hwnc_chain_gradient": _hwnc_chain_gradient,
     "hwnc_gradient_moments": _hwnc_gradient_moments,
     "hwnc_quantize_samples": _hwnc_quantize_samples,
     "hwnc_quantize_channels": _hwnc_quantize_channels,

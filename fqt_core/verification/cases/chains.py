@@ -8,7 +8,16 @@ import torch
 
 from fqt_core.ops.geometry import words_for
 from fqt_core.verification.cases.layer import Case, CaseTable, Layer
-from fqt_core.verification.cases.values import chain_signs, channel_vector, codes_of, integers, nbytes, some, weight_of
+from fqt_core.verification.cases.values import (
+    chain_signs,
+    channel_vector,
+    codes_of,
+    integers,
+    nbytes,
+    signs,
+    some,
+    weight_of,
+)
 
 
 def _hwnc_binary_conv2d(layer: Layer) -> Iterator[Case]:
@@ -41,6 +50,19 @@ def _hwnc_block_forward(layer: Layer) -> Iterator[Case]:
         norm = *running, torch.tensor(0), channel_vector(layer), channel_vector(layer), scale, None, 0.1, 1e-5
         arguments = (x, weight_of(layer), layer.channels, *layer.window, pixels == 2, *norm, None, False)
         yield Case(name, arguments, macs=layer.macs(layer.samples, layer.outputs))
+
+
+def _hwnc_chain_forward(layer: Layer) -> Iterator[Case]:
+    """The layer's block, and after it one of 1x1 taps on its output."""
+    x = chain_signs(layer.samples, layer.channels, layer.height, layer.width)
+    running = ([value, value] for value in torch.ones(2, layer.outputs))
+    vectors = ([channel_vector(layer), channel_vector(layer)] for _ in range(3))
+    weights = [weight_of(layer), signs(layer.outputs, layer.outputs, 1, 1)]
+    pixels = [*(number for pair in layer.window for number in pair), 1, 1, 0, 0, 1, 1]
+    products = weights, [layer.channels, layer.outputs], pixels, [False, False]
+    arguments = (x, *products, *running, *vectors, [None, None], [0.1, 0.1], [1e-5, 1e-5], False)
+    places = layer.samples * layer.output[0] * layer.output[1]
+    yield Case("", arguments, macs=layer.macs(layer.samples, layer.outputs) + places * layer.outputs**2)
 
 
 def _hwnc_normalization(layer: Layer) -> Iterator[Case]:
@@ -88,6 +110,7 @@ CASES: CaseTable = {
     "hwnc_max_pool2d": _hwnc_max_pool2d,
     "hwnc_affine_sign": _hwnc_affine_sign,
     "hwnc_block_forward": _hwnc_block_forward,
+    "hwnc_chain_forward": _hwnc_chain_forward,
     "hwnc_normalization": _hwnc_normalization,
     "hwnc_normalization_gradient": _hwnc_normalization_gradient,
     "hwnc_input_gradient": _hwnc_input_gradient,

@@ -125,6 +125,8 @@ inline Tensor view(const Tensor& tensor, const std::vector<int64_t>& sizes) {
   return same;
 }
 
+inline Tensor clone(const Tensor& tensor) { return view(tensor, tensor.sizes()); }
+
 inline uint32_t get_num_threads() { return 3; }
 
 namespace detail {
@@ -150,6 +152,9 @@ class Arguments {
   virtual void take(std::string& value) = 0;
   virtual void take(std::vector<int64_t>& value) = 0;
   virtual void take(std::vector<Tensor>& value) = 0;
+  virtual void take(std::vector<std::optional<Tensor>>& value) = 0;
+  virtual void take(std::vector<double>& value) = 0;
+  virtual void take(std::vector<bool>& value) = 0;
 };
 
 template <typename T>

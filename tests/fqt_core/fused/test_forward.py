@@ -60,10 +60,13 @@ def test_one_operation_gives_what_the_steps_give(
     class Both(BlockForward):
         def __init__(self, block: Block, x: Tensor) -> None:
             super().__init__(block, x)
-            self.block = block
             with monkeypatch.context() as patch:
                 patch.setattr(waiting, "at_once", lambda _: False)
                 self.in_steps = BlockForward(block, x)
+
+        @property
+        def joins(self) -> bool:
+            return False
 
         def __call__(self, x: Activation, *, keep: bool) -> tuple[Activation, Record]:
             buffers = [buffer for module in self.block.modules for buffer in module.buffers(recurse=False)]

@@ -17,7 +17,7 @@ import pytest
 from tests.fqt_core.ops.extension import ROOT, VARIABLE, build, run_tests
 
 PRODUCTS = ("hwnc_binary_conv2d", "hwnc_input_gradient", "hwnc_weight_gradient")
-COMPOSED = ("hwnc_block_forward", "adam_binary_all_")
+COMPOSED = ("hwnc_block_forward", "hwnc_chain_forward", "hwnc_chain_gradient", "adam_binary_all_")
 """Operations that are put together from these products and others."""
 LIST_KERNELS = """
 import tests.fqt_core.ops.extension

@@ -18,7 +18,7 @@ from torch import Tensor
 from fqt_core import ops
 from fqt_core.ops import native
 from fqt_core.verification.comparison import same_bits, tensors_in, with_tensors
-from tests.fqt_core.all_cases import arguments_of
+from tests.fqt_core.all_cases import arguments_of, drawn
 
 LAYOUTS = ("strided", "offset", "permuted", "expanded")
 DTYPES = (torch.float16, torch.float32, torch.float64, torch.bool, torch.uint8, torch.int16, torch.int32, torch.int64)
@@ -206,3 +206,18 @@ def test_what_does_not_fit_a_stem_is_refused_by_name(operation: str, isa: str) -
         for other in wrong:
             with pytest.raises(RuntimeError, match=rf"\b{name}\b"):
                 kernel(*(arguments | {name: other}).values())
+
+
+@pytest.mark.parametrize("operation", ["hwnc_chain_forward", "hwnc_chain_gradient"])
+def test_a_list_that_does_not_fit_the_others_is_refused_by_name(operation: str) -> None:
+    schema = getattr(torch.ops.fqt, operation).default._schema.arguments
+    [arguments] = drawn(operation, 1)
+    lists = {place: value for place, value in enumerate(arguments) if isinstance(value, list)}
+    for place, value in lists.items():
+        first = schema[place].name in {"weight", "y"} and place == min(lists)  # all others are too long for it
+        for kernel in (ops.OPERATIONS[operation].reference, *kernels_of(operation)):
+            longer = [*arguments[:place], [*value, value[0]], *arguments[place + 1 :]]
+            with pytest.raises(
+                (RuntimeError, ValueError), match="must " if first else rf"\b{schema[place].name} must "
+            ):
+                kernel(*longer)

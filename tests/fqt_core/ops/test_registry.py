@@ -66,6 +66,45 @@ SAMPLES |= {
         (XH, W, 70, *SHAPE, True, *RUNNING, SIX, SIX, SIX, None, 0.1, 1e-5, None, True),
         (XH, W, 70, *SHAPE, False, *RUNNING, SIX, SIX, None, SIX, None, 1e-5, Y.float(), True),
     ],
+    "hwnc_chain_forward": [
+        (
+            XH,
+            [W, W[:, :, :, :1].contiguous()],
+            [70, 6],
+            [number for pair in SHAPE * 2 for number in pair],
+            [False, True],
+            *([value, value] for value in RUNNING[:2]),
+            [SIX, SIX],
+            [SIX, SIX],
+            [SIX, None],
+            [None, SIX],
+            [0.1, 0.2],
+            [1e-5, 1e-5],
+            True,
+        )
+    ],
+    "hwnc_chain_gradient": [
+        (
+            GH,
+            ONE,
+            [Y, Y],
+            [None, None],
+            [SIX, SIX],
+            [torch.ones(4, 6).double()] * 2,
+            [SIX, SIX],
+            [W[:, :, :, :1].contiguous(), W],
+            [XH[..., :1].contiguous(), XH],
+            [6, 70],
+            [number for pair in SHAPE * 2 for number in pair],
+            [1, 2, 1, 2],
+            [4, 4, 8, 2],
+            "systematic",
+            3,
+            1,
+            [1, 0],
+            PURPOSES,
+        )
+    ],
     "hwnc_normalization": [
         (
             torch.zeros(6),
