@@ -93,6 +93,18 @@ def test_sums_beyond_float32_are_exact() -> None:
         assert int(dw) == 255 * 2 * 190 * 190 - 1
 
 
+@pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.parametrize("samples", range(2, 10))
+def test_bytes_of_one_channel_where_the_output_is_one_pixel_wide(samples: int, outputs: int) -> None:
+    """Where PyTorch's own convolution in float32 gives wrong sums if that channel is said to lie innermost."""
+    generator = torch.Generator().manual_seed(samples)
+    x = torch.randint(-128, 128, (samples, 3, 4, 1), generator=generator, dtype=torch.int8)
+    weight = torch.randint(-128, 128, (outputs, 1, 2, 1), generator=generator, dtype=torch.int8)
+    expected = sum(x[:, :, i : i + 1].int() * weight[:, 0, i, 0].int() for i in range(2))
+    for product in _both("int8_conv2d"):
+        assert torch.equal(product(x, weight, 0, [1, 3], [0, 0], [1, 1]), expected)
+
+
 WRONG = [
     ("binary_conv2d", {"stride": [0, 1]}, "stride"),
     ("binary_conv2d", {"padding": [-1, 0]}, "padding"),
