@@ -2,6 +2,9 @@
 // small, a call from Python and what lies between two of them take about as long as a kernel. See rim.h.
 #pragma once
 
+#include <initializer_list>
+#include <utility>
+
 #include "hwnc_block.h"
 #include "hwnc_codes.h"
 
@@ -10,10 +13,11 @@ inline namespace FQT_RIM_DEVICE {
 
 using MaybeTensors = std::vector<std::optional<Tensor>>;
 
-// Refuses a list that does not have `each` entries for each of so many blocks.
-template <typename List>
-void check_blocks(const char* name, const List& list, size_t blocks, size_t each = 1) {
-  STD_TORCH_CHECK(list.size() == each * blocks, name, " must have ", each * blocks, " entries, got ", list.size());
+// Refuses lists, each by its name and length, that do not have `each` entries for each of so many blocks.
+inline void check_lists(size_t blocks, size_t each, std::initializer_list<std::pair<const char*, size_t>> lists) {
+  for (const auto& [name, size] : lists) {
+    STD_TORCH_CHECK(size == each * blocks, name, " must have ", each * blocks, " entries, got ", size);
+  }
 }
 
 // Pair number `which` of those that stand for a block.
@@ -24,6 +28,7 @@ inline Sizes pair_of(const Sizes& numbers, size_t block, size_t pairs, size_t wh
 
 inline Tensor copy_of(const char* name, const Tensor& vector_) {
   const Tensor vector = input<float>(name, vector_);
+  check_dim(name, vector, 1);
   Tensor result = new_tensor(vector, {vector.numel()}, ScalarType::Float);
   std::copy_n(data_of<float>(vector), vector.numel(), result_of<float>(result));
   return result;
@@ -40,17 +45,18 @@ std::tuple<Tensor, Tensors> hwnc_chain_forward(Tensor x, Tensors weight, Sizes c
                                                std::vector<double> eps, bool keep) {
   const size_t blocks = weight.size();
   STD_TORCH_CHECK(blocks > 0, "weight has no entries");
-  check_blocks("channels", channels, blocks);
-  check_blocks("geometry", geometry, blocks, 6);
-  check_blocks("pool", pool, blocks);
-  check_blocks("running_mean", running_mean, blocks);
-  check_blocks("running_var", running_var, blocks);
-  check_blocks("gamma", gamma, blocks);
-  check_blocks("beta", beta, blocks);
-  check_blocks("alpha", alpha, blocks);
-  check_blocks("shift", shift, blocks);
-  check_blocks("momentum", momentum, blocks);
-  check_blocks("eps", eps, blocks);
+  check_lists(blocks, 1,
+              {{"channels", channels.size()},
+               {"pool", pool.size()},
+               {"running_mean", running_mean.size()},
+               {"running_var", running_var.size()},
+               {"gamma", gamma.size()},
+               {"beta", beta.size()},
+               {"alpha", alpha.size()},
+               {"shift", shift.size()},
+               {"momentum", momentum.size()},
+               {"eps", eps.size()}});
+  check_lists(blocks, 6, {{"geometry", geometry.size()}});
   Tensors found;
   for (size_t i = 0;; ++i) {
     const auto pair = [&](size_t which) { return pair_of(geometry, i, 3, which); };
@@ -79,17 +85,17 @@ std::tuple<Tensor, Tensor, Tensors> hwnc_chain_gradient(Tensor g, Tensor index, 
                                                         Sizes purposes) {
   const size_t blocks = y.size();
   STD_TORCH_CHECK(blocks > 0, "y has no entries");
-  check_blocks("choice", choice, blocks);
-  check_blocks("center", center, blocks);
-  check_blocks("constants", constants, blocks);
-  check_blocks("alpha", alpha, blocks);
-  check_blocks("weight", weight, blocks);
-  check_blocks("window", window, blocks);
-  check_blocks("channels", channels, blocks);
-  check_blocks("geometry", geometry, blocks, 6);
-  check_blocks("kept", kept, blocks, 2);
-  check_blocks("bits", bits, blocks, 2);
-  check_blocks("layer", layer, blocks);
+  check_lists(blocks, 1,
+              {{"choice", choice.size()},
+               {"center", center.size()},
+               {"constants", constants.size()},
+               {"alpha", alpha.size()},
+               {"weight", weight.size()},
+               {"window", window.size()},
+               {"channels", channels.size()},
+               {"layer", layer.size()}});
+  check_lists(blocks, 2, {{"kept", kept.size()}, {"bits", bits.size()}});
+  check_lists(blocks, 6, {{"geometry", geometry.size()}});
   Tensors found;
   for (size_t i = 0; i < blocks; ++i) {
     const auto pair = [&](size_t which) { return pair_of(geometry, i, 3, which); };
@@ -98,8 +104,8 @@ std::tuple<Tensor, Tensor, Tensors> hwnc_chain_gradient(Tensor g, Tensor index, 
     const Sizes size{window[i].size(0), window[i].size(1)};
     const ConvShape s = conv_shape({window[i].size(2), channels[i], size[0], size[1]}, weight[i].size(0),
                                    {weight[i].size(1), weight[i].size(2)}, pair(0), pair(1), pair(2), 1);
-    auto [of_weight, of_shift, of_bias, facts, codes, samples, factor, scale, offset, channel_codes, kept_channels, channel_factor,
-          channel_scale, channel_offset] =
+    auto [of_weight, of_shift, of_bias, facts, codes, samples, factor, scale, offset, channel_codes, kept_channels,
+          channel_factor, channel_scale, channel_offset] =
         hwnc_gradient_codes<Kernels>(g, y[i], index, center[i], constants[i], true, alpha[i], choice[i],
                                      {s.out_height, s.out_width}, pair_of(kept, i, 1, 0), pair_of(bits, i, 1, 0), pruning, seed,
                                      step, layer[i], purposes);
