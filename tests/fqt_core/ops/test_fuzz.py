@@ -101,7 +101,8 @@ def wrong_values(draw: st.DrawFn, name: str, value: Any) -> Any:
         return draw(st.sampled_from(["", "none ", "TOPK", "x" * 1000]))
     if isinstance(value, list) and value and isinstance(value[0], Tensor):
         place = draw(st.integers(0, len(value) - 1))
-        changed = [*value[:place], draw(wrong_tensors(value[place])), *value[place + 1 :]]
+        other = draw(wrong_tensors(value[place])) if isinstance(value[place], Tensor) else value[0]
+        changed = [*value[:place], other, *value[place + 1 :]]
         return draw(st.sampled_from([changed, [], value[:1], [*value, value[0]]]))
     if isinstance(value, list):
         place = draw(st.integers(0, max(0, len(value) - 1)))
