@@ -37,10 +37,6 @@ void update_layers(const Sizes& work, Function update) {
   run_in_pool(slots, slots, 1, [](void* all, int64_t /*begin*/, int64_t /*end*/) { (*static_cast<Take*>(all))(); }, &take);
 }
 
-inline void check_count(const char* name, size_t count, size_t expected) {
-  STD_TORCH_CHECK(count == expected, name, " must have ", expected, " entries, got ", count);
-}
-
 constexpr const char* schema_adam_binary_all_ =
     "(Tensor(a!)[] weight, Tensor(b!)[] exp_avg, Tensor(c!)[] exp_avg_sq, Tensor[] gradient, Tensor[] index, Tensor[] codes,"
     " Tensor[] scale, Tensor[] offset, Tensor[] alpha, int[] geometry, float lr, float beta1, float beta2, float eps,"
@@ -50,7 +46,7 @@ std::tuple<Tensor, Tensor> adam_binary_all_(Tensors weight, Tensors exp_avg, Ten
                                             Tensors index, Tensors codes, Tensors scale, Tensors offset, Tensors alpha,
                                             Sizes geometry, double lr, double beta1, double beta2, double eps,
                                             double weight_decay, Sizes step, bool clamp) {
-  constexpr size_t numbers = 8;  // of a layer's geometry: kernel, stride, padding, dilation
+  constexpr size_t pairs = 4;  // of a layer's geometry: kernel, stride, padding, dilation
   const size_t layers = weight.size();
   STD_TORCH_CHECK(layers > 0, "weight has no entries");
   check_count("exp_avg", exp_avg.size(), layers);
@@ -72,7 +68,7 @@ std::tuple<Tensor, Tensor> adam_binary_all_(Tensors weight, Tensors exp_avg, Ten
   check_count("scale", scale.size(), products);
   check_count("offset", offset.size(), products);
   check_count("alpha", alpha.size(), products);
-  check_count("geometry", geometry.size(), numbers * products);
+  check_count("geometry", geometry.size(), 2 * pairs * products);
   for (size_t i = 0; i < layers; ++i) {
     if (gradient[i].scalar_type() != ScalarType::Long) continue;
     work[i] += codes[product[i]].numel() * (weight[i].numel() / weight[i].size(0)) / products_per_latent;
@@ -81,10 +77,7 @@ std::tuple<Tensor, Tensor> adam_binary_all_(Tensors weight, Tensors exp_avg, Ten
   const auto rows_of = [&](size_t i) {
     if (gradient[i].scalar_type() != ScalarType::Long) return gradient[i];
     const size_t p = product[i];
-    const auto pair = [&](size_t which) {
-      const auto first = geometry.begin() + static_cast<int64_t>(numbers * p + 2 * which);
-      return Sizes(first, first + 2);
-    };
+    const auto pair = [&](size_t which) { return pair_of(geometry, p, pairs, which); };
     Tensor rows = hwnc_weight_gradient<Kernels::hwnc_weight_gradient>(gradient[i], codes[p], weight[i].size(2), pair(0), pair(1),
                                                                       pair(2), pair(3), scale[p], offset[p]);
     const int64_t kept = rows.size(0), size = kept == 0 ? 0 : rows.numel() / kept;

@@ -113,6 +113,11 @@ inline void check_pair(const char* name, const std::vector<int64_t>& values) {
   for (const int64_t value : values) check_bounded(name, value);
 }
 
+// A list's length, which another list decides.
+inline void check_count(const char* name, size_t count, size_t expected) {
+  STD_TORCH_CHECK(count == expected, name, " must have ", expected, " entries, got ", count);
+}
+
 inline int64_t words_for(int64_t channels) { return channels / 64 + (channels % 64 != 0 ? 1 : 0); }
 
 inline void check_words(const char* name, const Tensor& words, int64_t dim, int64_t channels) {

@@ -15,15 +15,7 @@ using MaybeTensors = std::vector<std::optional<Tensor>>;
 
 // Refuses lists, each by its name and length, that do not have `each` entries for each of so many blocks.
 inline void check_lists(size_t blocks, size_t each, std::initializer_list<std::pair<const char*, size_t>> lists) {
-  for (const auto& [name, size] : lists) {
-    STD_TORCH_CHECK(size == each * blocks, name, " must have ", each * blocks, " entries, got ", size);
-  }
-}
-
-// Pair number `which` of those that stand for a block.
-inline Sizes pair_of(const Sizes& numbers, size_t block, size_t pairs, size_t which) {
-  const auto first = numbers.begin() + static_cast<int64_t>(2 * (pairs * block + which));
-  return Sizes(first, first + 2);
+  for (const auto& [name, size] : lists) check_count(name, size, each * blocks);
 }
 
 inline Tensor copy_of(const char* name, const Tensor& vector_) {

@@ -19,6 +19,12 @@ inline namespace FQT_RIM_DEVICE {
 using Sizes = std::vector<int64_t>;
 using Tensors = std::vector<Tensor>;
 
+// Pair number `which` of numbers of which each owner has so many pairs.
+inline Sizes pair_of(const Sizes& numbers, size_t owner, size_t pairs, size_t which) {
+  const auto first = numbers.begin() + static_cast<int64_t>(2 * (pairs * owner + which));
+  return Sizes(first, first + 2);
+}
+
 // Some 100 µs of a core: waking a thread that sleeps while it waits takes about as long, so that less is done sooner by one.
 constexpr int64_t usually_worthwhile = int64_t{1} << 17;
 

@@ -111,14 +111,11 @@ class _ChainFunction(torch.autograd.Function):
         while records:
             together = run_length(records, deferred)
             if together:
-                del deferred[-together:]
-                run = [records.pop() for _ in range(together)]
-                g.append(run_back(run, g, found))
-                if not run:
-                    continue
-                # What ended it is told, or dealt with, block by block.
-                deferred += [True] * len(run)
-                records += reversed(run)
+                left = len(records) - together
+                g.append(run_back(records, together, g, found))
+                del deferred[len(records) :]
+                if len(records) == left:
+                    continue  # else what ended the run is told, or dealt with, by the block itself
             wanted = len(records) > 1 or entering
             g.append(_backward(records.pop(), g, everyone, found, store, deferred=deferred.pop(), wanted=wanted))
         first = chain.blocks[0].conv

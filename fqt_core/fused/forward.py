@@ -92,7 +92,8 @@ class BlockForward:
         self._keeps_integers = products > most or block.pool
         # A processor finds statistics, those of its own batch, which is surely more than one value.
         self._in_one = waiting.at_once(x) and norm.training and len(x) > 1 and not synchronises(norm)
-        self.running = running_statistics(norm)
+        self.running, self.affine = running_statistics(norm), (norm.weight, norm.bias)
+        self.momentum, self.eps = norm.momentum, norm.eps
 
     @property
     def joins(self) -> bool:
@@ -132,12 +133,11 @@ class BlockForward:
             *self.window,
             self.block.pool,
             *self.running,
-            self.norm.weight,
-            self.norm.bias,
+            *self.affine,
             self.alpha,
             self.bias,
-            self.norm.momentum,
-            self.norm.eps,
+            self.momentum,
+            self.eps,
             residual,
             keep,
         )
@@ -174,15 +174,15 @@ def run_together(passes: Sequence[BlockForward], x: Activation, *, keep: bool) -
         [run.block.pool for run in passes],
         mean,
         var,
-        [run.norm.weight for run in passes],
-        [run.norm.bias for run in passes],
+        [run.affine[0] for run in passes],
+        [run.affine[1] for run in passes],
         [run.alpha for run in passes],
         [run.bias for run in passes],
         [
-            1 / (int(count) + 1) if run.norm.momentum is None else run.norm.momentum
+            1 / (int(count) + 1) if run.momentum is None else run.momentum
             for count, run in zip(batches, passes, strict=True)
         ],
-        [run.norm.eps for run in passes],
+        [run.eps for run in passes],
         keep,
     )
     records: list[Record] = []

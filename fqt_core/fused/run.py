@@ -66,18 +66,23 @@ def _quantizers(record: Record) -> tuple[GradientQuantizer, GradientQuantizer]:
     return samples, channels
 
 
-def run_back(run: list[Record], gradient: list[RowGradient | PendingRows], found: dict[Tensor, Tensor]) -> RowGradient:
+def run_back(
+    records: list[Record], length: int, gradient: list[RowGradient | PendingRows], found: dict[Tensor, Tensor]
+) -> RowGradient:
     """The blocks of a run, the last of the chain first; their parameters' gradients go into ``found``, or to layers.
 
     Args:
-        run: blocks that are done are taken out of it. It ends before one whose gradient is not finite, or is zero.
-        gradient: dL/dh of the first of them, which is taken out of the list.
+        records: those of blocks that are done are taken out. The run ends before one whose gradient is not finite, or
+            is zero.
+        length: of the run (:func:`run_length`).
+        gradient: dL/dh of the last block, which is taken out of the list.
     """
+    run = records[: -length - 1 : -1]
     g = gradient.pop().whole()
     alphas = [g.rows.new_ones(r.norm.center.shape) if r.alpha is None else r.alpha for r in run]
     layers, products = [_layer(record) for record in run], [record.block.product for record in run]
     quantizers = [_quantizers(record) for record in run]
-    samples = len(run[0].signs[0, 0])
+    samples = run[0].signs.shape[2]
     first, *others = layers[0].state.keys(layers[0].layer_index, (*SAMPLE_PURPOSES, *CHANNEL_PURPOSES))
     rows, index, parts = ops.hwnc_chain_gradient(
         g.rows,
@@ -106,7 +111,7 @@ def run_back(run: list[Record], gradient: list[RowGradient | PendingRows], found
     for alpha, layer, (weight, shift, bias, *made) in zip(
         alphas, layers, entries(parts, GRADIENT_RESULTS), strict=False
     ):
-        record = run.pop(0)
+        record = records.pop()
         norm = record.block.norm
         assert isinstance(norm, nn.BatchNorm2d)
         found |= {norm.weight: weight, norm.bias: shift}

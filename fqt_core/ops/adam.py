@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fqt_core.ops.division import divided
-from fqt_core.ops.geometry import check, words_for
+from fqt_core.ops.geometry import check, check_count, pairs_of, words_for
 from fqt_core.ops.hwnc.gradient import check_index
 from fqt_core.ops.packing import pack_bits
 from fqt_core.ops.registry import OPERATIONS, operation
@@ -141,7 +141,8 @@ def adam_binary_(
     return pack_bits(weight >= 0), mean_magnitude(weight)
 
 
-_GEOMETRY = 8
+_PAIRS = 4
+"""Of a layer's geometry: kernel_size, stride, padding, dilation."""
 
 
 def _adam_binary_all_fake(
@@ -216,16 +217,16 @@ def adam_binary_all_(
         *((name, values, len(weight)) for name, values in (("gradient", gradient), ("index", index), ("step", step))),
         *((name, values, made) for name, values in (("codes", codes), ("scale", scale), ("offset", offset))),
         ("alpha", alpha, made),
-        ("geometry", geometry, _GEOMETRY * made),
+        ("geometry", geometry, 2 * _PAIRS * made),
     ):
-        check(len(values) == count, f"{name} must have {count} entries, got {len(values)}")
-    products = zip(codes, scale, offset, alpha, range(0, len(geometry), _GEOMETRY), strict=True)
+        check_count(name, values, count)
+    products = zip(codes, scale, offset, alpha, range(made), strict=True)
     results: list[tuple[Tensor, Tensor]] = []
     for w, m, v, g, i, t in zip(weight, exp_avg, exp_avg_sq, gradient, index, step, strict=True):
         rows = g
         if g.dtype == torch.int64:
-            code, factor, shift, by, first = next(products)
-            pairs = [list(geometry[at : at + 2]) for at in range(first, first + _GEOMETRY, 2)]
+            code, factor, shift, by, number = next(products)
+            pairs = pairs_of(geometry, number, _PAIRS)
             product = OPERATIONS["hwnc_weight_gradient"].reference(g, code, w.shape[2], *pairs, factor, shift)
             check(by.shape == w.shape[:1], f"alpha must have shape {tuple(w.shape[:1])}, got {tuple(by.shape)}")
             check_index("index", i, len(w))

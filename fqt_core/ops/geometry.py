@@ -39,6 +39,17 @@ def check(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
+def check_count(name: str, values: Sequence[object], count: int) -> None:
+    """Refuse a list that does not have ``count`` entries."""
+    check(len(values) == count, f"{name} must have {count} entries, got {len(values)}")
+
+
+def pairs_of(numbers: Sequence[int], owner: int, pairs: int) -> list[Sequence[int]]:
+    """The ``pairs`` of one owner, of numbers of which each owner has so many pairs."""
+    first = 2 * pairs * owner
+    return [numbers[at : at + 2] for at in range(first, first + 2 * pairs, 2)]
+
+
 def check_geometry(stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]) -> None:
     """Refuse window parameters that no convolution has."""
     for name, values, least in (("stride", stride, 1), ("padding", padding, 0), ("dilation", dilation, 1)):

@@ -12,27 +12,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fqt_core.ops.geometry import check, output_sizes
+from fqt_core.ops.geometry import check, check_count, output_sizes, pairs_of
 from fqt_core.ops.registry import OPERATIONS, operation
 
-_GEOMETRY = 6
+_PAIRS = 3
+"""Of a block's geometry: stride, padding, dilation."""
 FORWARD_RESULTS = 10
 """Tensors that :func:`hwnc_chain_forward` returns of each block."""
 GRADIENT_RESULTS = 7
 """Tensors that :func:`hwnc_chain_gradient` returns of each block."""
 
 
-def _pairs(geometry: Sequence[int], block: int) -> list[Sequence[int]]:
-    """Stride, padding and dilation."""
-    first = _GEOMETRY * block
-    return [geometry[at : at + 2] for at in range(first, first + _GEOMETRY, 2)]
-
-
 def _check_entries(name: str, expected: int, **lists: tuple[Sequence[Any], int]) -> None:
     """``lists``: each with how many of its entries stand for a block; ``name``: of the one that has ``expected``."""
     check(expected > 0, f"{name} has no entries")
     for other, (values, each) in lists.items():
-        check(len(values) == each * expected, f"{other} must have {each * expected} entries, got {len(values)}")
+        check_count(other, values, each * expected)
 
 
 def _forward(
@@ -56,12 +51,12 @@ def _forward(
     vectors = {"running_mean": running_mean, "running_var": running_var, "gamma": gamma, "beta": beta}
     others = {"alpha": alpha, "shift": shift, "momentum": momentum, "eps": eps}
     single = {name: (values, 1) for name, values in {"channels": channels, "pool": pool, **vectors, **others}.items()}
-    _check_entries("weight", len(weight), geometry=(geometry, _GEOMETRY), **single)
+    _check_entries("weight", len(weight), geometry=(geometry, 2 * _PAIRS), **single)
     found: list[Tensor] = []
     output = x
     norms = zip(*vectors.values(), *others.values(), strict=True)
     for number, (words, (mean, var, *norm)) in enumerate(zip(weight, norms, strict=True)):
-        window, end = _pairs(geometry, number), keep and number + 1 == len(weight)
+        window, end = pairs_of(geometry, number, _PAIRS), keep and number + 1 == len(weight)
         running = mean.clone(), var.clone()
         batches = torch.zeros((), dtype=torch.int64, device=x.device)
         arguments = channels[number], *window, pool[number], *running, batches, *norm, None, end
@@ -154,11 +149,11 @@ def _gradient(
     """``part``: an operation's reference, or its fake kernel, by its name."""
     vectors = {"choice": choice, "center": center, "constants": constants, "alpha": alpha}
     single = {**vectors, "weight": weight, "window": window, "channels": channels, "layer": layer}
-    pairs = {"geometry": (geometry, _GEOMETRY), "kept": (kept, 2), "bits": (bits, 2)}
+    pairs = {"geometry": (geometry, 2 * _PAIRS), "kept": (kept, 2), "bits": (bits, 2)}
     _check_entries("y", len(y), **{name: (values, 1) for name, values in single.items()}, **pairs)
     found: list[Tensor] = []
     for i in range(len(y)):
-        stride, padding, dilation = _pairs(geometry, i)
+        stride, padding, dilation = pairs_of(geometry, i, _PAIRS)
         size = window[i].shape[:2]
         outputs = output_sizes(size, weight[i].shape[1:3], stride, padding, dilation)
         own = center[i], constants[i], True, alpha[i], choice[i], list(outputs), kept[2 * i : 2 * i + 2]

@@ -50,6 +50,11 @@ class _Block:
         return self.arguments[1]
 
     @property
+    def bits(self) -> int:
+        """Of codes."""
+        return 8 if self.dense else 4
+
+    @property
     def place_bytes(self) -> int:
         """Bytes of y, and of the choice, for each element of y."""
         return 2 + (self.choice is not None)
@@ -94,12 +99,11 @@ def _hwnc_quantize_samples(layer: Layer) -> Iterator[Case]:
         lo, hi, *_ = ops.hwnc_gradient_range(*block.arguments, block.alpha, block.choice is not None)
         count = layer.samples if block.dense else layer.few_samples
         kept = some(layer.samples, count)
-        bits = 8 if block.dense else 4
         places = block.y.numel() // layer.samples * count
         work = places * (4 + block.place_bytes + block.codes_per_element)
         ranges = lo[kept], hi[kept]
-        arguments = (*block.arguments, block.alpha, block.choice, list(block.size), kept, *ranges, bits, *KEY)
-        yield Case(f"{block.name}, {bits} bits", arguments, bytes=work)
+        arguments = (*block.arguments, block.alpha, block.choice, list(block.size), kept, *ranges, block.bits, *KEY)
+        yield Case(f"{block.name}, {block.bits} bits", arguments, bytes=work)
 
 
 def _hwnc_quantize_channels(layer: Layer) -> Iterator[Case]:
@@ -107,12 +111,11 @@ def _hwnc_quantize_channels(layer: Layer) -> Iterator[Case]:
         _, _, lo, hi, _ = ops.hwnc_gradient_range(*block.arguments, block.alpha, block.choice is not None)
         count = layer.outputs if block.dense else layer.few_channels
         kept = some(layer.outputs, count)
-        bits = 8 if block.dense else 4
         share = count / layer.outputs
         work = block.g.numel() * 4 + block.y.numel() * (block.place_bytes + block.codes_per_element)
         ranges = lo[kept], hi[kept]
-        arguments = (*block.arguments, block.choice, list(block.size), kept, *ranges, bits, *KEY)
-        yield Case(f"{block.name}, {bits} bits", arguments, bytes=int(work * share))
+        arguments = (*block.arguments, block.choice, list(block.size), kept, *ranges, block.bits, *KEY)
+        yield Case(f"{block.name}, {block.bits} bits", arguments, bytes=int(work * share))
 
 
 def _hwnc_gradient_codes(layer: Layer) -> Iterator[Case]:
@@ -120,12 +123,11 @@ def _hwnc_gradient_codes(layer: Layer) -> Iterator[Case]:
     for block in _blocks(layer):
         g, y, index, center, *_ = block.arguments
         counts = (layer.samples, layer.outputs) if block.dense else (layer.few_samples, layer.few_channels)
-        bits = 8 if block.dense else 4
         source = g, y, index, center, constants, True, block.alpha, block.choice, list(block.size)
-        arguments = (*source, list(counts), [bits, bits], "systematic", *KEY[:3], [1, 0, 3, 2])
+        arguments = (*source, list(counts), [block.bits] * 2, "systematic", *KEY[:3], [1, 0, 3, 2])
         share = counts[0] / layer.samples + counts[1] / layer.outputs
         places = y.numel() * (4 + block.place_bytes + block.codes_per_element)
-        yield Case(f"{block.name}, {bits} bits", arguments, bytes=2 * nbytes(g, y) + int(places * share))
+        yield Case(f"{block.name}, {block.bits} bits", arguments, bytes=2 * nbytes(g, y) + int(places * share))
 
 
 def _hwnc_chain_gradient(layer: Layer) -> Iterator[Case]:
@@ -141,12 +143,11 @@ def _hwnc_chain_gradient(layer: Layer) -> Iterator[Case]:
             continue
         g, y, index, center, *_ = block.arguments
         counts = (layer.samples, layer.outputs) if block.dense else (layer.few_samples, layer.few_channels)
-        bits = 8 if block.dense else 4
         source = g, index, [y, y], [None, None], [center, center], constants, [block.alpha, block.alpha]
         products = weights, windows, [layer.outputs, layer.channels], geometry
-        arguments = (*source, *products, [*counts] * 2, [bits] * 4, "systematic", *KEY[:2], [1, 0], [1, 0, 3, 2])
+        arguments = (*source, *products, [*counts] * 2, [block.bits] * 4, "systematic", *KEY[:2], [1, 0], [1, 0, 3, 2])
         macs = layer.macs(counts[0], layer.outputs) + counts[0] * height * width * layer.outputs**2
-        yield Case(f"{block.name}, {bits} bits", arguments, macs=macs, bits=bits)
+        yield Case(f"{block.name}, {block.bits} bits", arguments, macs=macs, bits=block.bits)
 
 
 CASES: CaseTable = {
