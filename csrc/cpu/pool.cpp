@@ -55,9 +55,10 @@ class Pool {
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
 
-  void run(int64_t threads, int64_t count, int64_t least, Threads::Body body, void* context) {
+  void run(int64_t threads, int64_t count, int64_t least, int64_t enough, Threads::Body body, void* context) {
     const std::unique_lock<std::mutex> mine(owner_, std::try_to_lock);
     if (!mine.owns_lock()) return body(context, 0, count);
+    if (count <= enough && (helpers_ < threads - 1 || sleeping_.load() > 0)) return body(context, 0, count);
     threads = 1 + start_helpers(threads - 1);
     if (threads == 1) return body(context, 0, count);
     prepare(threads, count, least, body, context);
@@ -196,10 +197,10 @@ Pool& pool() {
 
 }  // namespace
 
-void run_in_pool(int64_t threads, int64_t count, int64_t least, Threads::Body body, void* context) {
+void run_in_pool(int64_t threads, int64_t count, int64_t least, int64_t enough, Threads::Body body, void* context) {
   if (count <= 0) return;
   if (threads <= 1 || working) return body(context, 0, count);
-  pool().run(threads, count, least, body, context);
+  pool().run(threads, count, least, enough, body, context);
 }
 
 }  // namespace fqt

@@ -34,7 +34,7 @@ void update_layers(const Sizes& work, Function update) {
     for (size_t i = next++; i < order.size(); i = next++) update(order[i]);
   };
   using Take = decltype(take);
-  run_in_pool(slots, slots, 1, [](void* all, int64_t /*begin*/, int64_t /*end*/) { (*static_cast<Take*>(all))(); }, &take);
+  run_in_pool(slots, slots, 1, 1, [](void* all, int64_t /*begin*/, int64_t /*end*/) { (*static_cast<Take*>(all))(); }, &take);
 }
 
 constexpr const char* schema_adam_binary_all_ =

@@ -37,9 +37,9 @@ inline int64_t worthwhile() {
 
 inline const Threads threads{
     [](int64_t count, int64_t grain, Threads::Body body, void* context) {
-      constexpr int64_t smallest = 4;  // pieces of a thread's work, where it is hardly worth one
-      const int64_t worthy = (count + grain - 1) / grain;
-      run_in_pool(std::min<int64_t>(torch::stable::get_num_threads(), worthy), count, grain / smallest, body, context);
+      constexpr int64_t smallest = 4;  // pieces of what is worth a thread that is to be woken; each is worth one that is not
+      const int64_t least = std::max<int64_t>(grain / smallest, 1), pieces = (count + least - 1) / least;
+      run_in_pool(std::min<int64_t>(torch::stable::get_num_threads(), pieces), count, least, grain, body, context);
     },
     worthwhile()};
 

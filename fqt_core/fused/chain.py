@@ -103,7 +103,8 @@ class _ChainFunction(torch.autograd.Function):
         found: dict[Tensor, Tensor] = {}
         # A copy of its own, since shortcuts add to it in place.
         g: list[RowGradient | PendingRows]
-        g = [RowGradient(gradient.clone(memory_format=torch.contiguous_format), everyone)]
+        with threads_for(gradient.numel()):
+            g = [RowGradient(gradient.clone(memory_format=torch.contiguous_format), everyone)]
         deferred = [defers(record) for record in records]
         layers = [record.block.conv for record, later in zip(records, deferred, strict=True) if not later]
         store = GradientStore([layer for layer in layers if isinstance(layer, BinaryLayer)], gradient.device)

@@ -21,6 +21,10 @@ from fqt_core.fused.normalization import Normalization, running_statistics, sync
 from fqt_core.fused.rows import PendingRows, RowGradient
 from fqt_core.ops import stem, waiting
 from fqt_core.ops.patches import image_patches
+from fqt_core.ops.threads import threads_for
+
+_MEANS = 4
+"""Of so many numbers a mean takes as long as a loop with a few operations on one."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,8 @@ def enter_linear(
     conv: nn.Conv2d, norm: nn.BatchNorm2d, images: Tensor, *, keep: bool
 ) -> tuple[Activation, LinearRecord]:
     """Bits of float32 images (N, C, H, W) after convolution and ``norm``; ``keep``: the floats as well."""
-    origin = images.mean((0, 2, 3))
+    with threads_for(images.numel() // _MEANS):
+        origin = images.mean((0, 2, 3))
     moments = _second_moments(conv, images, origin, whole=norm.training)
     rows = row_count(conv, images)
     if norm.training and rows > 1 and stem.serves(images) and not synchronises(norm):

@@ -9,6 +9,7 @@ from fqt_core.config import Convnet
 from fqt_core.config.plan import CONVNET_BLOCKS, convnet_widths
 from fqt_core.fused import Block, Chain, Chained, Shortcut, run_fused, with_stem
 from fqt_core.models.resnet import Downsample
+from fqt_core.ops.threads import alone_behind
 
 
 class ConvnetBlock(nn.Module):
@@ -83,5 +84,7 @@ class ConvnetNetwork(nn.Module, Chained):
             last = self.blocks[-1]
             assert isinstance(last, ConvnetBlock)
             x = last.relu(fused)
-        logits: Tensor = self.head(torch.flatten(self.avgpool(x), 1))
+        pooled = torch.flatten(self.avgpool(x), 1)
+        alone_behind(pooled, self.head)
+        logits: Tensor = self.head(pooled)
         return logits

@@ -9,6 +9,7 @@ from fqt_core.config import Resnet18
 from fqt_core.config.plan import RESNET18_STAGES, scaled
 from fqt_core.fused import Block, Chain, Chained, Halving, Shortcut, run_fused, with_stem
 from fqt_core.models.layout import BinaryLayout
+from fqt_core.ops.threads import alone_behind
 
 
 class Downsample(nn.Module, BinaryLayout):
@@ -178,5 +179,6 @@ class Resnet18Network(nn.Module, BinaryLayout, Chained):
             for block in blocks:
                 x = block(x)
             pooled = torch.flatten(self.avgpool(x), 1)
+        alone_behind(pooled, self.fc)
         logits: Tensor = self.fc(pooled)
         return logits

@@ -12,6 +12,7 @@ from fqt_core.config.plan import VGG16_HIDDEN, VGG16_POOLED, VGG16_STAGES, scale
 from fqt_core.fused import Block, Chain, Chained, run_fused, with_stem
 from fqt_core.layers import BinaryConv2d, PackedConv2d
 from fqt_core.models.layout import BinaryLayout
+from fqt_core.ops.threads import alone_behind
 
 _DROPOUT = 0.5
 
@@ -59,8 +60,8 @@ class Features(nn.Sequential, BinaryLayout, Chained):
         entry = norm if blocks and isinstance(norm, nn.BatchNorm2d) else None
         return modules, slice(begin - (entry is not None), at), Chain(tuple(blocks), entry)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """float (N, C, H, W) to float (N, D, H', W')."""
+    def forward(self, x: Tensor, head: nn.Module | None = None) -> Tensor:
+        """float (N, C, H, W) to float (N, D, H', W'), which ``head`` takes then, if it is said to."""
         modules, span, chain = self._parts()
         before = modules[: span.start]
         chain = with_stem(chain, before, x)
@@ -72,6 +73,8 @@ class Features(nn.Sequential, BinaryLayout, Chained):
         fused = run_fused(chain, x)
         rest = modules[span.start :] if fused is None else modules[span.stop :]
         x = x if fused is None else fused
+        if fused is not None and head is not None:
+            alone_behind(x, head)
         for module in rest:
             x = module(x)
         return x
@@ -142,5 +145,5 @@ class Vgg16Network(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """float (N, channels, H, W) to logits, float (N, num_classes)."""
-        logits: Tensor = self.classifier(torch.flatten(self.avgpool(self.features(images)), 1))
+        logits: Tensor = self.classifier(torch.flatten(self.avgpool(self.features(images, self.classifier)), 1))
         return logits

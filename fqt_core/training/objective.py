@@ -12,6 +12,7 @@ from fqt_core.config import DistillationConfig, TrainConfig
 from fqt_core.data.batches import TrainingData
 from fqt_core.errors import ConfigurationError
 from fqt_core.export import PackedModel
+from fqt_core.ops.threads import all_threads
 from fqt_core.training.teacher import Teacher
 
 
@@ -64,6 +65,8 @@ class Objective:
             return loss
         weight, temperature = self.distillation.weight, self.distillation.temperature
         student = functional.log_softmax(logits / temperature, 1)
-        teacher = functional.log_softmax(self.teacher(images) / temperature, 1)
+        with all_threads():
+            answer = self.teacher(images)
+        teacher = functional.log_softmax(answer / temperature, 1)
         divergence = functional.kl_div(student, teacher, reduction="batchmean", log_target=True)
         return torch.lerp(loss, temperature**2 * divergence, weight)

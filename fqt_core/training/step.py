@@ -15,6 +15,7 @@ from fqt_core.data.counters import Purpose
 from fqt_core.errors import ConfigurationError, DeviceMemoryError, NonFiniteGradientError, NonFiniteLossError
 from fqt_core.layers import BinaryLayer
 from fqt_core.ops import waiting
+from fqt_core.ops.threads import threads_of_step
 from fqt_core.training.adam import compact_gradients
 from fqt_core.training.diagnosis import first_non_finite, first_non_finite_gradient, gradient_sum
 from fqt_core.training.memory import told
@@ -155,7 +156,7 @@ def _gradients(
     optimizer.zero_grad(set_to_none=True)
     losses: list[Tensor] = []
     hits: list[Tensor] = []
-    with seeded(seed, Purpose.STEP, step | replica.rank << _STEP_BITS, images.device):
+    with seeded(seed, Purpose.STEP, step | replica.rank << _STEP_BITS, images.device), threads_of_step():
         for number, part in enumerate(micro_batches(len(images), parts)):
             if counters is not None:
                 counters.stream = number | replica.rank << _MICRO_BATCH_BITS

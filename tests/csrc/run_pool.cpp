@@ -15,9 +15,9 @@
 namespace {
 
 template <typename Function>
-void run(int64_t threads, int64_t count, int64_t least, Function function) {
+void run(int64_t threads, int64_t count, int64_t least, Function function, int64_t enough = 0) {
   fqt::run_in_pool(
-      threads, count, least,
+      threads, count, least, enough,
       [](void* context, int64_t begin, int64_t end) { (*static_cast<Function*>(context))(begin, end); }, &function);
 }
 
@@ -55,6 +55,31 @@ bool rare() {
     if (!each_once(3, 1000, 1)) return false;
   }
   return true;
+}
+
+// Work for which no helper is to be woken is shared with those that are awake, which one is for a moment after other work. Where
+// something else has its core, it comes later, or sleeps later.
+bool by_who_is_awake() {
+  constexpr int tries = 20;
+  const auto helped = [](std::chrono::milliseconds pause) {
+    const std::thread::id own = std::this_thread::get_id();
+    int times = 0;
+    for (int again = 0; again < tries; ++again) {
+      std::atomic<bool> other{false};
+      run(2, 100, 1, [](int64_t, int64_t) {});
+      std::this_thread::sleep_for(pause);
+      run(
+          2, 100, 1,
+          [&](int64_t, int64_t) {
+            if (std::this_thread::get_id() != own) other = true;
+            std::this_thread::sleep_for(std::chrono::microseconds(100));
+          },
+          100);
+      times += other ? 1 : 0;
+    }
+    return times;
+  };
+  return helped(std::chrono::milliseconds(0)) > 0 && helped(std::chrono::milliseconds(20)) < tries;
 }
 
 bool within() {
@@ -115,7 +140,7 @@ bool after_a_fork() {
 
 int main(int count, char** arguments) {
   const bool forks = count > 1 && std::strcmp(arguments[1], "fork") == 0;
-  bool (*const checks[])() = {many, rare, within, at_the_same_time, fails, forks ? after_a_fork : rare};
+  bool (*const checks[])() = {many, rare, by_who_is_awake, within, at_the_same_time, fails, forks ? after_a_fork : rare};
   int number = 0;
   for (const auto check : checks) {
     ++number;

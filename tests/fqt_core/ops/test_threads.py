@@ -9,9 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from fqt_core.config.threads import WORTH_A_THREAD
-from fqt_core.ops.threads import threads_for
+from fqt_core.ops.threads import all_threads, alone_behind, threads_for, threads_of_step
 
 PROGRAM = """
 import os, threading, torch
@@ -47,6 +48,70 @@ def test_torch_gets_one_thread_for_what_is_not_worth_two() -> None:
 def test_all_threads_are_back_after_an_error() -> None:
     with pytest.raises(ZeroDivisionError), threads_for(1):
         raise ZeroDivisionError
+    assert torch.get_num_threads() == 3
+
+
+def inputs(elements: int = 8) -> Tensor:
+    """What is behind a layer."""
+    return torch.ones(elements, requires_grad=True) * 2
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_what_is_small_at_the_end_of_a_step_runs_alone_both_ways() -> None:
+    seen: list[int] = []
+
+    def see(_gradient: Tensor) -> None:
+        seen.append(torch.get_num_threads())
+
+    leaf = torch.ones(8, requires_grad=True)
+    leaf.register_hook(see)  # type: ignore[no-untyped-call]
+    with threads_of_step():
+        x = leaf * 2
+        alone_behind(x, nn.Linear(8, 8))
+        assert torch.get_num_threads() == 1
+        with all_threads():
+            assert torch.get_num_threads() == 3
+        assert torch.get_num_threads() == 1
+        y = x * 3
+        y.register_hook(see)  # type: ignore[no-untyped-call]
+        y.sum().backward()  # type: ignore[no-untyped-call]
+        assert seen == [1, 3]
+        assert torch.get_num_threads() == 3
+
+
+@pytest.mark.usefixtures("three_threads")
+@pytest.mark.parametrize(
+    ("elements", "layers"),
+    [(2 * WORTH_A_THREAD, []), (8, [nn.Linear(8, WORTH_A_THREAD)])],
+)
+def test_what_is_large_at_the_end_of_a_step_does_not(elements: int, layers: list[nn.Module]) -> None:
+    with threads_of_step():
+        alone_behind(inputs(elements), *layers)
+        assert torch.get_num_threads() == 3
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_only_steps_that_come_back_give_threads_away() -> None:
+    alone_behind(inputs())
+    assert torch.get_num_threads() == 3
+    with threads_of_step():
+        alone_behind(inputs().detach())
+        assert torch.get_num_threads() == 3
+        with all_threads():
+            assert torch.get_num_threads() == 3
+
+
+def fail_behind(x: Tensor) -> None:
+    alone_behind(x)
+    raise ZeroDivisionError
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_threads_are_back_after_a_step_that_fails() -> None:
+    with pytest.raises(ZeroDivisionError), threads_of_step():
+        fail_behind(inputs())
+    assert torch.get_num_threads() == 3
+    alone_behind(inputs())
     assert torch.get_num_threads() == 3
 
 
