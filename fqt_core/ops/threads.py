@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -28,21 +28,25 @@ _step = _Step()
 
 
 @contextmanager
-def threads_for(elements: int) -> Iterator[None]:
+def torch_threads(number: int) -> Iterator[None]:
+    """While this lasts, PyTorch's operations that this thread calls get so many threads; after it as many as before."""
+    before = torch.get_num_threads()
+    if number != before:
+        torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)
+
+
+def threads_for(elements: int) -> AbstractContextManager[None]:
     """While this lasts, PyTorch's operations that this thread calls run on it alone, if they are not worth another.
 
     Args:
         elements: what the largest of the operations goes through.
     """
-    threads = torch.get_num_threads()
-    if threads == 1 or elements >= 2 * WORTH_A_THREAD:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+    return torch_threads(torch.get_num_threads() if elements >= 2 * WORTH_A_THREAD else 1)
 
 
 @contextmanager
@@ -51,11 +55,10 @@ def threads_of_step() -> Iterator[None]:
     before, threads = _step.threads, torch.get_num_threads()
     _step.threads = threads
     try:
-        yield
+        with torch_threads(threads):
+            yield
     finally:
         _step.threads = before
-        if torch.get_num_threads() != threads:
-            torch.set_num_threads(threads)
 
 
 def alone_behind(x: Tensor, *layers: nn.Module) -> None:
@@ -76,15 +79,6 @@ def alone_behind(x: Tensor, *layers: nn.Module) -> None:
         x.register_hook(lambda _gradient: torch.set_num_threads(threads))  # type: ignore[no-untyped-call]
 
 
-@contextmanager
-def all_threads() -> Iterator[None]:
+def all_threads() -> AbstractContextManager[None]:
     """While this lasts, PyTorch has all threads of the step under way, if there is one."""
-    threads = torch.get_num_threads()
-    if _step.threads in (0, threads):
-        yield
-        return
-    torch.set_num_threads(_step.threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+    return torch_threads(_step.threads or torch.get_num_threads())

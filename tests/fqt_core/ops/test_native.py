@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from fqt_core import ops
 from fqt_core.ops import native
+from fqt_core.ops.threads import torch_threads
 from fqt_core.verification.comparison import results, same_bits
 from tests.fqt_core.adam_cases import ADAM_ARGUMENTS
 from tests.fqt_core.all_cases import arguments_of
@@ -100,13 +101,10 @@ def test_result_does_not_depend_on_threads(isa: str, data: st.DataObject) -> Non
     for operation in sorted(name for name, row_isa in ROWS if row_isa == isa):
         arguments = data.draw(arguments_of(operation))
         kernel = native.kernel(operation, isa)
-        before, found = torch.get_num_threads(), []
-        try:
-            for threads in (1, 2, 3):
-                torch.set_num_threads(threads)
+        found = []
+        for threads in (1, 2, 3):
+            with torch_threads(threads):
                 found.append(results(kernel, arguments))
-        finally:
-            torch.set_num_threads(before)
         for other in found[1:]:
             assert all(same_bits(a, b) for a, b in zip(found[0], other, strict=True))
 

@@ -14,6 +14,7 @@ from fqt_core import ops
 from fqt_core.config import Method
 from fqt_core.config.threads import WORTH_A_THREAD
 from fqt_core.layers import BinaryConv2d, BinaryLayer, BinaryLinear, CompactGradient, DeferredGradient
+from fqt_core.ops.threads import torch_threads
 from fqt_core.quantizers.scale import mean_scale
 from fqt_core.quantizers.sign import pack_weight
 from fqt_core.random import PhiloxState
@@ -375,11 +376,7 @@ def test_threads_that_take_whole_layers_give_what_one_gives(threads: int) -> Non
         for weight, layer in zip(weights, layers, strict=True):
             BinaryAdam([{"params": [weight]}], [layer]).step()
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with torch_threads(threads):
         found, expected = after(together), after(by_themselves)
-    finally:
-        torch.set_num_threads(before)
     assert len(found) == 30
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))

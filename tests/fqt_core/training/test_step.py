@@ -13,6 +13,7 @@ from fqt_core.config import ArchitectureConfig, Convnet, DistillationConfig, Met
 from fqt_core.convert import convert_
 from fqt_core.fused import chain
 from fqt_core.models import build
+from fqt_core.ops.threads import torch_threads
 from fqt_core.training.objective import Objective
 from fqt_core.training.optimizer import build_optimizer
 from fqt_core.training.statistics import QuantizerStatistics
@@ -28,10 +29,8 @@ HEADS = {"vgg16": "classifier", "resnet18": "fc", "convnet": "head"}
 
 @pytest.fixture(autouse=True)
 def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+    with torch_threads(2):
+        yield
 
 
 class Seen(nn.Module):
