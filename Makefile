@@ -46,8 +46,12 @@ docs: $(stamps)/docs ## Build the documentation site into build/docs; warnings a
 # --- what developers run ---------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: $(stamps)/dev $(stamps)/bench $(stamps)/docs $(stamps)/system ## Run all tests (real PostgreSQL, Valkey, browser and processes; no skips)
-	@$(bin)/python -m pytest -n 3 $(PYTEST_ARGS)
+test: $(stamps)/dev $(stamps)/bench $(stamps)/docs $(stamps)/system ## Run all tests (real PostgreSQL, Valkey, browser and processes; no skips) but those of `make kernels`
+	@$(bin)/python -m pytest -n 3 -m "not elsewhere" $(PYTEST_ARGS)
+
+.PHONY: kernels
+kernels: $(stamps)/dev $(stamps)/system ## Run the kernels' tests under the sanitizers, and in emulators of older CPUs, AMX, 64-bit ARM and GPUs
+	@$(bin)/python -m pytest -n 3 -m elsewhere tests/csrc tests/fqt_core/ops $(PYTEST_ARGS)
 
 .PHONY: chaos
 chaos: $(stamps)/dev ## 500 jobs under 200 faults on each database, as root; CHAOS_ARGS="--seed 7 --minutes 10 --json"

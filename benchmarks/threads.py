@@ -7,7 +7,7 @@ Both sides are run with one thread and with several, each in a process of its ow
 :mod:`benchmarks.step`. A row, one per baseline, has ``ratio`` and the milliseconds of several threads, the same of one
 thread as ``one_thread``, and ``kept``, the one ratio divided by the other: at 1 our step gains as much from threads as
 PyTorch's. ``kept_in_turns`` are the quartiles of the same of each turn by itself: how far a figure can be trusted on a
-machine that others use as well.
+machine that others use as well. There a turn's figure may be off by a third: many turns tell more than few long ones.
 """
 
 from __future__ import annotations
@@ -32,8 +32,10 @@ from benchmarks.step import comparison, identity, in_turns, prepare
 _DIGITS = 4
 
 
-def measure(setting: Setting, method: str, repeats: int, *, busy: bool = False) -> list[results.Row]:
-    """Measure a method with one thread and with those of the setting, perhaps beside a ``busy`` process.
+def measure(
+    setting: Setting, method: str, repeats: int, *, baselines: Sequence[str] = SIDES, busy: bool = False
+) -> list[results.Row]:
+    """Measure a method and baselines with one thread and with those of the setting, perhaps beside a ``busy`` process.
 
     Raises:
         BenchmarkError: it cannot be done.
@@ -47,8 +49,8 @@ def measure(setting: Setting, method: str, repeats: int, *, busy: bool = False) 
             (side, each.threads): stack.enter_context(
                 Pipe(side, each, method=method if side == "ours" else "", keep_pages=True)
             )
+            for side in ("ours", *baselines)
             for each in settings
-            for side in ("ours", *SIDES)
         }
         facts = dict(zip(pipes, prepare(list(pipes.values())), strict=True))
         if busy:
@@ -56,7 +58,7 @@ def measure(setting: Setting, method: str, repeats: int, *, busy: bool = False) 
         able = {key: pipe for key, pipe in pipes.items() if "skipped" not in facts[key]}
         times = dict(zip(able, in_turns(list(able.values()), repeats), strict=True))
     rows = []
-    for side in SIDES:
+    for side in baselines:
         if (side, 1) not in times:
             continue
         one, several = (
@@ -109,8 +111,14 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=number, default=2, help="how many to compare with one")
     parser.add_argument("--isa", default="auto", help="as of benchmarks.step")
     parser.add_argument("--method", default="fqt", help="as of benchmarks.step")
+    parser.add_argument(
+        "--baseline",
+        action="append",
+        choices=SIDES,
+        help="may be given several times (default: both); bf16 takes seconds a step where it is emulated",
+    )
     parser.add_argument("--busy", action="store_true", help="another process works for a moment now and then")
-    parser.add_argument("--repeats", type=number, default=7, help="timed turns of each side")
+    parser.add_argument("--repeats", type=number, default=15, help="timed turns of each side")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     return parser.parse_args(arguments)
 
@@ -120,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = _arguments(arguments)
     setting = Setting(given.model, given.image_size, given.batch, given.threads, given.isa)
     say(setting.title())
-    rows = measure(setting, given.method, given.repeats, busy=given.busy)
+    rows = measure(setting, given.method, given.repeats, baselines=given.baseline or SIDES, busy=given.busy)
     sys.stdout.write("\n".join(lines(rows)) + "\n")
     if given.json is not None:
         results.write(given.json, rows)

@@ -13,12 +13,9 @@ from benchmarks.setting import Setting
 from fqt_core import ops
 
 
-def test_the_file_holds_both_ratios_and_what_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_file_holds_both_ratios_and_what_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "threads.json"
-    monkeypatch.setattr(threads, "SIDES", ("torch-fp32",))  # bf16 differs by a flag
-    size = ["--image-size", "8", "--batch", "2", "--repeats", "1"]
+    size = ["--image-size", "8", "--batch", "2", "--repeats", "1", "--baseline", "torch-fp32"]
     threads.main(["--model", "resnet18", *size, "--busy", "--json", str(path)])
     (row,) = json.loads(path.read_text())
     assert (row["model"], row["threads"], row["isa"], row["baseline"]) == ("resnet18", 2, ops.isa(), "torch-fp32")

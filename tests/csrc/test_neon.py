@@ -20,7 +20,7 @@ from tests.fqt_core.all_cases import drawn
 from tests.fqt_core.hwnc_cases import LARGE, PRODUCTS
 from tests.programs import program
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.elsewhere, pytest.mark.slow, pytest.mark.timeout(900)]
 
 EXAMPLES = 20
 HERE = Path(__file__).parent

@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, expect
 from tests.api.browser import Visit, visiting
 from tests.api.page.helpers import REFUSED, SOON, drop
 from tests.api.process import Api
+from tests.worker.helpers import until
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,9 @@ def test_confusions_show_their_images(visit: Visit, api: Api, model: dict[str, A
     pictures = page.locator("#examples .sample")
     expect(pictures).to_have_count(shown)
     expect(page.locator("#examples")).to_contain_text(str(matrix[actual][predicted]))
-    page.wait_for_function("[...document.querySelectorAll('#examples img')].every((image) => image.naturalWidth > 0)")
+    images = page.locator("#examples img")
+    # Playwright's own way of waiting evaluates a string in the page, which its policy forbids from the second time on.
+    until(lambda: images.evaluate_all("images => images.every((image) => image.naturalWidth > 0)"))
 
     pictures.first.click()
     card = page.locator(".prediction").first

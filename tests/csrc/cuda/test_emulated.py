@@ -21,6 +21,8 @@ from tests.fqt_core.all_cases import arguments_of
 from tests.fqt_core.cases import Conv
 from tests.fqt_core.ops.test_registry import SAMPLES
 
+pytestmark = pytest.mark.elsewhere
+
 EXAMPLES = 15
 
 

@@ -12,6 +12,8 @@ import torch
 from tests.csrc.cuda.emulated import load
 from tests.fqt_core.ops.extension import ROOT
 
+pytestmark = pytest.mark.elsewhere
+
 FAULTS = {
     "past_the_end": "thread 63 reads element 64 of 64 in global memory: out of bounds",
     "no_barrier": "reads element 32 of 64 in shared memory: nobody has written it",

@@ -18,6 +18,8 @@ from tests.csrc.cuda.emulated import KERNELS, PATHS, kernel, load
 from tests.fqt_core.fused.nets import images, network, step
 from tests.fqt_core.training import nets
 
+pytestmark = pytest.mark.elsewhere
+
 
 def _counted(call: Callable[..., Any], name: str, called: set[str]) -> Callable[..., Any]:
     def counted(*arguments: Any) -> Any:

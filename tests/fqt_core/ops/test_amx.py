@@ -16,6 +16,8 @@ import pytest
 
 from tests.fqt_core.ops.extension import ROOT, VARIABLE, build, run_tests
 
+pytestmark = [pytest.mark.elsewhere, pytest.mark.slow, pytest.mark.timeout(900)]
+
 PRODUCTS = ("hwnc_binary_conv2d", "hwnc_input_gradient", "hwnc_weight_gradient")
 COMPOSED = ("hwnc_block_forward", "hwnc_chain_forward", "hwnc_chain_gradient", "adam_binary_all_")
 """Operations that are put together from these products and others."""
@@ -46,8 +48,6 @@ def amx_instructions(object_file: Path) -> set[str]:
     return {name for name in names if name.startswith(("tdp", "tile")) or name.endswith("tilecfg")}
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_emulated_kernels_equal_the_reference_bit_for_bit(emulated: Path) -> None:
     table, usable = ast.literal_eval(run(sys.executable, "-c", LIST_KERNELS, **{VARIABLE: str(emulated)}))
     assert table.count("amx") == len(PRODUCTS) + len(COMPOSED)
@@ -59,8 +59,6 @@ def test_emulated_kernels_equal_the_reference_bit_for_bit(emulated: Path) -> Non
             assert f"test_equals_the_reference_bit_for_bit[{name}-amx] PASSED" in done.stdout
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_only_the_amx_kernels_have_its_instructions(emulated: Path) -> None:
     folder = build("check", "fqt_amx", FQT_WERROR="ON").parent / "CMakeFiles"
     objects = {path: amx_instructions(path) for path in folder.glob("**/*.o")}

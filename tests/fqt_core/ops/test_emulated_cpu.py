@@ -23,7 +23,7 @@ from fqt_core.verification.comparison import results
 from tests.fqt_core.all_cases import drawn
 from tests.programs import program
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.elsewhere, pytest.mark.slow, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = 6

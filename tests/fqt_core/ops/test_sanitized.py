@@ -15,6 +15,7 @@ def _library(name: str) -> str:
     ).stdout.strip()
 
 
+@pytest.mark.elsewhere
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_no_kernel_leaves_its_buffers_or_what_the_language_defines() -> None:
