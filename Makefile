@@ -50,8 +50,8 @@ test: $(stamps)/dev $(stamps)/bench $(stamps)/docs $(stamps)/system ## Run all t
 	@$(bin)/python -m pytest -n 3 -m "not elsewhere" $(PYTEST_ARGS)
 
 .PHONY: kernels
-kernels: $(stamps)/dev $(stamps)/system ## Run the kernels' tests under the sanitizers, and in emulators of older CPUs, AMX, 64-bit ARM and GPUs
-	@$(bin)/python -m pytest -n 3 -m elsewhere tests/csrc tests/fqt_core/ops $(PYTEST_ARGS)
+kernels: $(stamps)/dev $(stamps)/bench $(stamps)/docs $(stamps)/system ## Run the kernels' tests under the sanitizers, and in emulators of older CPUs, AMX, 64-bit ARM and GPUs
+	@$(bin)/python -m pytest -n 3 -m elsewhere $(PYTEST_ARGS)
 
 .PHONY: chaos
 chaos: $(stamps)/dev ## 500 jobs under 200 faults on each database, as root; CHAOS_ARGS="--seed 7 --minutes 10 --json"
