@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from benchmarks.errors import BenchmarkError
 from benchmarks.setting import LIMITS, Setting
-from fqt_core.allocator import with_huge_pages
+from fqt_core.config.malloc import for_training
 from fqt_core.config.threads import WAITING
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,7 +49,7 @@ class Pipe:
         if side == "ours":
             environment |= WAITING  # as in a worker's processes; PyTorch alone is fastest as it is
         if keep_pages:
-            environment = with_huge_pages(environment)
+            environment = for_training(environment)
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, json.dumps(spec)],

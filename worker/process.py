@@ -17,7 +17,7 @@ import structlog
 from pydantic import ValidationError
 
 import worker
-from fqt_core.allocator import with_huge_pages
+from fqt_core.config.malloc import for_training
 from fqt_core.config.threads import WAITING
 from fqt_core.events import LogLine
 from worker.buffer import EventBuffer
@@ -58,7 +58,7 @@ def child_environment(home: Path, threads: int, source: Mapping[str, str] = os.e
     kept = {name: value for name, value in source.items() if name in _INHERITED or name.startswith(_INHERITED_PREFIXES)}
     packages = str(Path(worker.__file__).parents[1])
     paths = [packages, *filter(None, kept.get("PYTHONPATH", "").split(os.pathsep))]
-    return with_huge_pages(kept) | {
+    return for_training(kept) | {
         "HOME": str(home),
         "TMPDIR": str(home),
         "PYTHONPATH": os.pathsep.join(paths),

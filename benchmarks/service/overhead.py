@@ -32,7 +32,7 @@ from benchmarks.service import place
 from benchmarks.service.figures import row
 from benchmarks.service.seeds import SPEC
 from benchmarks.service.turns import go_on, rest, stop
-from fqt_core.allocator import with_huge_pages
+from fqt_core.config.malloc import for_training
 from jobs import jobs
 from jobs.records import Job
 
@@ -142,7 +142,7 @@ class _Library:
         command = [sys.executable, "-m", "benchmarks.service.library", str(spec), "--threads", str(threads)]
         begin = time.monotonic()
         # Memory is as that of the service's processes is.
-        environment = with_huge_pages({**os.environ, "OMP_NUM_THREADS": str(threads)})
+        environment = for_training({**os.environ, "OMP_NUM_THREADS": str(threads)})
         self._process = subprocess.Popen(["nice", "-n", str(nice), *command], env=environment)
         self._process.send_signal(signal.SIGSTOP)
         self.pid = self._process.pid

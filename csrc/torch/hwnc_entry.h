@@ -94,7 +94,7 @@ Tensor hwnc_leave(Tensor g_, Tensor index_, Tensor x_, Tensor c_, Tensor a0_, Te
   const int64_t channels = in.x.size(3);
   const Tensor c = channel_vector("c", c_, channels), a0 = channel_vector("a0", a0_, channels);
   const Tensor a1 = channel_vector("a1", a1_, channels);
-  Tensor result = torch::stable::empty_like(in.x);
+  Tensor result = new_tensor(in.x, all_sizes(in.x), ScalarType::Float);
   kernel({in.get(), data_of<float>(c), data_of<float>(a0), data_of<float>(a1), result_of<float>(result)}, threads);
   return result;
 }

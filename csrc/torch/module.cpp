@@ -1,13 +1,16 @@
 // The Python module fqt_core._native. Importing it runs the registrations of register.cpp, and `serve` chooses one (serve.h); it holds
 // the kernel table as KERNELS, a tuple of (operation, instruction set), as USABLE the instruction sets of it that this machine can
 // run, as CUDA_KERNELS the operations that have CUDA kernels, and as LEAST_GROUP_CHANNELS and MOST_FORWARD_TERMS what the fast kernels
-// of products leave to the portable ones (limits.h).
+// of products leave to the portable ones (limits.h). `keep_memory` and `kept_memory` are those of memory.h. As
+// `torch.ops.fqt_native.new_tensor` it has what makes the kernels' results, for results that Python makes.
 #include <Python.h>
 
 #include <exception>
 
 #include "../cpu/features.h"
 #include "../cpu/limits.h"
+#include "../cpu/memory.h"
+#include "rim.h"
 #include "serve.h"
 
 namespace {
@@ -36,7 +39,20 @@ PyObject* serve(PyObject* /*module*/, PyObject* arguments) {
   return PyErr_Format(PyExc_LookupError, "there is no kernel %s.%s", operation, isa);
 }
 
+PyObject* keep_memory(PyObject* /*module*/, PyObject* /*nothing*/) {
+  fqt::keep_memory();
+  Py_RETURN_NONE;
+}
+
+PyObject* kept_memory(PyObject* /*module*/, PyObject* /*nothing*/) {
+  const fqt::KeptMemory now = fqt::kept_memory();
+  return Py_BuildValue("nnn", static_cast<Py_ssize_t>(now.lent), static_cast<Py_ssize_t>(now.most_lent),
+                       static_cast<Py_ssize_t>(now.ready));
+}
+
 PyMethodDef methods[] = {
+    {"keep_memory", keep_memory, METH_NOARGS, "keep_memory(): keep released blocks from now on (memory.h)."},
+    {"kept_memory", kept_memory, METH_NOARGS, "kept_memory(): bytes of kept blocks: (lent, most_lent, ready)."},
     {"serve", serve, METH_VARARGS, "serve(operation, isa): make this kernel torch's own for fqt::operation on the CPU."},
     {nullptr, nullptr, 0, nullptr},
 };
@@ -108,7 +124,14 @@ bool add(PyObject* module, const char* name, PyObject* value) {
   return added;
 }
 
+torch::stable::Tensor new_tensor(torch::stable::Tensor like, fqt::rim::Sizes size, torch::headeronly::ScalarType dtype) {
+  return fqt::rim::new_tensor(like, size, dtype);
+}
+
 }  // namespace
+
+STABLE_TORCH_LIBRARY_FRAGMENT(fqt_native, m) { m.def("new_tensor(Tensor like, int[] size, ScalarType dtype) -> Tensor"); }
+STABLE_TORCH_LIBRARY_IMPL(fqt_native, CPU, m) { m.impl("new_tensor", TORCH_BOX(&new_tensor)); }
 
 PyMODINIT_FUNC PyInit__native() {
   PyObject* module = PyModule_Create(&definition);

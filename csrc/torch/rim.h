@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <memory>
 #include <tuple>
 
 #include "../cpu/arguments.h"
+#include "../cpu/memory.h"
 #include "../cpu/pool.h"
 #include "checks.h"
 #if defined(FQT_RIM_CUDA)
@@ -68,11 +70,29 @@ inline Tensor new_tensor(const Tensor& like, const Sizes& sizes, ScalarType type
   int32_t device_type = 0, device_index = 0;
   STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
   STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(like.get(), &device_index));
+  const auto dimensions = static_cast<int64_t>(sizes.size());
+  const auto dtype = torch::stable::detail::to<int32_t>(torch::stable::detail::from(type));
   AtenTensorHandle made = nullptr;
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(
-      static_cast<int64_t>(sizes.size()), sizes.data(), strides.data(),
-      torch::stable::detail::to<int32_t>(torch::stable::detail::from(type)), device_type, device_index, &made));
+#if !defined(FQT_RIM_CUDA)
+  const size_t bytes = static_cast<size_t>(count) * aoti_torch_dtype_element_size(dtype);
+  if (memory_is_kept(bytes)) {
+    std::unique_ptr<void, void (*)(void*)> memory(allocate(bytes, false), release);
+    STABLE_TORCH_ERROR_CODE_CHECK(torch_from_blob(
+        memory.get(), dimensions, sizes.data(), strides.data(), 0, dtype, device_type, device_index, &made, aoti_torch_layout_strided(),
+        nullptr, 0, [](void* data, void*) { release(data); }, nullptr));
+    memory.release();
+    return Tensor(made);
+  }
+#endif
+  STABLE_TORCH_ERROR_CODE_CHECK(
+      aoti_torch_empty_strided(dimensions, sizes.data(), strides.data(), dtype, device_type, device_index, &made));
   return Tensor(made);
+}
+
+inline Sizes all_sizes(const Tensor& x) {
+  Sizes sizes;
+  for (int64_t i = 0; i < x.dim(); ++i) sizes.push_back(x.size(i));
+  return sizes;
 }
 
 // (N, C, *) to (N, *, last).
@@ -130,7 +150,7 @@ Tensor apply_window(Tensor gradient_, Tensor window_) {
   const Sizes expected = channels_last(gradient, words_for(e.channels));
   check_words("window", window, gradient.dim(), e.channels);
   for (size_t i = 0; i < expected.size(); ++i) check_size("window", window, static_cast<int64_t>(i), expected[i]);
-  Tensor result = torch::stable::empty_like(gradient);
+  Tensor result = new_tensor(gradient, all_sizes(gradient), ScalarType::Float);
   kernel({data_of<float>(gradient), data_of<uint64_t>(window), result_of<float>(result), e.samples, e.channels, e.pixels},
          threads);
   return result;

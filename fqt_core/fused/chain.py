@@ -21,6 +21,7 @@ from fqt_core.fused.shortcut import come_back
 from fqt_core.fused.stem import StemRecord, apply_stem, enter_stem, leave_stem
 from fqt_core.fused.store import GradientStore
 from fqt_core.layers import BinaryLayer
+from fqt_core.ops.memory import new_tensor
 from fqt_core.ops.threads import threads_for
 
 
@@ -104,7 +105,7 @@ class _ChainFunction(torch.autograd.Function):
         # A copy of its own, since shortcuts add to it in place.
         g: list[RowGradient | PendingRows]
         with threads_for(gradient.numel()):
-            g = [RowGradient(gradient.clone(memory_format=torch.contiguous_format), everyone)]
+            g = [RowGradient(new_tensor(gradient, gradient.shape).copy_(gradient), everyone)]
         deferred = [defers(record) for record in records]
         layers = [record.block.conv for record, later in zip(records, deferred, strict=True) if not later]
         store = GradientStore([layer for layer in layers if isinstance(layer, BinaryLayer)], gradient.device)

@@ -14,6 +14,7 @@ from fqt_core.fused.normalization import Normalization, Sums, normalize
 from fqt_core.fused.rows import RowGradient
 from fqt_core.ops import waiting
 from fqt_core.ops.geometry import words_for
+from fqt_core.ops.memory import new_tensor
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ def enter(x: Tensor, norm: nn.BatchNorm2d | None, *, keep: bool) -> tuple[Activa
 
 def room_for(like: Tensor, size: tuple[int, int, int, int], *, keep: bool) -> Activation:
     """An activation of H, W, N, C = ``size`` to be written; ``keep``: with floats."""
-    signs = like.new_empty((*size[:3], words_for(size[3])), dtype=torch.int64)
-    return Activation(signs, torch.empty_like(signs), like.new_empty(size) if keep else None)
+    signs, window = (new_tensor(like, (*size[:3], words_for(size[3])), torch.int64) for _ in range(2))
+    return Activation(signs, window, new_tensor(like, size) if keep else None)
 
 
 def enter_some(x: Tensor, a: Tensor, b: Tensor, into: Activation, first: int) -> None:

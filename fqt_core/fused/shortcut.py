@@ -14,6 +14,7 @@ from fqt_core.fused.constants import kept
 from fqt_core.fused.halving import halve
 from fqt_core.fused.linear import LinearMap
 from fqt_core.fused.normalization import Normalization, running_sources
+from fqt_core.ops.memory import new_tensor
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def go_around(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor) -> tuple[Tensor,
         sources = running_sources(norm, conv.weight, conv.bias)
         linear, constants, weight = kept(conv, sources, (norm.eps, len(inputs)), lambda: _fold(conv, norm, inputs))
     # Not a view of rows: it may become the output of the chain, which nobody could change in place then.
-    result = halved.new_empty((*halved.shape[:3], len(weight)))
+    result = new_tensor(halved, (*halved.shape[:3], len(weight)))
     torch.addmm(weight[:, -1], inputs, weight[:, :-1].t(), out=result.view(len(inputs), -1))
     return result, ShortcutRecord(halved, (x.shape[0], x.shape[1]), linear, constants)
 
@@ -69,9 +70,11 @@ def come_back(
     weight = affine[:, :-1]
     c, a0, a1 = (constant.unsqueeze(1) for constant in (gradient.c, gradient.a0, gradient.a1))
     through = weight.t() @ (a1 * affine)
-    result = torch.addmm(-through[:, -1] - (weight.t() @ a0).flatten(), rows, c * weight)
-    result.addmm_(halved, through[:, :-1].t(), alpha=-1)
-    return result.view(*record.halved.shape)
+    result = new_tensor(halved, record.halved.shape)
+    into = result.flatten(0, 2)
+    torch.addmm(-through[:, -1] - (weight.t() @ a0).flatten(), rows, c * weight, out=into)
+    into.addmm_(halved, through[:, :-1].t(), alpha=-1)
+    return result
 
 
 def _weight(conv: nn.Conv2d) -> Tensor:

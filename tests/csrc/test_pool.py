@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.programs import program
+from tests.csrc.sanitized import run_sanitized
 
 HERE = Path(__file__).parent
 POOL = HERE.parents[1] / "csrc" / "cpu" / "pool.cpp"
@@ -20,10 +19,4 @@ def test_every_item_is_taken_once(sanitizer: str, argument: str, tmp_path: Path)
 
     The sanitizer of threads follows no fork of a process that has several.
     """
-    executable = tmp_path / "run_pool"
-    flags = ["-std=c++17", "-O1", "-g1", "-Wall", "-Wextra", "-Werror", "-pthread", f"-fsanitize={sanitizer}"]
-    command = [program("c++", "g++"), *flags, HERE / "run_pool.cpp", POOL, "-o", executable]
-    built = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stderr
-    done = subprocess.run([executable, argument], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-5000:]
+    run_sanitized([HERE / "run_pool.cpp", POOL], sanitizer, argument, tmp_path)

@@ -100,7 +100,6 @@ class Tensor {
   std::shared_ptr<Guarded> memory_;
 };
 
-inline Tensor empty_like(const Tensor& tensor) { return {tensor.sizes(), tensor.scalar_type()}; }
 inline Tensor contiguous(const Tensor& tensor) { return tensor; }
 
 // Copies, where torch's are views; a tensor that is not constant, as torch has it.
@@ -218,6 +217,16 @@ inline int32_t aoti_torch_empty_strided(int64_t dim, const int64_t* sizes, const
                                         AtenTensorHandle* made) {
   *made = new AtenTensorOpaque{{sizes, sizes + dim}, torch::stable::detail::to<torch::headeronly::ScalarType>(type)};
   return 0;
+}
+
+inline size_t aoti_torch_dtype_element_size(int32_t type) {
+  return static_cast<size_t>(torch::headeronly::size_of(torch::stable::detail::to<torch::headeronly::ScalarType>(type)));
+}
+inline int32_t aoti_torch_layout_strided() { return 0; }
+// For memory that a process keeps, which would take the guards away from tensors here.
+inline int32_t torch_from_blob(void*, int64_t, const int64_t*, const int64_t*, int64_t, int32_t, int32_t, int32_t, AtenTensorHandle*,
+                               int32_t, const uint8_t*, int64_t, void (*)(void*, void*), void*) {
+  return 1;
 }
 
 #define STABLE_TORCH_ERROR_CODE_CHECK(call) \
