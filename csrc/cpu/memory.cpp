@@ -21,6 +21,9 @@ namespace {
 
 constexpr size_t alignment = 64;
 
+// More than any machine has; sizes below it can be rounded up.
+constexpr size_t most_bytes = size_t{1} << 62;
+
 // What is smaller finds its place anywhere.
 constexpr size_t least_kept = size_t{64} << 10;
 
@@ -157,6 +160,7 @@ KeptMemory kept_memory() {
 }
 
 void* allocate(size_t bytes, bool cleared) {
+  if (bytes > most_bytes) throw std::bad_alloc();
   const size_t rounded = (bytes + alignment - 1) / alignment * alignment + alignment;
   void* memory = memory_is_kept(bytes) ? the_store.load()->take(rounded) : from_system(rounded).release();
   if (cleared) std::memset(memory, 0, rounded);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <memory>
+#include <new>
 #include <tuple>
 
 #include "../cpu/arguments.h"
@@ -58,6 +59,17 @@ struct Extent {
   }
 };
 
+// Memory that `release` gives back.
+using Block = std::unique_ptr<void, void (*)(void*)>;
+
+inline Block new_block(size_t bytes) {
+  try {
+    return Block(allocate(bytes, false), release);
+  } catch (const std::bad_alloc&) {
+    STD_TORCH_CHECK(false, "there is not enough memory for a result of ", bytes, " bytes");
+  }
+}
+
 // A contiguous tensor on the device of another. torch::stable::new_empty looks its operator up by name for each tensor, which takes
 // several times as long, and a step makes hundreds of small ones.
 inline Tensor new_tensor(const Tensor& like, const Sizes& sizes, ScalarType type) {
@@ -74,9 +86,11 @@ inline Tensor new_tensor(const Tensor& like, const Sizes& sizes, ScalarType type
   const auto dtype = torch::stable::detail::to<int32_t>(torch::stable::detail::from(type));
   AtenTensorHandle made = nullptr;
 #if !defined(FQT_RIM_CUDA)
-  const size_t bytes = static_cast<size_t>(count) * aoti_torch_dtype_element_size(dtype);
+  size_t bytes = 0;
+  STD_TORCH_CHECK(!__builtin_mul_overflow(static_cast<size_t>(count), aoti_torch_dtype_element_size(dtype), &bytes),
+                  "a result of such sizes is too large");
   if (memory_is_kept(bytes)) {
-    std::unique_ptr<void, void (*)(void*)> memory(allocate(bytes, false), release);
+    Block memory = new_block(bytes);
     STABLE_TORCH_ERROR_CODE_CHECK(torch_from_blob(
         memory.get(), dimensions, sizes.data(), strides.data(), 0, dtype, device_type, device_index, &made, aoti_torch_layout_strided(),
         nullptr, 0, [](void* data, void*) { release(data); }, nullptr));

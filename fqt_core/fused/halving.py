@@ -11,7 +11,7 @@ from fqt_core.ops.memory import new_tensor
 
 
 def halve(x: Tensor) -> Tensor:
-    """Average of each 2x2 window, stride 2, an odd side rounded up: float (H, W, N, C), which nothing differentiates."""
+    """Average of each 2x2 window, stride 2, an odd side rounded up: float (H, W, N, C). Autograd cannot follow it."""
     height, width, samples, channels = x.shape
     # Seen as one image whose channels are samples and channels, it is channels-last already.
     image = x.reshape(1, height, width, samples * channels).permute(0, 3, 1, 2)

@@ -31,6 +31,31 @@ def test_a_new_tensor_is_contiguous_and_its_own(dtype: torch.dtype, size: tuple[
     assert new_tensor(first, size).dtype == dtype
 
 
+_TOO_LARGE = """
+import torch
+from fqt_core.allocator import keep_pages
+from fqt_core.ops.memory import kept, new_tensor
+
+keep_pages()
+for size in ((1 << 58,), (1 << 40, 1 << 40), ((1 << 61) + (1 << 14),)):
+    try:
+        new_tensor(torch.zeros(1), size, torch.float64)
+    except RuntimeError as error:
+        print(error)
+    else:
+        raise SystemExit("there is no such tensor")
+assert kept().lent == 0
+"""
+
+
+def test_what_no_memory_holds_is_refused() -> None:
+    """Also where the number of its bytes, of 64 bits, would be a small one."""
+    answer = subprocess.run([sys.executable, "-c", _TOO_LARGE], capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr[-3000:]
+    assert "not enough memory for a result of 2305843009213693952 bytes" in answer.stdout
+    assert answer.stdout.count("too large") == 2
+
+
 def test_a_new_tensor_of_fake_ones_is_fake() -> None:
     with FakeTensorMode():
         assert new_tensor(torch.empty(2), (3, 4), torch.int64).shape == (3, 4)
