@@ -27,7 +27,7 @@ constexpr size_t most_bytes = size_t{1} << 62;
 // What is smaller finds its place anywhere.
 constexpr size_t least_kept = size_t{64} << 10;
 
-// Blocks that lie ready, in what was lent at most at once. A step that runs again and again has about 1.7 times that, of all sizes
+// Blocks that lie ready, in what was lent at most at once. A step that runs again and again has 1.5 to 2 times that, of all sizes
 // together.
 constexpr size_t most_ready = 3;
 
@@ -49,7 +49,8 @@ Block from_system(size_t bytes) {
   return block;
 }
 
-// Released blocks by size.
+// Released blocks by size, which is without the line that follows each block: most sizes are powers of two, and would be an eighth
+// larger with it.
 class Store {
  public:
   void* take(size_t bytes) {
@@ -64,7 +65,7 @@ class Store {
       ready_ -= place->first;
       return lend(place->first, shelf, memory);
     }
-    Block block = even_if_all_is_given_back(size);
+    Block block = even_if_all_is_given_back(size + alignment);
     Shelf& shelf = shelves_[size];
     shelf.ready.reserve(shelf.blocks + 1);  // so that giving back needs no memory
     size_of_.emplace(block.get(), size);
@@ -162,7 +163,7 @@ KeptMemory kept_memory() {
 void* allocate(size_t bytes, bool cleared) {
   if (bytes > most_bytes) throw std::bad_alloc();
   const size_t rounded = (bytes + alignment - 1) / alignment * alignment + alignment;
-  void* memory = memory_is_kept(bytes) ? the_store.load()->take(rounded) : from_system(rounded).release();
+  void* memory = memory_is_kept(bytes) ? the_store.load()->take(bytes) : from_system(rounded).release();
   if (cleared) std::memset(memory, 0, rounded);
   return memory;
 }

@@ -6,17 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.csrc.sanitized import run_sanitized
-
-HERE = Path(__file__).parent
-MEMORY = HERE.parents[1] / "csrc" / "cpu" / "memory.cpp"
+from tests.csrc.sanitized import by_sanitizers, run_sanitized
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("sanitizer", "argument"), [("thread", ""), ("address,undefined", "fork")])
+@by_sanitizers
 def test_blocks_are_lent_once_at_a_time(sanitizer: str, argument: str, tmp_path: Path) -> None:
-    """Also to several threads, in a child process, and when memory is kept while blocks are lent.
-
-    The sanitizer of threads follows no fork of a process that has several.
-    """
-    run_sanitized([HERE / "run_memory.cpp", MEMORY], sanitizer, argument, tmp_path)
+    """Also to several threads, in a child process, and when memory is kept while blocks are lent."""
+    run_sanitized("memory", sanitizer, argument, tmp_path)

@@ -6,17 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.csrc.sanitized import run_sanitized
-
-HERE = Path(__file__).parent
-POOL = HERE.parents[1] / "csrc" / "cpu" / "pool.cpp"
+from tests.csrc.sanitized import by_sanitizers, run_sanitized
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("sanitizer", "argument"), [("thread", ""), ("address,undefined", "fork")])
+@by_sanitizers
 def test_every_item_is_taken_once(sanitizer: str, argument: str, tmp_path: Path) -> None:
-    """Also by several callers, by work within work, after a failure, and in a child process.
-
-    The sanitizer of threads follows no fork of a process that has several.
-    """
-    run_sanitized([HERE / "run_pool.cpp", POOL], sanitizer, argument, tmp_path)
+    """Also by several callers, by work within work, after a failure, and in a child process."""
+    run_sanitized("pool", sanitizer, argument, tmp_path)
