@@ -122,22 +122,25 @@ class _ChainFunction(torch.autograd.Function):
             g.append(_backward(records.pop(), g, everyone, found, store, deferred=deferred.pop(), wanted=wanted))
         first = chain.blocks[0].conv
         step = first.state.step if isinstance(first, BinaryLayer) else 0
-        x = _leave(chain, ctx.entry, g.pop(), found, step) if entering else None
+        entry = [ctx.entry]
         if not kept:
             ctx.entry = None
+        x = _leave(chain, entry, g, found, step) if entering else None
         # Taken out, so that each is the only reference: of others autograd would make copies.
         return (x, None, *(found.pop(parameter, None) for parameter in ctx.parameters))
 
 
 def _leave(
-    chain: Chain, entry: EntryRecord | StemRecord, g: RowGradient | PendingRows, found: dict[Tensor, Tensor], step: int
+    chain: Chain,
+    entry: list[Any],
+    gradient: list[RowGradient | PendingRows],
+    found: dict[Tensor, Tensor],
+    step: int,
 ) -> Tensor | None:
-    """dL/dx at the entry; ``None`` for images."""
-    if isinstance(entry, EntryRecord):
-        return leave(entry, chain.entry, g.whole(), found, step=step)
-    assert chain.stem is not None
-    assert chain.entry is not None
-    leave_stem(chain.stem, chain.entry, entry, g, found, step=step)
+    """dL/dx at the entry; ``None`` for images. ``entry``, the record, and ``gradient``: see :func:`leave_stem`."""
+    if chain.stem is None or chain.entry is None:
+        return leave(entry.pop(), chain.entry, gradient.pop().whole(), found, step=step)
+    leave_stem(chain.stem, chain.entry, entry, gradient, found, step=step)
     return None
 
 

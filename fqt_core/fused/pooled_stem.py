@@ -35,20 +35,24 @@ def pool_in_slices(conv: nn.Conv2d, pool: nn.MaxPool2d, images: Tensor) -> tuple
             x, places = best.new_empty(size), index.new_empty(size, dtype=torch.int16 if narrow else torch.int32)
         x[part].copy_(best.permute(0, 2, 3, 1))
         places[part].copy_(index.permute(0, 2, 3, 1))
+        del full, best, index  # before the next slice's come
     return x, places
 
 
-def pooled_gradients(conv: nn.Conv2d, pool: nn.MaxPool2d, record: PooledRecord, g: Tensor) -> tuple[Tensor, Tensor]:
+def pooled_gradients(
+    conv: nn.Conv2d, pool: nn.MaxPool2d, images: Tensor, places: Tensor, g: Tensor
+) -> tuple[Tensor, Tensor]:
     """dL/dW and dL/dbias from the gradient of the pool's output, float32 (N, H', W', D)."""
     weight, bias = torch.zeros_like(conv.weight), conv.weight.new_zeros(conv.out_channels)
-    for part in slices(conv, record.images):
-        images = record.images[part].contiguous(memory_format=torch.channels_last)
-        full = _unpool(conv, pool, images, g[part], record.places[part])
+    for part in slices(conv, images):
+        some = images[part].contiguous(memory_format=torch.channels_last)
+        full = _unpool(conv, pool, some, g[part], places[part])
         weight += torch.nn.grad.conv2d_weight(  # type: ignore[no-untyped-call]
-            images, conv.weight.shape, full, conv.stride, conv.padding, conv.dilation, conv.groups
+            some, conv.weight.shape, full, conv.stride, conv.padding, conv.dilation, conv.groups
         )
         if conv.bias is not None:
             bias += full.sum((0, 2, 3))
+        del full  # before the next slice's comes
     return weight, bias
 
 

@@ -34,23 +34,31 @@ def enter_stem(stem: Stem, norm: nn.BatchNorm2d, images: Tensor, *, keep: bool) 
 def leave_stem(
     stem: Stem,
     norm: nn.BatchNorm2d,
-    record: StemRecord,
-    g: RowGradient | PendingRows,
+    records: list[StemRecord],
+    gradient: list[RowGradient | PendingRows],
     found: dict[Tensor, Tensor],
     *,
     step: int,
 ) -> None:
-    """The gradients of the parameters of ``stem`` and ``norm`` go into ``found``; without a pool, ``g`` comes in parts.
+    """The gradients of the parameters of ``stem`` and ``norm`` go into ``found``.
+
+    Args:
+        records: the record, which is taken out of the list, so that what was used goes before the convolution needs
+            its room.
+        gradient: dL/dh, taken out likewise; without a pool it comes in parts.
 
     Raises:
         NonFiniteGradientError: the gradient holds an infinity or NaN.
     """
-    conv = stem.conv
+    conv, record = stem.conv, records.pop()
     if isinstance(record, PooledRecord):
         assert stem.pool is not None
-        weight, bias = pooled_gradients(conv, stem.pool, record, leave(record.entry, norm, g.whole(), found, step=step))
+        images, places = record.images, record.places
+        g = leave(record.entry, norm, gradient.pop().whole(), found, step=step)
+        del record
+        weight, bias = pooled_gradients(conv, stem.pool, images, places, g)
     else:
-        gradients = leave_linear(conv, record, g, step=step)
+        gradients = leave_linear(conv, record, gradient.pop(), step=step)
         weight, bias = gradients.weight, gradients.bias
         found |= {norm.weight: gradients.gamma, norm.bias: gradients.beta}
     found[conv.weight] = weight

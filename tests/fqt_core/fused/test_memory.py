@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import functional
 
 import fqt_core as fqt
 from fqt_core.fused import Chain, chain
+from fqt_core.fused import stem as stem_module
 from fqt_core.fused.block import Stem, stem_obstacle
+from fqt_core.fused.entry import EntryRecord
 from fqt_core.fused.linear import LinearMap
 from fqt_core.fused.rows import RowGradient
 from fqt_core.fused.stem import apply_stem, enter_stem, leave_stem
@@ -75,6 +78,32 @@ def test_what_is_kept_for_backward_is_small(
             module.register_forward_pre_hook(lambda _, given: inputs.append(given[0].nbytes))
     plain(x)
     assert sum(own.values()) < sum(inputs) / 5
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_pooled_stem_goes_back_when_what_the_normalisation_used_is_gone(
+    again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its convolution takes much room; what a second pass needs stays until then."""
+    used: list[StorageWeakRef] = []
+    gone: list[list[bool]] = []
+    leave, go_back = stem_module.leave, stem_module.pooled_gradients
+
+    def watched_leave(record: EntryRecord, norm: nn.BatchNorm2d, g: RowGradient, *args: Any, **options: Any) -> Tensor:
+        used[:] = [StorageWeakRef(tensor.untyped_storage()) for tensor in (record.x, g.rows)]
+        return leave(record, norm, g, *args, **options)
+
+    def watched_gradients(*args: Any) -> tuple[Tensor, Tensor]:
+        gone.append([reference.expired() for reference in used])
+        return go_back(*args)
+
+    monkeypatch.setattr(stem_module, "leave", watched_leave)
+    monkeypatch.setattr(stem_module, "pooled_gradients", watched_gradients)
+    loss = network("resnet18", FQT, stem="imagenet", size=64)(images(2, 64)).square().sum()
+    if again:
+        loss.backward(retain_graph=True)
+    loss.backward()
+    assert gone == [[False, True]] * again + [[True, True]]
 
 
 @pytest.mark.parametrize(("method", "at_once"), [(FQT, 0), (PSQ8, 5)], ids=["fqt", "psq8"])
@@ -177,7 +206,7 @@ def test_a_stem_is_convolution_pool_and_normalisation(
         torch.testing.assert_close(applied, activation.floats, rtol=1e-4, atol=1e-4)
         found: dict[Tensor, Tensor] = {}
         rows = g[index].float().permute(2, 3, 0, 1).contiguous()
-        leave_stem(stem, norm, record, RowGradient(rows, index), found, step=0)
+        leave_stem(stem, norm, [record], [RowGradient(rows, index)], found, step=0)
     torch.testing.assert_close(norm.running_mean, running.float(), rtol=1e-5, atol=1e-5)
     for parameter, gradient in zip(parameters, wanted, strict=True):
         if parameter is stem.conv.bias and training:

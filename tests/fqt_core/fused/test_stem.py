@@ -51,7 +51,7 @@ def _through(stem: Stem, norm: nn.BatchNorm2d, bad: float = 0.0) -> tuple[list[T
             height, width = linear_stem.output_size(stem.conv, batch)
             g = torch.randn(height, width, 3, stem.conv.out_channels, generator=generator)
             g[0, 0, 0, 0] += bad
-            leave_stem(stem, norm, record, RowGradient(g, torch.tensor([0, 1, 4])), found, step=7)
+            leave_stem(stem, norm, [record], [RowGradient(g, torch.tensor([0, 1, 4]))], found, step=7)
         constants = [record.norm.a, record.norm.b, record.norm.center, record.norm.constants, record.map.weight]
     return [*constants, *norm.buffers()], found
 
