@@ -15,8 +15,8 @@ baseline:
 ``phases``
     Milliseconds per step of ours by purpose (:mod:`benchmarks.phases`), from steps of their own under the profiler.
 ``train_memory``
-    By side, in bytes. Each side trains for three steps from scratch in a process of its own, with malloc as it is by
-    default. ``before`` is the resident memory before the first step (code, weights, batches of images), ``peak`` the
+    By side, in bytes. Each side trains for three steps from scratch in a process of its own: ours with malloc as in a
+    worker's processes, a baseline as it is by default, with which it takes less. ``before`` is the resident memory before the first step (code, weights, batches of images), ``peak`` the
     most during the steps (the kernel's VmHWM, counted from the first step), ``optimizer`` the optimiser's state, and
     ``step = peak - before - optimizer``: what a step needs beyond weights and optimiser state, so activations,
     gradients and scratch.
@@ -57,7 +57,7 @@ def measure(setting: Setting, methods: Sequence[str], repeats: int) -> list[resu
     for method in methods:
         parse_method(method)
     with ExitStack() as stack:
-        pipes = _start(stack, setting, methods, keep_pages=True)
+        pipes = _start(stack, setting, methods, kept_by=("ours", *SIDES))
         facts = dict(zip((pipe.name for pipe in pipes), prepare(pipes), strict=True))
         runnable = [pipe for pipe in pipes if "skipped" not in facts[pipe.name]]
         _tell(facts)
@@ -90,9 +90,11 @@ def in_turns(pipes: Sequence[Pipe], repeats: int) -> list[list[float]]:
     return times
 
 
-def _start(stack: ExitStack, setting: Setting, methods: Sequence[str], *, keep_pages: bool) -> list[Pipe]:
+def _start(stack: ExitStack, setting: Setting, methods: Sequence[str], *, kept_by: Sequence[str]) -> list[Pipe]:
     sides = [*(("ours", method) for method in methods), *((side, "") for side in SIDES)]
-    return [stack.enter_context(Pipe(side, setting, method=method, keep_pages=keep_pages)) for side, method in sides]
+    return [
+        stack.enter_context(Pipe(side, setting, method=method, keep_pages=side in kept_by)) for side, method in sides
+    ]
 
 
 def prepare(pipes: Sequence[Pipe]) -> list[dict[str, Any]]:
@@ -151,7 +153,7 @@ def _memory(setting: Setting, methods: Sequence[str], facts: dict[str, dict[str,
     """Memory by side, one after the other."""
     figures = {}
     with ExitStack() as stack:
-        pipes = _start(stack, setting, methods, keep_pages=False)
+        pipes = _start(stack, setting, methods, kept_by=["ours"])
         _load(pipes)
         for pipe in pipes:
             if "skipped" not in facts[pipe.name]:
