@@ -58,28 +58,30 @@ bool rare() {
 }
 
 // Work for which no helper is to be woken is shared with those that are awake, which one is for a moment after other work. Where
-// something else has its core, it comes later, or sleeps later.
+// something else has its core, it comes later, or sleeps later: so what has to happen some time has a while for it.
 bool by_who_is_awake() {
-  constexpr int tries = 20;
-  const auto helped = [](std::chrono::milliseconds pause) {
+  const auto is_helped = [](std::chrono::milliseconds pause) {
     const std::thread::id own = std::this_thread::get_id();
-    int times = 0;
-    for (int again = 0; again < tries; ++again) {
-      std::atomic<bool> other{false};
-      run(2, 100, 1, [](int64_t, int64_t) {});
-      std::this_thread::sleep_for(pause);
-      run(
-          2, 100, 1,
-          [&](int64_t, int64_t) {
-            if (std::this_thread::get_id() != own) other = true;
-            std::this_thread::sleep_for(std::chrono::microseconds(100));
-          },
-          100);
-      times += other ? 1 : 0;
-    }
-    return times;
+    std::atomic<bool> other{false};
+    run(2, 100, 1, [](int64_t, int64_t) {});
+    std::this_thread::sleep_for(pause);
+    run(
+        2, 100, 1,
+        [&](int64_t, int64_t) {
+          if (std::this_thread::get_id() != own) other = true;
+          std::this_thread::sleep_for(std::chrono::microseconds(100));
+        },
+        100);
+    return other.load();
   };
-  return helped(std::chrono::milliseconds(0)) > 0 && helped(std::chrono::milliseconds(20)) < tries;
+  const auto happens = [&](bool wanted, std::chrono::milliseconds pause) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (std::chrono::steady_clock::now() < end) {
+      if (is_helped(pause) == wanted) return true;
+    }
+    return false;
+  };
+  return happens(true, std::chrono::milliseconds(0)) && happens(false, std::chrono::milliseconds(20));
 }
 
 bool within() {
