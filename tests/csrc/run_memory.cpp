@@ -29,11 +29,10 @@ class Marked {
   Marked(const Marked&) = delete;
   Marked& operator=(const Marked&) = delete;
   const void* data() const { return data_; }
+  // Each byte is as the one before it, in one call: a sanitizer looks at every access of a loop by itself.
   bool whole() const {
-    for (size_t i = 0; i < bytes_; ++i) {
-      if (data_[i] != mark_) return false;
-    }
-    return reinterpret_cast<uintptr_t>(data_) % 64 == 0;
+    const bool same = bytes_ == 0 || (data_[0] == mark_ && std::memcmp(data_, data_ + 1, bytes_ - 1) == 0);
+    return same && reinterpret_cast<uintptr_t>(data_) % 64 == 0;
   }
 
  private:
