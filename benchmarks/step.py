@@ -16,10 +16,10 @@ baseline:
     Milliseconds per step of ours by purpose (:mod:`benchmarks.phases`), from steps of their own under the profiler.
 ``train_memory``
     By side, in bytes. Each side trains for three steps from scratch in a process of its own: ours with malloc as in a
-    worker's processes, a baseline as it is by default, with which it takes less. ``before`` is the resident memory before the first step (code, weights, batches of images), ``peak`` the
-    most during the steps (the kernel's VmHWM, counted from the first step), ``optimizer`` the optimiser's state, and
-    ``step = peak - before - optimizer``: what a step needs beyond weights and optimiser state, so activations,
-    gradients and scratch.
+    worker's processes, a baseline with malloc as it is by default, with which it takes less. ``before`` is the resident
+    memory before the first step (code, weights, batches of images), ``peak`` the most during the steps (the kernel's
+    VmHWM, counted from the first step), ``optimizer`` the optimiser's state, and ``step = peak - before - optimizer``:
+    what a step needs beyond weights and optimiser state, so activations, gradients and scratch.
 ``peak_rss_ratio``
     ``step`` of ours divided by ``step`` of ``torch-fp32``, in rows of either baseline. Below 1: ours needs less.
 """
